@@ -1,0 +1,92 @@
+"""The wheel: what is in it, and that it works outside the source tree."""
+
+import os
+import subprocess
+import sys
+import tomllib
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """The distribution as built from this tree."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return zipfile.ZipFile(next(folder.glob("*.whl")))
+
+
+def files_below(folder: Path) -> set[str]:
+    files = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return {path.relative_to(folder).as_posix() for path in files}
+
+
+def test_the_wheel_adds_only_its_own_names_to_site_packages(wheel: zipfile.ZipFile) -> None:
+    tops = {name.partition("/")[0] for name in wheel.namelist()}
+    assert tops == {"wmctrl", "wmctrl_envs", "wmctrl_export", "wmctrl_stack-0.1.0.dist-info"}
+
+
+@pytest.mark.parametrize(
+    ("folder", "package"),
+    [
+        ("wmctrl", "wmctrl"),
+        ("envs/wmctrl_envs", "wmctrl_envs"),
+        ("export/wmctrl_export", "wmctrl_export"),
+        ("configs", "wmctrl/configs"),
+    ],
+)
+def test_every_file_of_a_package_is_in_the_wheel(wheel: zipfile.ZipFile, folder: str, package: str) -> None:
+    assert {f"{package}/{name}" for name in files_below(ROOT / folder)} <= set(wheel.namelist())
+
+
+def test_the_metadata_names_command_licence_and_ranges(wheel: zipfile.ZipFile) -> None:
+    folder = "wmctrl_stack-0.1.0.dist-info"
+    metadata = Parser().parsestr(wheel.read(f"{folder}/METADATA").decode())
+    assert (metadata["Name"], metadata["License-Expression"]) == ("wmctrl-stack", "Apache-2.0")
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert "torch>=2.10" in metadata.get_all("Requires-Dist", [])
+    assert "wm = wmctrl.cli:main" in wheel.read(f"{folder}/entry_points.txt").decode()
+    assert "Apache License" in wheel.read(f"{folder}/licenses/LICENSE").decode()
+
+
+def test_an_installed_wheel_works_without_the_tree(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    wheel.extractall(site)
+    program = """
+import wmctrl_envs, wmctrl_export
+from wmctrl.cli import main
+from wmctrl.config_files import shipped
+print(wmctrl_envs.__file__, wmctrl_export.__file__, shipped("constraints.txt"), sep="\\n")
+raise SystemExit(main(["envs", "Pendulum-v1"]))
+"""
+    environment = os.environ | {"PYTHONPATH": str(site)}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [Path(line).is_relative_to(site) for line in lines[:3]] == [True, True, True]
+    assert lines[3].startswith("Pendulum-v1: 20 Hz")
+
+
+def test_every_pinned_version_is_within_the_declared_range() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = [Requirement(text) for text in project["dependencies"] + project["optional-dependencies"]["dev"]]
+    pins = {canonicalize_name(pin.name): pin for pin in map(Requirement, pinned_lines())}
+    assert {canonicalize_name(wanted.name) for wanted in declared} <= pins.keys()
+    for wanted in declared:
+        version = next(iter(pins[canonicalize_name(wanted.name)].specifier)).version
+        assert wanted.specifier.contains(version), f"{wanted} does not allow the pinned {version}"
+
+
+def pinned_lines() -> list[str]:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
