@@ -1,0 +1,224 @@
+"""A task made of a plant, a reading of its observations and the signal path between plant and controller."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, cast, final
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from wmctrl_envs import signals
+from wmctrl_envs.plant import Picture, Plant, PlantError, check_parameters
+from wmctrl_envs.suggestion import refusal
+from wmctrl_envs.task import Element, Observation, Task, TaskSpec
+
+PARTS = ("proprio", "camera", "goal")
+VIDEO_SIZE = (240, 320)
+"""Height and width of `render()`."""
+
+
+def reported_success(raw: Any, info: Mapping[str, Any]) -> bool:
+    """Success as Gymnasium environments report it: `is_success` or `success` in info."""
+    return bool(info.get("is_success", info.get("success", False)))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How an environment's own observation becomes a task's."""
+
+    proprio: Callable[[Any], NDArray[Any]]
+    """Proprioception (O,) in an environment's observation."""
+    goal: Callable[[Any], NDArray[Any]]
+    """The goal (G,) in an environment's observation."""
+    success: Callable[[Any, Mapping[str, Any]], bool] = reported_success
+    """Whether the state just reached is a success, from observation and info."""
+
+
+class TaskMemory(NamedTuple):
+    """A task's whole state."""
+
+    plant: Any
+    path: signals.SignalMemory
+    rng: dict[str, Any]
+    steps: int
+    values: dict[str, float]
+
+
+@final
+class PlantTask(Task):
+    """A Gymnasium environment as a plant with commands in [-1, 1].
+
+    `failure` is an episode that the environment terminates without success; `cost` is the environment's own, else 0.
+
+    Args:
+        spec: The task with all its elements, as if everything were observed; its parameters are the plant's.
+        observe: Parts of the observation; None for every vector part the task has.
+        camera_size: Height and width of the camera's picture [pixels].
+    """
+
+    def __init__(
+        self, plant: Plant, reading: Reading, spec: TaskSpec, observe: Sequence[str] | None, camera_size: int
+    ) -> None:
+        parts = _chosen_parts(spec, observe)
+        self._plant, self._reading, self._parts = plant, reading, parts
+        self._elements = spec.proprio
+        self._path = signals.SignalPath(spec.proprio, len(spec.action))
+        self._values: dict[str, float] = {}
+        self._steps = 0
+        self._center, self._half = _command_scaling(plant.env, spec.id)
+        self.task_spec = _observed(spec, parts, camera_size, plant)
+        self.observation_space = _observation_space(self.task_spec)
+        self.action_space = spaces.Box(-1.0, 1.0, (len(spec.action),), np.float32)
+        self.metadata = {"render_modes": ["rgb_array"], "render_fps": round(1.0 / spec.control_period)}
+        self.render_mode = "rgb_array"
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start an episode on the nominal plant, or on the one that `options["parameters"]` describes."""
+        options = options or {}
+        for name in options.keys() - {"parameters"}:
+            raise refusal("reset option", name, ("parameters",))
+        parameters = options.get("parameters", {})
+        check_parameters(parameters, self.task_spec.parameters)
+        gym.Env.reset(self, seed=seed)  # the contract's own reset is abstract
+        self._put_parameters(parameters)
+        self._path.reset()
+        self._steps = 0
+        raw, info = self._plant.env.reset(seed=seed)
+        return self._observation(raw), info
+
+    def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Apply one action for one control period.
+
+        Raises:
+            ValueError: An action of another shape or with values that are not finite.
+            PlantError: The plant returned values that are not finite, or its simulation became unstable.
+        """
+        command = self._path.command(self._checked(action), self.np_random)
+        raw, reward, terminated, truncated, info = self._plant.env.step(self._center + self._half * command)
+        self._steps += 1
+        observation = self._observation(raw)
+        self._check_plant(float(reward))
+        success = self._reading.success(raw, info)
+        failure = bool(terminated) and not success
+        outcome = {"success": success, "failure": failure, "cost": float(info.get("cost", 0.0))}
+        out_of_time = bool(truncated) or self._steps >= self.task_spec.max_steps
+        return observation, float(reward), bool(terminated), out_of_time, info | outcome
+
+    def set_parameters(self, values: Mapping[str, float]) -> None:
+        """Change the running plant; parameters not named keep their present values."""
+        check_parameters(values, self.task_spec.parameters)
+        self._put_parameters(self._values | dict(values))
+
+    def snapshot(self) -> TaskMemory:
+        """The whole state of plant, signal path and random numbers."""
+        rng = dict(self.np_random.bit_generator.state)
+        return TaskMemory(self._plant.snapshot(), self._path.snapshot(), rng, self._steps, dict(self._values))
+
+    def restore(self, snapshot: TaskMemory) -> None:
+        """Return to a state from `snapshot`; it can be returned to again."""
+        self._plant.restore(snapshot.plant)
+        self._path.restore(snapshot.path)
+        self.np_random.bit_generator.state = snapshot.rng
+        self._steps, self._values = snapshot.steps, dict(snapshot.values)
+
+    def render(self) -> Picture:
+        """The plant as a picture (240, 320, 3) for videos."""
+        return self._plant.picture(*VIDEO_SIZE, fast=False)
+
+    def close(self) -> None:
+        """Release the environment and its rendering contexts."""
+        self._plant.close()
+
+    def _put_parameters(self, values: Mapping[str, float]) -> None:
+        of_path = {parameter.name for parameter in signals.PARAMETERS}
+        self._path.set_parameters({name: value for name, value in values.items() if name in of_path})
+        self._plant.set_parameters({name: value for name, value in values.items() if name not in of_path})
+        self._values = dict(values)
+
+    def _checked(self, action: NDArray[Any]) -> NDArray[np.float32]:
+        checked = np.array(action, np.float32)
+        if checked.shape != self.action_space.shape or not np.isfinite(checked).all():
+            raise ValueError(f"an action must be {self.action_space.shape} finite values in [-1, 1], got {action!r}")
+        return np.minimum(np.maximum(checked, np.float32(-1.0)), np.float32(1.0))
+
+    def _observation(self, raw: Any) -> Observation:
+        observation: Observation = {}
+        proprio = np.asarray(self._reading.proprio(raw), np.float32)
+        self._check_finite(proprio)
+        if "proprio" in self._parts:
+            observation["proprio"] = self._path.measurement(proprio, self.np_random)
+        if self.task_spec.camera is not None:
+            height, width, _ = self.task_spec.camera
+            observation["camera"] = self._plant.picture(height, width, fast=True)
+        if "goal" in self._parts:
+            observation["goal"] = np.asarray(self._reading.goal(raw), np.float32)
+        return observation
+
+    def _check_finite(self, proprio: NDArray[np.float32]) -> None:
+        finite = np.isfinite(proprio)
+        if not finite.all():
+            first = int(finite.argmin())
+            name, value = self._elements[first].name, proprio[first]
+            raise PlantError(f"{self.task_spec.id}: `{name}` became {value} at step {self._steps}; reset the task")
+
+    def _check_plant(self, reward: float) -> None:
+        if not np.isfinite(reward):
+            raise PlantError(f"{self.task_spec.id}: the reward became {reward} at step {self._steps}; reset the task")
+        if fault := self._plant.fault():
+            raise PlantError(f"{self.task_spec.id}: {fault} at step {self._steps}; reset the task")
+
+
+def _chosen_parts(spec: TaskSpec, observe: Sequence[str] | None) -> frozenset[str]:
+    available = [name for name in PARTS if name == "camera" or getattr(spec, name)]
+    if observe is None:
+        observe = [name for name in available if name != "camera"]
+    for name in observe:
+        if name not in available:
+            raise refusal(f"part of {spec.id}'s observation", name, available)
+    if not set(observe) & {"proprio", "camera"}:
+        raise ValueError(f"{spec.id} must be observed by proprio, camera or both, got {list(observe)}")
+    return frozenset(observe)
+
+
+def _observed(spec: TaskSpec, parts: frozenset[str], camera_size: int, plant: Plant) -> TaskSpec:
+    return replace(
+        spec,
+        proprio=spec.proprio if "proprio" in parts else (),
+        goal=spec.goal if "goal" in parts else (),
+        camera=(camera_size, camera_size, 3) if "camera" in parts else None,
+        parameters=plant.parameters + signals.PARAMETERS,
+        goal_cost=spec.goal_cost if parts >= {"proprio", "goal"} else None,
+    )
+
+
+def _observation_space(spec: TaskSpec) -> spaces.Space[Observation]:
+    parts: dict[str, spaces.Space[NDArray[Any]]] = {}
+    if spec.proprio:
+        parts["proprio"] = spaces.Box(-np.inf, np.inf, (len(spec.proprio),), np.float32)
+    if spec.camera is not None:
+        parts["camera"] = spaces.Box(0, 255, spec.camera, np.uint8)
+    if spec.goal:
+        parts["goal"] = spaces.Box(-np.inf, np.inf, (len(spec.goal),), np.float32)
+    return cast("spaces.Space[Observation]", spaces.Dict(parts))  # gymnasium types a Dict's values as spaces
+
+
+def _command_scaling(env: gym.Env[Any, Any], task_id: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Center and half width (A,) of the environment's action box."""
+    box = env.action_space
+    if not isinstance(box, spaces.Box) or len(box.shape) != 1:
+        raise ValueError(f"{task_id} must have a vector of continuous actions, got {box}; choose another id")
+    if not box.is_bounded():
+        raise ValueError(f"{task_id} must have bounded actions, got {box}; wrap it to give them limits")
+    low, high = box.low.astype(np.float32), box.high.astype(np.float32)
+    return np.asarray((high + low) / 2, np.float32), np.asarray((high - low) / 2, np.float32)
+
+
+def action_elements(env: gym.Env[Any, Any]) -> tuple[Element, ...]:
+    """Unnamed elements for an environment's actions, with its limits."""
+    center, half = _command_scaling(env, env.spec.id if env.spec else type(env).__name__)
+    pairs = zip(center - half, center + half, strict=True)
+    return tuple(Element(f"action {index}", "1", float(low), float(high)) for index, (low, high) in enumerate(pairs))

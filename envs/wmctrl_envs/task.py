@@ -1,0 +1,132 @@
+"""The contract every plant meets: what is observed, what can be commanded, what counts as success, what can shift."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+Observation = dict[str, NDArray[Any]]
+"""Some of `proprio` (O,) float32, `camera` (h, w, 3) uint8, `goal` (G,) float32."""
+
+
+@dataclass(frozen=True)
+class Element:
+    """One scalar of an observation, a goal or an action."""
+
+    name: str
+    """What it measures, such as `gripper x` or `steering`."""
+    unit: str
+    """SI unit, or `1` for a ratio."""
+    low: float = -np.inf
+    """Smallest value expected in ordinary driving, in `unit`."""
+    high: float = np.inf
+    """Largest value expected in ordinary driving, in `unit`."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A physical property of the plant that can be changed while it runs."""
+
+    name: str
+    """Lower case with underscores, such as `object_friction`."""
+    unit: str
+    """SI unit, or `1` for a factor on the nominal plant."""
+    nominal: float
+    low: float
+    high: float
+    meaning: str = ""
+    """One sentence: what physically changes, and how."""
+
+
+@dataclass(frozen=True)
+class GoalCost:
+    """Distance to the goal as data, so that planner, replay and exported graphs all compute the same one.
+
+    cost = (sum_i w_i |achieved_i - goal_i|^order)^power; the task's reward is -cost, and success is cost < threshold.
+    With order 2 and power 1/2 it is the Fetch tasks' Euclidean distance; with order 1 and power 1/2 it is parking's.
+    """
+
+    achieved: tuple[int, ...]
+    """Indices into `proprio` of the values compared with the goal, in the goal's order."""
+    weights: tuple[float, ...]
+    order: float
+    power: float
+    threshold: float
+    """Success is a cost below this."""
+
+    def __call__(self, achieved: NDArray[Any], goal: NDArray[Any]) -> NDArray[Any]:
+        """Cost (...,) of achieved values (..., G) against goals (..., G)."""
+        distance = np.abs(achieved - goal) ** self.order
+        return np.asarray((distance @ np.asarray(self.weights, distance.dtype)) ** self.power)
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """Everything about a task that is known before it runs."""
+
+    id: str
+    """The name `wmctrl_envs.make` takes."""
+    proprio: tuple[Element, ...]
+    """Elements of `observation["proprio"]`, in order; empty when only the camera is observed."""
+    goal: tuple[Element, ...]
+    """Elements of `observation["goal"]`, in order; empty when there is no goal or it is to be seen in the picture."""
+    action: tuple[Element, ...]
+    """Elements of the action. Commands are in [-1, 1]; `low` and `high` are what these stand for physically."""
+    camera: tuple[int, int, int] | None
+    """Height, width and channels of `observation["camera"]`, or None."""
+    control_period: float
+    """Time between two actions [s]."""
+    max_steps: int
+    """Actions after which an episode is truncated."""
+    parameters: tuple[Parameter, ...] = ()
+    goal_cost: GoalCost | None = None
+    """The task's own reward as a cost on proprioception, where it is one; None when the reward must be learned."""
+    failure_reward: float | None = None
+    """Reward per step a failed plant is credited with for ever after, so that failing never pays.
+
+    None lets the learner use the worst reward it has seen.
+    """
+    success: str = ""
+    """One sentence: what `info["success"]` means."""
+    failure: str = ""
+    """One sentence: what `info["failure"]` means; empty when the task cannot fail."""
+
+
+class Task(gym.Env[Observation, NDArray[np.float32]], ABC):
+    """A plant: a Gymnasium environment with actions in [-1, 1] and `success`, `failure` and `cost` in each step's info.
+
+    `success` and `failure` are bools about the state just reached; `cost` >= 0 is the safety cost of the last step.
+    """
+
+    task_spec: TaskSpec
+
+    @abstractmethod
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start an episode on the nominal plant.
+
+        Args:
+            seed: The same seed starts the same episode.
+            options: `{"parameters": {name: value}}` sets physical parameters for this episode, all others are nominal.
+        """
+
+    @abstractmethod
+    def set_parameters(self, values: Mapping[str, float]) -> None:
+        """Change the running plant, from the next step on and until the next reset.
+
+        Raises:
+            ValueError: Unknown name (with the nearest known one) or a value outside the parameter's range.
+        """
+
+    @abstractmethod
+    def snapshot(self) -> Any:
+        """The plant's whole state, for planning on the true simulator."""
+
+    @abstractmethod
+    def restore(self, snapshot: Any) -> None:
+        """Return to a state from `snapshot` of this same task."""

@@ -1,0 +1,314 @@
+"""The driving plants against hand-worked numbers, and as plants that can be planned on, shifted and seen."""
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from highway_env.vehicle.behavior import IDMVehicle
+from numpy.typing import NDArray
+from wmctrl_envs import driving
+from wmctrl_envs.driving_task import DrivingTask
+from wmctrl_envs.task import Observation
+
+ROADS = tuple(task_id for task_id in driving.IDS if task_id != "parking-v0")
+
+
+def build(task_id: str, observe: list[str] | None = None, **config: Any) -> DrivingTask:
+    task = driving.build(task_id, observe, config=config)
+    assert isinstance(task, DrivingTask)
+    return task
+
+
+def gentle(task: DrivingTask, seed: int, steps: int) -> NDArray[np.float32]:
+    size = task.action_space.shape or ()
+    return np.random.default_rng(seed).uniform(-0.3, 0.3, (steps, *size)).astype(np.float32)
+
+
+def drive(task: DrivingTask, actions: NDArray[np.float32]) -> list[tuple[Observation, float]]:
+    return [task.step(action)[:2] for action in actions]
+
+
+def same(one: list[tuple[Observation, float]], other: list[tuple[Observation, float]]) -> bool:
+    return all(
+        a[1] == b[1] and all(np.array_equal(a[0][part], b[0][part]) for part in a[0])
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def test_the_list_of_tasks_is_read_without_the_simulator() -> None:
+    code = "import sys; from wmctrl_envs import driving; driving.IDS; sys.exit('highway_env' in sys.modules)"
+    path = {"PYTHONPATH": ":".join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", code], env=path, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("task_id", driving.IDS)
+def test_every_element_is_named_measured_and_finite(task_id: str) -> None:
+    task = build(task_id)
+    observation, info = task.reset(seed=3)
+    spec = task.task_spec
+    assert len(spec.proprio) == len(observation["proprio"]) == len({element.name for element in spec.proprio})
+    for element in (*spec.proprio, *spec.goal, *spec.action):
+        assert element.unit
+        assert np.isfinite((element.low, element.high)).all()
+        assert element.low < element.high
+    low, high = np.array([(element.low, element.high) for element in spec.proprio]).T
+    assert (observation["proprio"] >= low - 1e-6).all()
+    assert (observation["proprio"] <= high + 1e-6).all()
+    assert info == {"success": info["success"], "failure": False, "cost": 0.0}
+
+
+@pytest.mark.parametrize("task_id", driving.IDS)
+def test_restored_plant_repeats_itself_to_the_bit(task_id: str) -> None:
+    task = build(task_id)
+    task.reset(seed=5, options={"parameters": {"action_delay": 2.0}})
+    drive(task, gentle(task, 0, 3))
+    snapshot = task.snapshot()
+    first = drive(task, gentle(task, 1, 5))
+    for _ in range(2):
+        task.restore(snapshot)
+        assert same(first, drive(task, gentle(task, 1, 5)))
+
+
+@pytest.mark.parametrize("task_id", driving.IDS)
+def test_second_episode_equals_that_of_a_fresh_plant(task_id: str) -> None:
+    used, fresh = build(task_id), build(task_id)
+    used.reset(seed=1, options={"parameters": {"steering_gain": 0.5}})
+    drive(used, gentle(used, 0, 4))
+    assert np.array_equal(used.reset(seed=2)[0]["proprio"], fresh.reset(seed=2)[0]["proprio"])
+    assert same(drive(used, gentle(used, 1, 5)), drive(fresh, gentle(fresh, 1, 5)))
+
+
+def test_goal_cost_reads_the_observation() -> None:
+    task = build("parking-v0")
+    task.reset(seed=0)
+    observation, reward, *_ = task.step(np.array((1.0, 0.2), np.float32))
+    cost = task.task_spec.goal_cost
+    assert cost is not None
+    assert -cost(observation["proprio"][list(cost.achieved)], observation["goal"]) == pytest.approx(reward, abs=1e-6)
+
+
+def test_driving_into_the_wall_fails_and_costs() -> None:
+    task = build("parking-v0")
+    task.reset(seed=0)
+    task.scenario.vehicle.heading = np.pi / 2
+    for _ in range(30):
+        _, reward, terminated, truncated, info = task.step(np.array((1.0, 0.0), np.float32))
+        if terminated:
+            break
+    assert (terminated, truncated) == (True, False)
+    assert info == {"success": False, "failure": True, "cost": 1.0}
+    assert -6 < reward < -5
+    # 21 m to the wall's middle, less half a wall (0.5 m) and half a car (2.5 m), less what it covers in one step
+    assert 15 < task.scenario.vehicle.position[1] < 18.1
+
+
+def test_standing_in_the_spot_is_success() -> None:
+    task = build("parking-v0")
+    task.reset(seed=0)
+    car, spot = task.scenario.vehicle, task.scenario.vehicle.goal
+    car.position, car.heading = spot.position + np.array((0.1, 0.0)), spot.heading
+    _, reward, terminated, truncated, info = task.step(np.zeros(2, np.float32))
+    assert reward == pytest.approx(-np.sqrt(0.1 / 100))
+    assert (terminated, truncated, info["success"], info["failure"]) == (True, False, True, False)
+
+
+def test_time_is_up_after_a_hundred_steps_without_terminating() -> None:
+    task = build("parking-v0")
+    task.reset(seed=0)
+    ends = [task.step(np.zeros(2, np.float32))[2:4] for _ in range(100)]
+    assert ends == [(False, False)] * 99 + [(False, True)]
+
+
+def path_turning(task: DrivingTask, parameters: dict[str, float]) -> tuple[float, NDArray[np.float64]]:
+    """Heading [rad] and position [m] after two seconds of speeding up round a bend."""
+    task.reset(seed=0, options={"parameters": parameters})
+    car = task.scenario.vehicle
+    car.heading = 0.0
+    drive(task, np.tile(np.array((0.8, 0.3), np.float32), (10, 1)))
+    return float(car.heading), car.position
+
+
+def test_less_grip_slides_wider_and_reset_restores_it() -> None:
+    task = build("parking-v0", dynamical=True)
+    heading, position = path_turning(task, {})
+    slippery_heading, slippery_position = path_turning(task, {"friction": 0.2})
+    assert slippery_heading < heading
+    assert slippery_position[1] < position[1] - 0.5  # carried outwards: the bend is to the right
+    assert path_turning(task, {"friction_front": 0.5})[0] < 0.92 * heading  # understeer
+    again = path_turning(task, {})
+    assert again[0] == heading
+    assert np.array_equal(again[1], position)
+
+
+@pytest.mark.parametrize("task_id", ["parking-v0", "racetrack-v1", "lane-keeping-v0", "intersection-v1", "highway-v0"])
+def test_every_parameter_changes_the_plant_while_it_runs(task_id: str) -> None:
+    task = build(task_id)
+    task.reset(seed=0)
+    before = task.snapshot()
+    nominal = drive(task, gentle(task, 0, 12))
+    for parameter in task.task_spec.parameters:
+        if parameter.name in ("traffic_politeness", "traffic_braking_imposed"):
+            continue  # they show in rare lane changes only
+        task.restore(before)
+        task.set_parameters({parameter.name: parameter.high})
+        assert not same(nominal, drive(task, gentle(task, 0, 12))), parameter.name
+        task.restore(before)
+        task.set_parameters({parameter.name: parameter.high})
+        task.set_parameters({parameter.name: parameter.nominal})
+        assert same(nominal, drive(task, gentle(task, 0, 12))), parameter.name
+
+
+def test_delayed_command_takes_effect_after_the_delay() -> None:
+    task = build("parking-v0")
+    task.reset(seed=0, options={"parameters": {"action_delay": 3.0}})
+    speeds = [float(task.step(np.array((1.0, 0.0), np.float32))[0]["proprio"][6]) for _ in range(5)]
+    assert speeds == pytest.approx([0, 0, 0, 1, 2])  # 5 m/s^2 for 0.2 s from the fourth step on
+
+
+def test_making_an_intersection_leaves_other_traffic_alone() -> None:
+    before = (IDMVehicle.DISTANCE_WANTED, IDMVehicle.COMFORT_ACC_MAX, IDMVehicle.COMFORT_ACC_MIN)
+    build("intersection-v1")
+    assert before == (IDMVehicle.DISTANCE_WANTED, IDMVehicle.COMFORT_ACC_MAX, IDMVehicle.COMFORT_ACC_MIN)
+
+
+def test_lane_ahead_is_seen_from_the_car() -> None:
+    task = build("racetrack-v1", other_vehicles=0)
+    task.reset(seed=0)
+    car = task.scenario.vehicle
+    car.position, car.heading, car.speed = np.array((60.0, 6.0)), 0.1, 0.0
+    observation = task.step(np.zeros(1, np.float32))[0]["proprio"]
+    seen = dict(zip([element.name for element in task.task_spec.proprio], observation.tolist(), strict=True))
+    # the straight's right lane has its centre at y = 5 and the two lanes span -2.5 to 7.5
+    assert seen["lateral offset"] == pytest.approx(1.0)
+    assert seen["heading error"] == pytest.approx(0.1)
+    assert (seen["distance to left edge"], seen["distance to right edge"]) == pytest.approx((8.5, 1.5))
+    assert (seen["lane to the left"], seen["lane to the right"]) == (1.0, 0.0)
+    c, s = np.cos(0.1), np.sin(0.1)
+    assert seen["lane 8 m on, ahead"] == pytest.approx(8 * c - 1 * s, abs=1e-5)
+    assert seen["lane 8 m on, right"] == pytest.approx(-8 * s - 1 * c, abs=1e-5)
+
+
+def test_lane_ahead_follows_the_bend_and_the_route() -> None:
+    task = build("intersection-v1")
+    task.reset(seed=0)
+    car = task.scenario.vehicle
+    car.position, car.heading, car.speed = np.array((2.0, 11.0)), -np.pi / 2, 0.0  # at the mouth, going north
+    seen = task.step(np.zeros(2, np.float32))[0]["proprio"]
+    names = [element.name for element in task.task_spec.proprio]
+    across = [seen[names.index(f"lane {distance} m on, right")] for distance in (8, 12, 18)]
+    assert across[0] < -1.5 > across[1] > across[2]  # left, towards o1
+    assert seen[names.index("way left on the route")] == pytest.approx(13 * np.pi / 2 + 100, abs=0.5)
+
+
+def test_nearest_neighbours_come_first_in_the_cars_frame() -> None:
+    task = build("highway-v0")
+    task.reset(seed=0)
+    car = task.scenario.vehicle
+    others = [vehicle for vehicle in task.scenario.road.vehicles if vehicle is not car][:2]
+    car.heading, car.speed, task.scenario.road.vehicles = np.pi / 2, 10.0, [car, *others]
+    others[0].position, others[0].heading, others[0].speed = car.position + np.array((30.0, 0.0)), 0.0, 5.0
+    others[1].position, others[1].heading, others[1].speed = car.position + np.array((0.0, 20.0)), np.pi / 2, 7.0
+    seen = task.senses.read(task.scenario)[-25:].reshape(5, 5)
+    assert seen[0] == pytest.approx((1, 20, 0, -3, 0))
+    assert seen[1] == pytest.approx((1, 0, -30, -10, -5))
+    assert not seen[2:].any()
+
+
+@pytest.mark.parametrize("task_id", ["merge-v0", "roundabout-v0", "intersection-v1"])
+def test_speed_across_the_road_earns_nothing(task_id: str) -> None:
+    task = build(task_id)
+    task.reset(seed=0)
+    car = task.scenario.vehicle
+    along = task.scenario._rewards(np.zeros(2))["high_speed_reward"]
+    car.heading += np.pi / 2
+    assert along > 0
+    assert task.scenario._rewards(np.zeros(2))["high_speed_reward"] <= 1e-9
+
+
+@pytest.mark.parametrize("task_id", ROADS)
+def test_leaving_the_road_is_a_failure(task_id: str) -> None:
+    task = build(task_id)
+    task.reset(seed=0)
+    task.scenario.vehicle.position = np.array((400.0, 400.0))
+    _, _, terminated, _, info = task.step(np.zeros(task.action_space.shape or (), np.float32))
+    assert terminated
+    assert info == {"success": False, "failure": True, "cost": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("task_id", "place", "heading"),
+    [
+        ("merge-v0", (371.0, 0.0), 0.0),
+        ("roundabout-v0", (2.0, -80.0), -np.pi / 2),
+        ("intersection-v1", (-50.0, -2.0), np.pi),
+    ],
+)
+def test_arriving_is_success_and_no_failure(task_id: str, place: tuple[float, float], heading: float) -> None:
+    task = build(task_id)
+    task.reset(seed=0)
+    car = task.scenario.vehicle
+    task.scenario.road.vehicles = [car]
+    car.position, car.heading, car.speed = np.array(place), heading, 5.0
+    _, _, terminated, truncated, info = task.step(np.zeros(2, np.float32))
+    assert (terminated, truncated) == (False, True)
+    assert info == {"success": True, "failure": False, "cost": 0.0}
+
+
+@pytest.mark.parametrize("task_id", driving.IDS)
+def test_picture_shows_the_car_even_without_a_display(task_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    task = build(task_id, ["camera"])
+    picture = task.reset(seed=0)[0]["camera"]
+    assert picture.shape == (64, 64, 3)
+    assert picture.dtype == np.uint8
+    red, green, blue = picture.astype(int).transpose(2, 0, 1)
+    assert ((green > red + 40) & (green > blue + 40)).sum() >= 3  # the car is green
+    assert task.task_spec.proprio == ()
+    assert task.render().shape == (480, 480, 3)
+
+
+def test_picture_shows_the_spot() -> None:
+    task = build("parking-v0", ["camera", "proprio"])
+    observation, _ = task.reset(seed=0)
+    assert set(observation) == {"camera", "proprio"}
+    assert (task.task_spec.goal, task.task_spec.goal_cost) == ((), None)
+    red, _, blue = observation["camera"].astype(int).transpose(2, 0, 1)
+    rows, columns = np.nonzero(blue > red + 100)
+    x, y = (np.mean(axis) + 0.5 - 32 for axis in (columns, rows))
+    assert np.array((x, y)) * 72 / 64 == pytest.approx(task.scenario.vehicle.goal.position, abs=1.2)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"vehicle_count": 3}, "did you mean vehicles_count"),
+        ({"action": {"stering_range": [-1, 1]}}, "did you mean steering_range"),
+        ({"action": {"type": "DiscreteAction"}}, "ContinuousAction"),
+        ({"observation": {"type": "Lidar"}}, "unknown config observation type 'Lidar'"),
+    ],
+)
+def test_config_highway_env_would_ignore_is_refused(config: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build("highway-v0", **config)
+
+
+def test_episode_can_be_given_another_length() -> None:
+    task = build("highway-fast-v0", max_steps=7, vehicles_count=3)
+    assert task.task_spec.max_steps == 7
+    task.reset(seed=0)
+    assert [task.step(np.zeros(2, np.float32))[3] for _ in range(7)] == [False] * 6 + [True]
+
+
+def test_parameters_are_checked_by_name_and_range() -> None:
+    task = build("parking-v0")
+    task.reset(seed=0)
+    with pytest.raises(ValueError, match="did you mean steering_gain"):
+        task.set_parameters({"steering_gian": 1.0})
+    with pytest.raises(ValueError, match=r"length must be in \[3.5, 7\] m, not 50"):
+        task.reset(options={"parameters": {"length": 50.0}})
+    with pytest.raises(ValueError, match="proprio"):
+        build("parking-v0", ["proprioception"])
+    with pytest.raises(ValueError, match="did you mean parking-v0"):
+        build("parkin-v0")
