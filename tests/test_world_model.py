@@ -1,0 +1,198 @@
+"""The one loss that trains the world model: its parts, what it masks and what it never lets through."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from wmctrl.model.distributions import Gaussian
+from wmctrl.model.mdn import Mixture
+from wmctrl.model.rssm import Belief, Rollout
+from wmctrl.model.world_model import Batch, Normaliser, Sizes, WorldModel, WorldModelConfig
+
+B, T, P, G, A = 5, 11, 7, 3, 2
+CAMERA = (16, 32, 3)
+CONFIG = WorldModelConfig(
+    deter=13, stoch=4, units=17, layers=1, prior_components=3, decoder_components=2, camera_depth=2, members=3
+)
+
+
+def draws(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def noise(seed: int = 9) -> Tensor:
+    return draws(B, T, CONFIG.stoch, seed=seed)
+
+
+def make(*, proprio: int = P, goal: int = G, camera: tuple[int, int, int] | None = None) -> WorldModel:
+    torch.manual_seed(0)
+    return WorldModel(Sizes(proprio, goal, A, camera), CONFIG)
+
+
+def make_batch(*, proprio: bool = True, camera: bool = False, goal: bool = True) -> Batch:
+    """Two episodes in every sequence, the first of which ends in failure."""
+    is_first, terminated = torch.zeros(B, T), torch.zeros(B, T)
+    is_first[:, [0, 6]] = 1.0
+    terminated[:, 5] = 1.0
+    pixels = torch.randint(0, 256, (B, T, *CAMERA), dtype=torch.uint8, generator=torch.Generator().manual_seed(4))
+    return Batch(
+        action=draws(B, T, A).tanh(),
+        reward=draws(B, T, seed=1),
+        terminated=terminated,
+        failure=terminated,
+        is_first=is_first,
+        proprio=draws(B, T, P, seed=2) if proprio else None,
+        camera=pixels if camera else None,
+        goal=draws(B, T, G, seed=3) if goal else None,
+    )
+
+
+def gradients(loss: Tensor, model: WorldModel) -> dict[str, Tensor | None]:
+    names, parameters = zip(*model.named_parameters(), strict=True)
+    return dict(zip(names, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True))
+
+
+def test_normaliser_maps_data_to_zero_mean_and_unit_spread_and_back() -> None:
+    normaliser, value = Normaliser(2), torch.tensor([[1.0, 40.0], [3.0, 40.0]])
+    normaliser.set(torch.tensor([2.0, 40.0]), torch.tensor([1.0, 5.0]))
+    torch.testing.assert_close(normaliser(value), torch.tensor([[-1.0, 0.0], [1.0, 0.0]]))
+    torch.testing.assert_close(normaliser.inverse(normaliser(value)), value)
+
+
+@pytest.mark.parametrize(("proprio", "camera"), [(True, False), (False, True), (True, True)])
+def test_each_observation_has_its_part_of_the_loss(proprio: bool, camera: bool) -> None:
+    model = make(proprio=P if proprio else 0, camera=CAMERA if camera else None)
+    loss, belief, parts = model.loss(make_batch(proprio=proprio, camera=camera), noise())
+    assert {"reward", "continue", "failure", "dynamics", "representation", "ensemble"} <= parts.keys()
+    assert ("proprio" in parts, "camera" in parts) == (proprio, camera)
+    assert all(bool(part.isfinite()) for part in (loss, *parts.values()))
+    assert (belief.deter.shape, belief.stoch.shape) == ((B, T, CONFIG.deter), (B, T, CONFIG.stoch))
+
+
+def test_a_task_without_a_goal_needs_none() -> None:
+    loss, _, _ = make(goal=0).loss(make_batch(goal=False), noise())
+    assert bool(loss.isfinite())
+
+
+@pytest.mark.parametrize(("proprio", "camera"), [(True, False), (True, True)])
+def test_every_weight_is_trained(proprio: bool, camera: bool) -> None:
+    model = make(camera=CAMERA if camera else None)
+    loss, _, _ = model.loss(make_batch(camera=camera), noise())
+    idle = [n for n, g in gradients(loss, model).items() if g is None or not bool(g.isfinite().all()) or not g.any()]
+    # A last layer that starts at zero holds its trunk's gradient back for one update.
+    assert [name for name in idle if not name.startswith("prospect_head.net")] == []
+
+
+def test_one_batch_can_be_learned_by_heart() -> None:
+    torch.manual_seed(0)
+    model = WorldModel(Sizes(P, G, A), replace(CONFIG, deter=24, units=32))
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    batch = make_batch()
+    history = []
+    for step in range(200):
+        loss, _, parts = model.loss(batch, noise(seed=step))
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+        history.append({name: float(part) for name, part in parts.items()})
+    first, last = history[0], history[-1]
+    assert last["proprio"] < 0.3 * first["proprio"]
+    assert last["reward"] < 0.7 * first["reward"]
+    assert last["failure"] < 0.2 * first["failure"]
+    assert last["continue"] < 0.2 * first["continue"]
+
+
+def test_untrained_scalar_heads_cost_what_a_uniform_guess_does() -> None:
+    _, _, parts = make().loss(make_batch(), noise())
+    torch.testing.assert_close(parts["reward"], torch.tensor(math.log(101.0)))
+    torch.testing.assert_close(parts["failure"], torch.tensor(math.log(2.0)))
+
+
+@pytest.mark.parametrize("field", ["reward", "terminated", "failure"])
+def test_what_came_before_an_episode_is_not_learned(field: str) -> None:
+    model, batch = make(), make_batch()
+    torch.nn.init.normal_(model.prospect_head.net[-1].get_parameter("weight"))
+    value = getattr(batch, field)
+    masked = batch._replace(**{field: torch.where(batch.is_first > 0.0, 1.0 - value, value)})
+    seen = batch._replace(**{field: torch.where(batch.is_first > 0.0, value, 1.0 - value)})
+    losses = [float(model.loss(other, noise())[0].detach()) for other in (batch, masked, seen)]
+    assert losses[0] == losses[1]
+    assert losses[0] != losses[2]
+
+
+def test_the_action_before_an_episode_is_not_learned() -> None:
+    model, batch = make(), make_batch()
+    other = batch._replace(action=batch.action + 3.0 * batch.is_first.unsqueeze(-1))
+    torch.testing.assert_close(model.loss(batch, noise())[0], model.loss(other, noise())[0], rtol=0.0, atol=0.0)
+
+
+def test_the_goal_changes_no_belief_and_only_the_scalar_heads() -> None:
+    model, batch = make(), make_batch()
+    assert batch.goal is not None
+    torch.nn.init.normal_(model.prospect_head.net[-1].get_parameter("weight"))
+    _, one, parts = model.loss(batch, noise())
+    _, other, changed = model.loss(batch._replace(goal=batch.goal + 2.0), noise())
+    torch.testing.assert_close(one, other, rtol=0.0, atol=0.0)
+    assert {name for name in parts if not torch.equal(parts[name], changed[name])} == {"reward", "continue", "failure"}
+
+
+def test_belief_is_out_of_the_gradient() -> None:
+    _, belief, _ = make().loss(make_batch(), noise())
+    assert not belief.deter.requires_grad
+    assert not belief.stoch.requires_grad
+
+
+def test_the_ensemble_moves_nothing_of_the_model() -> None:
+    model, batch = make(), make_batch()
+    rollout = model.rssm.follow(
+        model.rssm.initial(B), batch.action, model.embed(batch.proprio, None), batch.is_first, noise()
+    )
+    moved = gradients(model._ensemble(batch, rollout), model)
+    assert {name for name, gradient in moved.items() if gradient is not None} == {
+        name for name, _ in model.named_parameters() if name.startswith("ensemble.")
+    }
+
+
+def gaussians(offset: float) -> Rollout:
+    """A posterior and a one-component prior `offset` apart, both of unit std: KL = offset^2 / 2."""
+    leaf = torch.zeros(B, T, 1, requires_grad=True)
+    prior_mean = torch.full((B, T, 1, 1), offset, requires_grad=True)
+    posterior = Gaussian(leaf, torch.zeros(B, T, 1))
+    return Rollout(Belief(leaf, leaf), posterior, Mixture(torch.zeros(B, T, 1), prior_mean, torch.zeros(B, T, 1, 1)))
+
+
+def test_kl_below_the_free_nats_costs_them_and_moves_nothing() -> None:
+    model, rollout = make(), gaussians(offset=0.5)  # KL 0.125 < 0.3
+    parts = model._kl(rollout)
+    torch.testing.assert_close(parts["dynamics"], torch.tensor(CONFIG.free_nats))
+    (gradient,) = torch.autograd.grad(parts["dynamics"], rollout.prior.means)
+    assert float(gradient.abs().max()) == 0.0
+
+
+def test_kl_balance_moves_the_prior_by_one_part_and_the_posterior_by_the_other() -> None:
+    model, rollout = make(), gaussians(offset=2.0)
+    parts = model._kl(rollout)
+    torch.testing.assert_close((parts["dynamics"], parts["representation"]), (torch.tensor(2.0), torch.tensor(2.0)))
+    leaves = (rollout.posterior.mean, rollout.prior.means)
+    moved = [
+        [gradient is not None for gradient in torch.autograd.grad(parts[name], leaves, allow_unused=True)]
+        for name in ("dynamics", "representation")
+    ]
+    assert moved == [[False, True], [True, False]]
+
+
+def test_decoded_proprioception_is_in_the_tasks_units() -> None:
+    model, features = make().requires_grad_(False), draws(B, CONFIG.deter + CONFIG.stoch)
+    normal = model.decode_proprio(features)
+    model.proprio_normaliser.set(torch.full((P,), 100.0), torch.full((P,), 2.0))
+    torch.testing.assert_close(model.decode_proprio(features), 2.0 * normal + 100.0)
+
+
+def test_the_same_noise_gives_the_same_loss() -> None:
+    model, batch = make(), make_batch()
+    one, same, other = (model.loss(batch, noise(seed))[0] for seed in (1, 1, 2))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)

@@ -1,0 +1,1 @@
+"""World model: encoders, recurrent state-space dynamics and mixture-density heads."""

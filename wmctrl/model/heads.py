@@ -1,0 +1,76 @@
+"""Scalar heads over (belief, goal), and the ensemble whose disagreement says where the model has not been."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from wmctrl.model.distributions import Bernoulli, TwoHot
+from wmctrl.model.nets import mlp
+
+
+class TwoHotHead(nn.Module):
+    """A real number from features, as a distribution over symlog-even bins; predicts zero until trained."""
+
+    bins: Tensor
+
+    def __init__(self, inputs: int, units: int, layers: int, bins: int = 101, reach: float = 10.0) -> None:
+        super().__init__()
+        self.net = mlp(inputs, units, layers, bins, zero_last=True)
+        self.register_buffer("bins", torch.linspace(-reach, reach, bins))
+
+    def forward(self, features: Tensor) -> TwoHot:
+        """Distribution over (...,) from features (..., inputs)."""
+        return TwoHot(self.net(features), self.bins)
+
+
+class Prospect(NamedTuple):
+    """What an arrival is worth and whether it is the last."""
+
+    reward: TwoHot
+    """Of the arrival (...,)."""
+    proceed: Bernoulli
+    """That the episode does not end on arrival (...,)."""
+    failure: Bernoulli
+    """That the plant fails on arrival (...,)."""
+
+
+class ProspectHead(nn.Module):
+    """Reward, continuation and failure from one trunk: in planning, a head costs as much as a step of the dynamics."""
+
+    bins: Tensor
+
+    def __init__(self, inputs: int, units: int, layers: int, bins: int = 101, reach: float = 10.0) -> None:
+        super().__init__()
+        self.net = mlp(inputs, units, layers, bins + 2, zero_last=True)
+        self.register_buffer("bins", torch.linspace(-reach, reach, bins))
+
+    def forward(self, inputs: Tensor) -> Prospect:
+        """Prospect (...,) from features beside the goal (..., inputs)."""
+        logits, proceed, failure = self.net(inputs).split([self.bins.numel(), 1, 1], -1)
+        return Prospect(TwoHot(logits, self.bins), Bernoulli(proceed.squeeze(-1)), Bernoulli(failure.squeeze(-1)))
+
+
+class Ensemble(nn.Module):
+    """Independent one-step predictors of the next stochastic state (Sekar et al. 2020, Plan2Explore).
+
+    Where data were seen they agree; their spread elsewhere is epistemic, not noise of the plant.
+    """
+
+    def __init__(self, inputs: int, outputs: int, members: int, units: int) -> None:
+        super().__init__()
+        first, second = torch.empty(members, inputs, units), torch.empty(members, units, outputs)
+        for weight in (first, second):
+            nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
+        self.first, self.second = nn.Parameter(first), nn.Parameter(second)
+        self.bias = nn.Parameter(torch.zeros(members, 1, units))
+
+    def forward(self, features: Tensor, action: Tensor) -> Tensor:
+        """Every member's prediction (members, N, outputs) for features (N, D + S) and actions (N, A)."""
+        x = torch.cat([features, action], -1)  # (N, inputs)
+        hidden = torch.nn.functional.silu(torch.matmul(x, self.first) + self.bias)  # (members, N, units)
+        return torch.matmul(hidden, self.second)
+
+    def disagreement(self, features: Tensor, action: Tensor) -> Tensor:
+        """Standard deviation over members, root mean square over outputs (N,)."""
+        return self(features, action).var(0).mean(-1).sqrt()

@@ -1,0 +1,126 @@
+"""Mixture-density heads (Bishop 1994): a mixture of diagonal Gaussians whose parameters a network predicts."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from wmctrl.model.distributions import Gaussian
+from wmctrl.model.nets import mlp, squashed_log_std
+
+
+class MixtureNoise(NamedTuple):
+    """The randomness of one draw from a mixture; zeros give the mean of the most probable component."""
+
+    component: Tensor
+    """Standard Gumbel draws (..., K): the arg max of logits plus Gumbel noise is a categorical draw (Gumbel 1954)."""
+    value: Tensor
+    """Standard normal draws (..., D)."""
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Mixture of K diagonal Gaussians over a vector, joint in all its D elements."""
+
+    logits: Tensor
+    """(..., K)"""
+    means: Tensor
+    """(..., K, D)"""
+    log_stds: Tensor
+    """(..., K, D)"""
+
+    @property
+    def weights(self) -> Tensor:
+        """Mixing weights (..., K), summing to one."""
+        return self.logits.softmax(-1)
+
+    @property
+    def components(self) -> Gaussian:
+        """All components as one batch of Gaussians (..., K, D)."""
+        return Gaussian(self.means, self.log_stds)
+
+    @property
+    def mean(self) -> Tensor:
+        """Expectation (..., D)."""
+        return (self.weights.unsqueeze(-1) * self.means).sum(-2)
+
+    @property
+    def var(self) -> Tensor:
+        """Variance (..., D) by the law of total variance: the mean variance plus the variance of the means."""
+        spread = (self.means - self.mean.unsqueeze(-2)) ** 2
+        return (self.weights.unsqueeze(-1) * ((2.0 * self.log_stds).exp() + spread)).sum(-2)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density (...,) of values (..., D): ln sum_k pi_k N(value; mean_k, std_k) (Bishop 1994, eq. 22-24)."""
+        return torch.logsumexp(self.logits.log_softmax(-1) + self.components.log_prob(value.unsqueeze(-2)), -1)
+
+    def sample(self, noise: MixtureNoise) -> Tensor:
+        """One draw (..., D); reparameterised within the component, no gradient through the choice of component."""
+        choice = (self.logits + noise.component).argmax(-1, keepdim=True).unsqueeze(-1)  # (..., 1, 1)
+        choice = choice.expand(*choice.shape[:-1], self.means.shape[-1])  # (..., 1, D)
+        mean = self.means.gather(-2, choice).squeeze(-2)
+        log_std = self.log_stds.gather(-2, choice).squeeze(-2)
+        return Gaussian(mean, log_std).sample(noise.value)
+
+    def entropy(self) -> Tensor:
+        """Upper bound (...,) in nats: sum_k pi_k (H_k - ln pi_k) (Huber et al. 2008, eq. 8)."""
+        log_weights = self.logits.log_softmax(-1)
+        return (log_weights.exp() * (self.components.entropy() - log_weights)).sum(-1)
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """Marginal distribution functions (..., D) at values (..., D), for the probability-integral transform."""
+        z = (value.unsqueeze(-2) - self.means) * torch.exp(-self.log_stds)
+        return (self.weights.unsqueeze(-1) * torch.special.ndtr(z)).sum(-2)
+
+    def detach(self) -> "Mixture":
+        """The same distribution, out of the gradient."""
+        return Mixture(self.logits.detach(), self.means.detach(), self.log_stds.detach())
+
+
+def component_kl(posterior: Gaussian, prior: Mixture) -> Tensor:
+    """KL(posterior || prior_k) for every component k (..., K), in nats.
+
+    ln(s_k / s) + (s^2 + (m - m_k)^2) / (2 s_k^2) - 1/2, summed over elements (Bishop 2006, exercise 2.13).
+    """
+    mean, log_std = posterior.mean.unsqueeze(-2), posterior.log_std.unsqueeze(-2)  # (..., 1, D)
+    inverse_var = torch.exp(-2.0 * prior.log_stds)
+    spread = (torch.exp(2.0 * log_std) + (mean - prior.means) ** 2) * inverse_var
+    return (prior.log_stds - log_std + 0.5 * spread - 0.5).sum(-1)
+
+
+def kl_to_mixture(posterior: Gaussian, prior: Mixture) -> Tensor:
+    """Upper bound (...,) in nats on KL(posterior || prior), exact for one component.
+
+    -ln sum_k pi_k exp(-KL(posterior || prior_k)) (Hershey and Olsen 2007, eq. 20, with a single Gaussian on the left).
+    Unlike a one-sample estimate it has no variance, so the free nats can be applied to it.
+    """
+    return -torch.logsumexp(prior.logits.log_softmax(-1) - component_kl(posterior, prior), -1)
+
+
+class MDNHead(nn.Module):
+    """Network from features to a mixture over a vector of `size` elements.
+
+    A linear path runs beside the network: what the features hold in proportion need not pass through its normalisation,
+    which costs precision. At the start it is zero and the network's part small, so the mixture starts near its origin.
+    """
+
+    def __init__(self, inputs: int, size: int, components: int, units: int, layers: int) -> None:
+        super().__init__()
+        self.size, self.count = size, components
+        self.net = mlp(inputs, units, layers)
+        self.out = nn.Linear(units if layers else inputs, components * (1 + 2 * size))
+        self.skip = nn.Linear(inputs, size, bias=False)
+        nn.init.zeros_(self.skip.weight)
+        with torch.no_grad():
+            self.out.weight.mul_(0.1)
+            self.out.bias.zero_()
+
+    def forward(self, features: Tensor, origin: Tensor | None = None) -> Mixture:
+        """Mixture over (..., size) from features (..., inputs), with means relative to `origin` (..., size)."""
+        K, D = self.count, self.size
+        logits, means, log_stds = self.out(self.net(features)).split([K, K * D, K * D], -1)
+        centre = self.skip(features) if origin is None else self.skip(features) + origin
+        return Mixture(
+            logits, means.unflatten(-1, (K, D)) + centre.unsqueeze(-2), squashed_log_std(log_stds.unflatten(-1, (K, D)))
+        )

@@ -1,0 +1,250 @@
+"""The world model: encoder, RSSM, decoders and heads, and the one loss that trains them all."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from wmctrl.model.distributions import Gaussian
+from wmctrl.model.encoders import CameraDecoder, Encoder, centred_pixels
+from wmctrl.model.heads import Ensemble, ProspectHead
+from wmctrl.model.mdn import MDNHead, kl_to_mixture
+from wmctrl.model.rssm import RSSM, Belief, Rollout
+
+
+@dataclass(frozen=True)
+class WorldModelConfig:
+    """Sizes and loss weights of the world model."""
+
+    deter: int = 128
+    """Units of the recurrent state."""
+    stoch: int = 16
+    """Elements of the stochastic state."""
+    units: int = 128
+    """Width of every hidden layer."""
+    layers: int = 2
+    """Hidden layers of encoder, decoder and heads."""
+    prior_components: int = 4
+    """Gaussians in the prior over the next stochastic state."""
+    decoder_components: int = 4
+    """Gaussians in the mixture over proprioception."""
+    camera_depth: int = 16
+    """Channels of the first convolution; later ones have 2, 3 and 4 times as many."""
+    members: int = 5
+    """One-step predictors whose spread is the disagreement."""
+    free_nats: float = 0.3
+    """KL below this costs nothing [nats]."""
+    dynamics_scale: float = 0.3
+    """Weight of pulling the prior towards the posterior (Hafner et al. 2023)."""
+    representation_scale: float = 0.1
+    """Weight of pulling the posterior towards the prior (Hafner et al. 2023)."""
+    context: int = 4
+    """Steps of a training sequence that are observed before the rest is also imagined."""
+    resolution: float = 0.05
+    """Std at which reconstructed proprioception is held against the price of information, in normalised units."""
+    camera_scale: float = 1.0
+    """Weight of the camera's reconstruction."""
+
+    def __post_init__(self) -> None:
+        if self.members < 2:
+            raise ValueError(f"members must be at least 2, or there is nothing to disagree, came {self.members}")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Lengths of the vectors that cross the model's border."""
+
+    proprio: int
+    goal: int
+    action: int
+    camera: tuple[int, int, int] | None = None
+    """Height, width, channels."""
+
+
+class Batch(NamedTuple):
+    """Replayed sequences: index t holds an observation and what led to it."""
+
+    action: Tensor
+    """The action before the observation (B, T, A); anything where an episode starts."""
+    reward: Tensor
+    """Received on arrival (B, T)."""
+    terminated: Tensor
+    """1 where the plant ended the episode on arrival (B, T); being cut off by time is not ending."""
+    failure: Tensor
+    """1 where the plant failed on arrival (B, T)."""
+    is_first: Tensor
+    """1 where an episode starts (B, T)."""
+    proprio: Tensor | None = None
+    """(B, T, O) in the task's units."""
+    camera: Tensor | None = None
+    """(B, T, h, w, c) uint8"""
+    goal: Tensor | None = None
+    """(B, T, G) in the task's units."""
+
+
+class Normaliser(nn.Module):
+    """Fixed affine map to roughly zero mean and unit spread, set once from data before training."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("std", torch.ones(size))
+
+    @torch.no_grad()
+    def set(self, mean: Tensor, std: Tensor) -> None:
+        """Fix the map to these statistics (size,), (size,)."""
+        self.mean.copy_(mean)
+        self.std.copy_(std)
+
+    def forward(self, value: Tensor) -> Tensor:
+        """(value - mean) / std, (..., size)."""
+        return (value - self.mean) / self.std
+
+    def inverse(self, normal: Tensor) -> Tensor:
+        """The value in the task's units (..., size)."""
+        return normal * self.std + self.mean
+
+
+class WorldModel(nn.Module):
+    """Predicts what the plant's sensors, reward, end and failure will be, for any actions and any goal."""
+
+    def __init__(self, sizes: Sizes, config: WorldModelConfig) -> None:
+        super().__init__()
+        c = config
+        self.sizes, self.config = sizes, config
+        features = c.deter + c.stoch
+        self.proprio_normaliser = Normaliser(sizes.proprio)
+        self.goal_normaliser = Normaliser(sizes.goal)
+        self.encoder = Encoder(sizes.proprio, sizes.camera, c.units, c.layers, c.camera_depth)
+        self.rssm = RSSM(sizes.action, self.encoder.outputs, c.deter, c.stoch, c.prior_components, c.units)
+        self.proprio_head = (
+            MDNHead(features, sizes.proprio, c.decoder_components, c.units, c.layers) if sizes.proprio else None
+        )
+        self.camera_head = CameraDecoder(features, *sizes.camera, c.camera_depth) if sizes.camera else None
+        self.prospect_head = ProspectHead(features + sizes.goal, c.units, c.layers)
+        self.ensemble = Ensemble(features + sizes.action, c.stoch, c.members, c.units)
+        if self.proprio_head is not None:
+            self._start_lossless(self.proprio_head)
+
+    @torch.no_grad()
+    def _start_lossless(self, head: MDNHead) -> None:
+        """Let the stochastic state start as proprioception itself, as far as it is long enough, and decode as that.
+
+        A plant's sensors are mostly its state; a model that starts by copying them need not first learn to.
+        """
+        O, S = self.sizes.proprio, self.config.stoch
+        self.rssm.posterior_skip.weight[:, self.encoder.as_is] = torch.eye(S, O)
+        head.skip.weight[:, self.config.deter :] = torch.eye(O, S)
+
+    def embed(self, proprio: Tensor | None, camera: Tensor | None) -> Tensor:
+        """Embedding (..., units) of an observation in the task's units."""
+        normal = None if proprio is None else self.proprio_normaliser(proprio)
+        return self.encoder(normal, camera)
+
+    def with_goal(self, features: Tensor, goal: Tensor | None) -> Tensor:
+        """Input of the scalar heads: features (..., D + S) beside the normalised goal (..., G), where there is one."""
+        return features if goal is None else torch.cat([features, self.goal_normaliser(goal)], -1)
+
+    def decode_proprio(self, features: Tensor) -> Tensor:
+        """Expected proprioception (..., O) in the task's units."""
+        assert self.proprio_head is not None, "this model does not observe proprioception"
+        return self.proprio_normaliser.inverse(self.proprio_head(features).mean)
+
+    def loss(self, batch: Batch, noise: Tensor) -> tuple[Tensor, Belief, dict[str, Tensor]]:
+        """Negative evidence bound of the sequences.
+
+        Args:
+            noise: Standard normal draws (B, T, S).
+
+        Returns:
+            Scalar loss, the beliefs along the sequences out of the gradient, and the parts of the loss for the log.
+        """
+        B, T = batch.reward.shape
+        embedding = self.embed(batch.proprio, batch.camera)
+        rollout = self.rssm.follow(self.rssm.initial(B), batch.action, embedding, batch.is_first, noise)
+        features = rollout.belief.features
+        parts = self._reconstruction(batch, features) | self._scalars(batch, features) | self._kl(rollout)
+        parts["ensemble"] = self._ensemble(batch, rollout)
+        if self.config.context < T:
+            parts |= self._foresight(batch, rollout)
+        weights = {
+            "camera": self.config.camera_scale,
+            "dynamics": self.config.dynamics_scale,
+            "representation": self.config.representation_scale,
+            "foreseen_dynamics": self.config.dynamics_scale,
+        }
+        total = torch.stack([weights.get(name, 1.0) * part for name, part in parts.items()]).sum()
+        belief = Belief(rollout.belief.deter.detach(), rollout.belief.stoch.detach())
+        return total, belief, {name: part.detach() for name, part in parts.items()}
+
+    def _reconstruction(self, batch: Batch, features: Tensor) -> dict[str, Tensor]:
+        """-ln p(observation | belief) of each part of the observation.
+
+        The belief is shaped by the squared error of the mixture's mean at a fixed resolution, and the mixture learns to
+        say how sure it is beside that: its own likelihood weighs an element by 1 / std^2, so the elements that never
+        move would drown all others (Seitzer et al. 2022).
+        """
+        parts = {}
+        if self.proprio_head is not None and batch.proprio is not None:
+            target = self.proprio_normaliser(batch.proprio)
+            error = (self.proprio_head(features).mean - target) / self.config.resolution
+            parts["proprio"] = 0.5 * (error**2).sum(-1).mean()
+            parts["mixture"] = -self.proprio_head(features.detach()).log_prob(target).mean()
+        if self.camera_head is not None and batch.camera is not None:
+            target = centred_pixels(batch.camera.flatten(0, 1))
+            difference = self.camera_head(features.flatten(0, 1)) - target
+            parts["camera"] = 0.5 * (difference**2).flatten(1).sum(-1).mean()
+        return parts
+
+    def _scalars(self, batch: Batch, features: Tensor) -> dict[str, Tensor]:
+        """-ln p of reward, continuation and failure, where an action led to them."""
+        inputs = self.with_goal(features, batch.goal)
+        arrived = 1.0 - batch.is_first
+        count = arrived.sum().clamp_min(1.0)
+        reward, proceed, failure = self.prospect_head(inputs)
+        log_probs = {
+            "reward": reward.log_prob(batch.reward),
+            "continue": proceed.log_prob(1.0 - batch.terminated),
+            "failure": failure.log_prob(batch.failure),
+        }
+        return {name: -(log_prob * arrived).sum() / count for name, log_prob in log_probs.items()}
+
+    def _kl(self, rollout: Rollout) -> dict[str, Tensor]:
+        """KL balance: the prior learns fast towards the posterior, the posterior slowly towards the prior."""
+        posterior, prior = rollout.posterior, rollout.prior
+        free = self.config.free_nats
+        return {
+            "dynamics": kl_to_mixture(posterior.detach(), prior).clamp_min(free).mean(),
+            "representation": kl_to_mixture(posterior, prior.detach()).clamp_min(free).mean(),
+        }
+
+    def _foresight(self, batch: Batch, rollout: Rollout) -> dict[str, Tensor]:
+        """Losses of looking ahead: after some context, the rest of the sequence is imagined and held against reality.
+
+        Training one step alone leaves errors that grow when planning feeds the model its own predictions.
+        """
+        C = self.config.context
+        start = Belief(*(part[:, C - 1] for part in rollout.belief))
+        ahead = Gaussian(rollout.posterior.mean[:, C:].detach(), rollout.posterior.log_std[:, C:].detach())
+        belief, prior = self.rssm.forecast(start, batch.action[:, C:], ahead)
+        within = torch.cumprod(1.0 - batch.is_first[:, C:], 1)  # (B, T - C): until the episode ends
+        count = within.sum().clamp_min(1.0)
+        parts = {"foreseen_dynamics": (kl_to_mixture(ahead, prior) * within).sum() / count}
+        if self.proprio_head is not None and batch.proprio is not None:
+            target = self.proprio_normaliser(batch.proprio[:, C:])
+            error = (self.proprio_head(belief.features).mean - target) / self.config.resolution
+            parts["foreseen_proprio"] = 0.5 * ((error**2).sum(-1) * within).sum() / count
+        return parts
+
+    def _ensemble(self, batch: Batch, rollout: Rollout) -> Tensor:
+        """Mean squared error of every member's guess of the next posterior mean, out of the model's gradient."""
+        features = rollout.belief.features[:, :-1].detach().flatten(0, 1)
+        target = rollout.posterior.mean[:, 1:].detach().flatten(0, 1)
+        within = (1.0 - batch.is_first[:, 1:]).flatten()
+        guesses = self.ensemble(features, batch.action[:, 1:].flatten(0, 1))  # (members, N, S)
+        error = ((guesses - target) ** 2).mean((0, 2))
+        return (error * within).sum() / within.sum().clamp_min(1.0)

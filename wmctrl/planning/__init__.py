@@ -1,0 +1,1 @@
+"""Planners and objectives as pure functions over an explicit plan."""

@@ -1,0 +1,84 @@
+"""What a plan is worth, as parts that are switched and weighted at run time."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class GoalCost:
+    """cost = (sum_i w_i |achieved_i - goal_i|^order)^power over decoded proprioception, as in the task's reward."""
+
+    achieved: tuple[int, ...]
+    """Indices into proprioception, in the goal's order."""
+    weights: tuple[float, ...]
+    order: float
+    power: float
+
+    def __call__(self, proprio: Tensor, goal: Tensor) -> Tensor:
+        """Cost (...,) of proprioception (..., O) against goals (..., G), both in the task's units."""
+        distance = (proprio[..., list(self.achieved)] - goal).abs() ** self.order
+        # The floor keeps the gradient of a root finite at the goal.
+        return (distance * distance.new_tensor(self.weights)).sum(-1).clamp_min(1e-10) ** self.power
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """Weights of the parts of a plan's worth."""
+
+    reward: float = 1.0
+    """Weight of the learned reward."""
+    goal: float = 0.0
+    """Weight of the given goal cost; set it to 1 and `reward` to 0 where the task's reward is a goal cost."""
+    value: float = 0.0
+    """Weight of the critic at the end of the horizon."""
+    terminal: float = 1.0
+    """Factor on the last step's reward, which stands in for what comes after where there is no critic."""
+    failure: float = 0.0
+    """Price of certain failure somewhere in the plan, on top of its absorbing reward."""
+    disagreement: float = 0.0
+    """Price of leaving the data: per step, for one unit of the ensemble's spread."""
+    action_rate: float = 0.0
+    """Price of changing the action: per step, for the squared change."""
+    risk: float = 1.0
+    """Share of the worst particles that count (CVaR); 1 is the mean, smaller is more careful."""
+    particles: int = 1
+    """Futures imagined for every candidate; 1 follows the most probable one."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.risk <= 1.0:
+            raise ValueError(f"risk must be above 0 and at most 1, came {self.risk:g}")
+        if self.particles < 1:
+            raise ValueError(f"particles must be at least 1, came {self.particles}")
+
+
+def absorb(reward: Tensor, proceed: Tensor, failure: Tensor, failure_reward: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Rewards when failing is for ever: the failed share of the future gets `failure_reward` at every later step.
+
+    It gets no more than that on the failing arrival either, or a plan could gain by failing on its last step.
+
+    Args:
+        reward: On each arrival, given the episode had not ended (M, H).
+        proceed: Probability that each arrival does not end the episode (M, H).
+        failure: Probability that each arrival is a failure (M, H).
+
+    Returns:
+        Rewards with the absorbing part (M, H), and the probabilities of going on and of having failed after the last
+        step (M,), (M,).
+    """
+    proceed = torch.minimum(proceed, 1.0 - failure)  # a failed plant does not go on, whatever the two heads say
+    after = torch.cumprod(proceed, -1)
+    before = torch.cat([torch.ones_like(after[:, :1]), after[:, :-1]], -1)
+    failed_after = torch.cumsum(before * failure, -1)
+    failed_before = torch.cat([torch.zeros_like(after[:, :1]), failed_after[:, :-1]], -1)
+    arrival = torch.lerp(reward, reward.clamp_max(failure_reward), failure)
+    return before * arrival + failed_before * failure_reward, after[:, -1], failed_after[:, -1]
+
+
+def conditional_value_at_risk(returns: Tensor, risk: float) -> Tensor:
+    """Mean of the worst `risk` share of particles (Rockafellar and Uryasev 2000): (N, P) to (N,)."""
+    P = returns.shape[-1]
+    rank = torch.arange(P, dtype=returns.dtype, device=returns.device)
+    weights = (risk * P - rank).clamp(0.0, 1.0) / (risk * P)  # the particle on the border counts in part
+    return (returns.sort(-1).values * weights).sum(-1)

@@ -1,0 +1,123 @@
+"""Sampling planners as pure functions: an explicit plan and explicit noise in, a better plan and its health out."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+Objective = Callable[[Tensor], Tensor]
+"""Return (N,) of action sequences (N, H, A): through a model, a simulator or a test's closed form."""
+
+BOUND = 1e6
+"""Returns larger than this in magnitude come from a model that has broken down; they count as not finite."""
+
+
+class Plan(NamedTuple):
+    """A distribution over action sequences, and the best ones found so far."""
+
+    mean: Tensor
+    """(H, A)"""
+    std: Tensor
+    """(H, A)"""
+    elites: Tensor
+    """The best candidates of the last iteration, best first (E, H, A)."""
+
+
+class Health(NamedTuple):
+    """How much the last iteration can be trusted; scalars."""
+
+    best: Tensor
+    """Return of the best candidate."""
+    worst_elite: Tensor
+    """Return of the worst elite."""
+    finite: Tensor
+    """Fraction of the candidates whose return is finite."""
+    spread: Tensor
+    """Mean std of the refitted plan."""
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Sample around the plan, score, refit. CEM, iCEM and MPPI are this one loop with three settings, given below."""
+
+    horizon: int = 10
+    """Actions in a plan, H."""
+    samples: int = 256
+    """Candidates drawn in an iteration, N."""
+    iterations: int = 4
+    """Refits before an action is taken."""
+    elites: int = 24
+    """Best candidates a refit uses, E."""
+    kept: int = 8
+    """Elites of the last iteration, or of the last step, that are tried again."""
+    init_std: float = 0.5
+    """Std of a fresh plan, in the action's range [-1, 1]."""
+    min_std: float = 0.05
+    """The search never narrows below this."""
+    momentum: float = 0.1
+    """Weight of the old mean and std in a refit."""
+    temperature: float = math.inf
+    """Elites weigh exp((R - R_best) / (temperature * range of R)); infinite weighs them all the same."""
+    noise_exponent: float = 2.0
+    """Colour of the noise along the horizon: 0 is white, 2 wanders slowly."""
+
+    def initial(self, like: Tensor) -> Plan:
+        """The plan before anything is known: zeros. `like` is any action (A,) of the wanted type and device."""
+        H, A, E = self.horizon, like.shape[-1], self.elites
+        return Plan(like.new_zeros(H, A), like.new_full((H, A), self.init_std), like.new_zeros(E, H, A))
+
+    def shift(self, plan: Plan) -> Plan:
+        """The plan one step later: every action moves up, the last is held, and the search opens up again."""
+        return Plan(
+            torch.cat([plan.mean[1:], plan.mean[-1:]]),
+            torch.full_like(plan.std, self.init_std),
+            torch.cat([plan.elites[:, 1:], plan.elites[:, -1:]], 1),
+        )
+
+    def refine(
+        self, plan: Plan, objective: Objective, noise: Tensor, proposals: Tensor | None = None
+    ) -> tuple[Plan, Health]:
+        """One iteration: sample, score, refit.
+
+        Args:
+            noise: Draws of zero mean and unit variance (N, H, A), white or coloured.
+            proposals: Action sequences to try beside the samples (P, H, A), such as a policy's.
+        """
+        candidates = [plan.mean + plan.std * noise, plan.mean.unsqueeze(0), plan.elites[: self.kept]]
+        candidates += [] if proposals is None else [proposals]
+        actions = torch.cat(candidates).clamp(-1.0, 1.0)
+        if len(actions) < self.elites:
+            raise ValueError(f"elites must be at most the number of candidates ({len(actions)}), is {self.elites}")
+        returns = objective(actions)
+        finite = returns.abs() < BOUND  # NaN fails the comparison too
+        scores, index = torch.where(finite, returns, -BOUND).topk(self.elites)
+        sound = finite[index]
+        # Where fewer than E are finite, the plan's mean stands in: an action that is NaN would survive a zero weight.
+        elites = torch.where(sound[:, None, None], actions[index], plan.mean)  # (E, H, A), best first
+        weights = self._weights(scores, sound)
+        total = weights.sum()
+        weights = (weights / total.clamp_min(1e-9))[:, None, None]
+        mean = (weights * elites).sum(0)
+        std = (weights * (elites - mean) ** 2).sum(0).sqrt().clamp_min(self.min_std)
+        refit = Plan(torch.lerp(mean, plan.mean, self.momentum), torch.lerp(std, plan.std, self.momentum), elites)
+        # Where no candidate is finite there is nothing to learn from: the plan stays as it was.
+        chosen = Plan(*(torch.where(total > 0.0, new, old) for new, old in zip(refit, plan, strict=True)))
+        return chosen, Health(scores[0], scores[-1], finite.to(returns.dtype).mean(), chosen.std.mean())
+
+    def _weights(self, scores: Tensor, sound: Tensor) -> Tensor:
+        """Unnormalised weight (E,) of each elite from its return (E,), best first; zero where it is not `sound`."""
+        span = (scores[0] - torch.where(sound, scores, scores[0]).min()).clamp_min(1e-6)
+        return sound * torch.exp((scores - scores[0]) / (self.temperature * span))
+
+
+CEM = Planner(kept=0, noise_exponent=0.0)
+"""Cross-entropy method (Rubinstein and Kroese 2004)."""
+
+ICEM = Planner()
+"""Improved CEM (Pinneri et al. 2020): coloured noise, elites kept between iterations and between steps."""
+
+MPPI = Planner(kept=0, noise_exponent=0.0, temperature=0.5)
+"""Model-predictive path integral control (Williams et al. 2017) over elites, as in TD-MPC (Hansen et al. 2022)."""
