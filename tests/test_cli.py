@@ -1,0 +1,193 @@
+"""The command line: what it answers, what it refuses with which words, and with which exit code."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+import wmctrl
+from wmctrl import doctor
+from wmctrl.cli import main
+from wmctrl.doctor import Finding
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["evns"], "wm evns: not a command; did you mean envs?"),
+        (["doctor", "--jsn"], "wm doctor: --jsn is not an argument here; did you mean --json?"),
+        (["--versoin"], "wm: --versoin is not an argument here; did you mean --version?"),
+        (["envs", "Pendulum-v1", "Hopper-v5"], "wm envs: Hopper-v5 is not an argument here; known: --help"),
+        (["train"], "wm train: one of the arguments --env --resume is required (see wm train --help)"),
+        (["train", "--env", "Pendulum-v1", "--steps", "2.5"], "wm train: argument --steps: invalid count value: '2.5'"),
+        (["train", "--resume", "x", "--steps", "9"], "wm train: --resume keeps the run's own settings; leave out"),
+        (["train", "--env", "Pendulum-v1", "--set", "a.b"], "wm train: an override must read key=value"),
+        (["envs", "Pendulm-v1"], "wm envs: unknown task 'Pendulm-v1'; did you mean Pendulum-v1"),
+        (["envs", "CartPole-v1"], "wm envs: CartPole-v1 must have a vector of continuous actions"),
+    ],
+)
+def test_a_mistake_gets_one_line_and_exit_code_2(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    output = capsys.readouterr()
+    assert output.err.startswith(message)
+    assert output.err.count("\n") == 1
+    assert output.out == ""
+
+
+def test_debug_shows_the_traceback_wherever_it_stands() -> None:
+    for words in (["--debug", "envs", "Pendulm-v1"], ["envs", "Pendulm-v1", "--debug"]):
+        with pytest.raises(ValueError, match="Pendulm"):
+            main(words)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (KeyboardInterrupt(), 130, "wm doctor: stopped\n"),
+        (
+            FileNotFoundError(2, "No such file or directory", "x.yaml"),
+            2,
+            "wm doctor: No such file or directory: x.yaml\n",
+        ),
+        (OSError(28, "No space left on device"), 2, "wm doctor: No space left on device\n"),
+        (ValueError("first\n  second"), 2, "wm doctor: first second\n"),
+    ],
+)
+def test_what_stops_a_command_is_told_in_one_line(
+    error: BaseException, code: int, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(folder: Path) -> Iterator[Finding]:
+        raise error
+
+    monkeypatch.setattr(doctor, "examine", stop)
+    assert main(["doctor"]) == code
+    assert capsys.readouterr().err == message
+
+
+def test_a_fault_of_the_program_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(folder: Path) -> Iterator[Finding]:
+        raise AssertionError("an invariant")
+
+    monkeypatch.setattr(doctor, "examine", fail)
+    with pytest.raises(AssertionError):
+        main(["doctor"])
+
+
+def test_train_makes_a_run_of_its_arguments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from wmctrl import training
+
+    begun: list[Path] = []
+    monkeypatch.setattr(training, "train", begun.append)
+    words = ["train", "--env", "Pendulum-v1", "--steps", "2e3", "--seed", "7", "--envs", "3", "--out", str(tmp_path)]
+    assert main([*words, "--set", "schedule.updates_per_step=0.5"]) == 0
+    config, facts = training.open_run(begun[0])
+    assert begun[0].is_relative_to(tmp_path)
+    assert (config.task.id, config.schedule.steps, config.schedule.updates_per_step) == ("Pendulum-v1", 2000, 0.5)
+    assert (config.collect.plants, facts["seed"]) == (3, 7)
+
+
+def test_wm_alone_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert {"envs", "doctor", "test"} <= set(capsys.readouterr().out.split())
+
+
+def test_envs_lists_sizes_and_rates(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["envs"]) == 0
+    row = next(line for line in capsys.readouterr().out.splitlines() if "Pendulum-v1" in line)
+    assert row.split()[-4:] == ["proprio", "3", "1", "20"]
+
+
+def test_envs_with_a_task_tells_elements_and_parameters(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["envs", "FetchReach-v4"]) == 0
+    text = capsys.readouterr().out
+    assert "within 0.05 m" in text
+    assert any(line.split()[:2] == ["goal", "2"] for line in text.splitlines())
+    assert any(line.split()[:1] == ["action_delay"] for line in text.splitlines())
+
+
+def test_doctor_prints_json_and_fails_when_something_needs_mending(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    findings = [Finding("cores", "2"), Finding("disk", "0.1 GB free", "free 2 GB")]
+    monkeypatch.setattr(doctor, "examine", lambda folder: iter(findings))
+    assert main(["doctor", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)[1] == {"subject": "disk", "found": "0.1 GB free", "fix": "free 2 GB"}
+
+
+@pytest.mark.parametrize(
+    ("mujoco", "robotics", "fix"),
+    [
+        ("3.11.0", "1.4.2", ""),
+        ("3.12.0", "1.4.2", f"{sys.executable} -m pip install 'mujoco<3.12'"),
+        ("3.17.1", "1.4.2", f"{sys.executable} -m pip install 'mujoco<3.12'"),
+        ("3.12.0", "1.4.3", ""),
+    ],
+)
+def test_doctor_knows_the_pair_that_breaks_fetch(mujoco: str, robotics: str, fix: str) -> None:
+    assert doctor.fetch_pair({"mujoco": mujoco, "gymnasium-robotics": robotics}).fix == fix
+
+
+@pytest.mark.parametrize(
+    ("versions", "finding"),
+    [
+        ({}, Finding("torch", "missing", f"{sys.executable} -m pip install 'torch==2.13.0'")),
+        ({"torch": "2.13.0+cpu"}, Finding("torch", "2.13.0+cpu")),
+        ({"torch": "2.14.0"}, Finding("torch", "2.14.0, tested with 2.13.0")),
+    ],
+)
+def test_doctor_compares_with_the_tested_versions(versions: Mapping[str, str], finding: Finding) -> None:
+    assert doctor.package(Requirement("torch==2.13.0"), versions) == finding
+
+
+def test_doctor_asks_for_room(tmp_path: Path) -> None:
+    assert doctor.disk(tmp_path, 2.1e9).fix == ""
+    assert doctor.disk(tmp_path, 1.9e9).fix.startswith("free 2 GB")
+
+
+def test_doctor_asks_for_a_newer_python() -> None:
+    assert doctor.python((3, 11, 0)).fix == ""
+    assert doctor.python((3, 10, 13)).fix.startswith("install Python 3.11")
+
+
+def test_doctor_falls_back_to_the_backend_that_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    monkeypatch.setattr(doctor, "drawing_failure", {"egl": "no display", "osmesa": ""}.__getitem__)
+    assert doctor.graphics().fix == "export MUJOCO_GL=osmesa"
+    monkeypatch.setattr(doctor, "drawing_failure", {"egl": "no display", "osmesa": "no library"}.__getitem__)
+    assert doctor.graphics() == Finding(
+        "graphics", "egl: no display; osmesa: no library", "apt-get install -y libegl1 libgl1 libosmesa6"
+    )
+
+
+def test_doctor_tells_why_nothing_is_drawn() -> None:
+    assert "MUJOCO_GL" in doctor.drawing_failure("no-such-backend")
+
+
+def test_the_checks_get_pytests_arguments_and_fail_together(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commands: list[list[str]] = []
+
+    def run(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
+        commands.append(command[2:])
+        return subprocess.CompletedProcess(command, 1 if "mypy" in command else 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert main(["test", "-k", "name", "tests/test_cli.py"]) == 1
+    assert [command[0] for command in commands] == ["ruff", "ruff", "mypy", "pytest"]
+    assert commands[-1][-3:] == ["-k", "name", "tests/test_cli.py"]
+    assert "mypy FAILED" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_the_checks_need_a_source_tree(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(wmctrl, "__file__", str(tmp_path / "wmctrl" / "__init__.py"))
+    assert main(["test"]) == 2
+    assert "needs a source tree" in capsys.readouterr().err

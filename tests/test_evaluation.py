@@ -1,0 +1,231 @@
+"""What an evaluation finds out, on a run that learned for a moment only."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from wmctrl import evaluation, training
+from wmctrl.cli import main
+from wmctrl.config import Config, TaskConfig
+from wmctrl.config_files import with_overrides
+from wmctrl.evaluation import Evaluation, evaluate, merit
+from wmctrl.learning.agent import Agent, AgentConfig
+from wmctrl.learning.evaluate import Episode, Outcome, RandomDriver, drive, drive_episode
+from wmctrl.learning.foresight import OBSERVED, Foresight, foresee, look_ahead
+from wmctrl.model.world_model import Sizes
+from wmctrl.video import film
+
+EPISODES = 2
+TINY = (
+    "schedule.steps=75",
+    "schedule.first_updates=5",
+    "schedule.updates_per_step=0.1",
+    "schedule.evaluate_every=0",
+    "collect.prefill=60",
+    "agent.planner.samples=8",
+    "agent.planner.iterations=1",
+    "agent.planner.elites=4",
+    "agent.planner.horizon=3",
+    "agent.planner.kept=2",
+    "agent.proposals=2",
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that has seen one and a half episodes."""
+    torch.set_num_threads(1)
+    folder = training.new_run(
+        with_overrides(Config(TaskConfig("FetchReach-v4")), TINY), 3, "cpu", tmp_path_factory.mktemp("runs")
+    )
+    training.train(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(run: Path) -> Evaluation:
+    return evaluate(run, EPISODES, 0)
+
+
+def outcome(reward: float, success: bool = False, failure: bool = False) -> Outcome:
+    return Outcome(reward, 10, success, failure)
+
+
+def test_an_evaluation_repeats(run: Path, found: Evaluation) -> None:
+    again = evaluate(run, EPISODES, 0)
+    assert again.scores[0].outcomes == found.scores[0].outcomes
+    assert again.foresight is not None
+    assert found.foresight is not None
+    np.testing.assert_array_equal(again.foresight.low, found.foresight.low)
+
+
+def test_an_episode_does_not_depend_on_those_before_it(run: Path, found: Evaluation) -> None:
+    config, _ = training.open_run(run)
+    task = training.make_task(config.task)
+    agent, _ = training.load_agent(run, config, task.task_spec)
+    assert drive_episode(agent, task, 0, 1).outcome == found.scores[0].outcomes[1]
+    assert list(drive(agent, task, 2, 0)) == found.scores[0].outcomes
+
+
+def test_what_is_kept_says_how_to_repeat_it(run: Path) -> None:
+    evaluate(run, EPISODES, 7)
+    kept = json.loads((run / "eval" / "eval.json").read_text())
+    assert kept["seeds"] == [7, 8]
+    assert kept["trained_steps"] == 75
+    assert set(kept["drivers"]) == {"planner", "random actions"}
+    assert kept["versions"]["torch"] == torch.__version__
+    assert len(kept["drivers"]["planner"]["episodes"]) == EPISODES
+
+
+def test_the_command_prints_a_table_or_json(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", str(run), "--episodes", "1"]) == 0
+    assert "random actions" in capsys.readouterr().out
+    assert main(["eval", str(run), "--episodes", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["task"] == "FetchReach-v4"
+    assert (run / "report.html").exists()
+
+
+def test_the_command_refuses_what_is_no_run_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_best_and_worst_are_filmed_in_whole(run: Path, found: Evaluation) -> None:
+    outcomes = found.scores[0].outcomes
+    best, worst = found.films
+    assert best.outcome == outcomes[best.number] == max(outcomes, key=merit)
+    assert worst.outcome == outcomes[worst.number] == min(outcomes, key=merit)
+    with Image.open(io.BytesIO((run / "eval" / "best.webp").read_bytes())) as image:
+        assert image.n_frames > 1  # type: ignore[attr-defined]
+
+
+def test_the_policy_alone_is_kept_apart(run: Path, found: Evaluation) -> None:
+    before = (found.folder / "eval.json").read_bytes()
+    alone = evaluate(run, 1, 0, policy_only=True)
+    assert alone.scores[0].driver == "policy"
+    assert (alone.folder / "eval.json").exists()
+    assert (found.folder / "eval.json").read_bytes() == before
+
+
+def test_success_counts_more_than_return_and_failure_less() -> None:
+    ranked = [outcome(9.0, failure=True), outcome(-5.0), outcome(1.0), outcome(-7.0, success=True)]
+    assert sorted(ranked[::-1], key=merit) == ranked
+
+
+def test_a_task_without_pictures_is_evaluated_all_the_same(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def blind(*_: Any) -> NDArray[np.uint8]:
+        raise ValueError("pictures need OpenGL")
+
+    monkeypatch.setattr(evaluation, "picture", blind)
+    found = evaluate(run, 1, 0)
+    assert not found.films
+    assert "pictures need OpenGL" in found.note
+
+
+def test_random_actions_fill_the_whole_range() -> None:
+    driver, generator = RandomDriver(3), np.random.default_rng(0)
+    actions = np.stack([driver.act(None, {}, generator)[0] for _ in range(500)])
+    assert actions.shape == (500, 3)
+    assert actions.min() < -0.99
+    assert actions.max() > 0.99
+    assert np.abs(actions).max() <= 1.0
+
+
+@pytest.mark.parametrize("pattern", ["checkpoint.json", "state-*.safetensors"])
+def test_a_checkpoint_that_was_cut_short_is_refused(run: Path, pattern: str) -> None:
+    (path,) = (run / "checkpoint").glob(pattern)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="is damaged"):
+        evaluate(run, 1, 0)
+    path.write_bytes(whole)
+
+
+def test_what_is_no_run_and_no_episodes_are_refused(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is not a run"):
+        evaluate(tmp_path, 1, 0)
+    with pytest.raises(ValueError, match="--episodes must be at least 1"):
+        evaluate(run, 0, 0)
+
+
+def test_a_run_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    folder = training.new_run(Config(TaskConfig("Pendulum-v1")), 0, "cpu", tmp_path)
+    with pytest.raises(ValueError, match="holds no checkpoint"):
+        evaluate(folder, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [("units: 128", "units: 64", "of other settings"), ("learn_behavior: true", "learn_behavior: false", "no policy")],
+)
+def test_what_does_not_fit_the_settings_is_refused(run: Path, old: str, new: str, words: str) -> None:
+    config = run / "config.yaml"
+    text = config.read_text()
+    config.write_text(text.replace(old, new))
+    with pytest.raises(ValueError, match=words):
+        evaluate(run, 1, 0, policy_only=True)
+    config.write_text(text)
+
+
+def test_prediction_starts_from_what_was_seen(run: Path, found: Evaluation) -> None:
+    assert found.foresight is not None
+    situations = EPISODES * (50 - OBSERVED - 2 * 3 + 1)
+    assert found.foresight.actual.shape == (situations, 2 * 3 + 1, 10)
+    assert found.foresight.still_error[0] == 0.0
+    assert found.foresight.still_error[6] > 0.0
+
+
+def test_nothing_is_predicted_from_episodes_that_are_too_short(run: Path) -> None:
+    config, _ = training.open_run(run)
+    task = training.make_task(config.task)
+    agent, _ = training.load_agent(run, config, task.task_spec)
+    short = Episode(outcome(0.0), [task.reset(seed=0)[0]] * 11, np.zeros((10, 4), np.float32), np.zeros(10))
+    assert foresee(agent, [short], 10 - OBSERVED + 1, 0) is None
+    assert foresee(agent, [short], 10 - OBSERVED, 0) is not None
+
+
+def test_pictures_are_imagined_where_there_is_a_camera() -> None:
+    sizes = Sizes(proprio=0, goal=0, action=2, camera=(32, 32, 3))
+    agent = Agent(sizes, AgentConfig())
+    views = list(np.random.default_rng(0).integers(0, 256, (11, 32, 32, 3), np.uint8))
+    episode = Episode(outcome(0.0), [{"camera": view} for view in views], np.zeros((10, 2), np.float32), np.zeros(10))
+    seen = look_ahead(agent, episode, 10 - OBSERVED)
+    assert seen is not None
+    np.testing.assert_array_equal(seen.actual, views[OBSERVED:])
+    assert seen.imagined.shape == (11 - OBSERVED, 32, 32, 3)
+    assert look_ahead(agent, episode, 11 - OBSERVED) is None
+
+
+def test_errors_are_worked_out_as_by_hand() -> None:
+    actual = np.array([[[0.0], [3.0]], [[0.0], [4.0]]], np.float32)  # two situations, one step, one element
+    mean = np.array([[[1.0], [3.0]], [[1.0], [6.0]]], np.float32)
+    foresight = Foresight(actual, mean, mean - 1.0, mean + 1.0, np.array([2.0], np.float32))
+    assert foresight.rmse[:, 0] == pytest.approx([1.0, np.sqrt(2.0)])
+    assert foresight.error == pytest.approx([0.5, np.sqrt(2.0) / 2.0])
+    assert foresight.still_error == pytest.approx([0.0, np.sqrt(12.5) / 2.0])
+    assert foresight.covered == 0.5
+
+
+def test_a_film_plays_in_real_time_and_ends_on_the_last_picture() -> None:
+    pictures = [np.full((16, 24, 3), 10 * i, np.uint8) for i in range(22)]
+    with Image.open(io.BytesIO(film(pictures, 0.01))) as image:  # 100 pictures a second, shown at 20
+        frames = []
+        for index in range(image.n_frames):  # type: ignore[attr-defined]
+            image.seek(index)
+            frames.append((int(np.asarray(image.convert("RGB"))[0, 0, 0]), image.info["duration"]))
+    assert [value for value, _ in frames] == pytest.approx([0, 50, 100, 150, 200, 210], abs=4)
+    assert [duration for _, duration in frames] == [50] * 5 + [1000]
+
+
+def test_a_film_that_would_be_too_large_is_made_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = list(np.random.default_rng(0).integers(0, 256, (12, 64, 64, 3), np.uint8))
+    full = len(film(pictures, 0.05))
+    monkeypatch.setattr("wmctrl.video.LARGEST", full // 2)
+    assert len(film(pictures, 0.05)) <= full // 2

@@ -1,0 +1,44 @@
+"""Intervals around rates and means."""
+
+import numpy as np
+import pytest
+
+from wmctrl.intervals import mean, rate
+
+
+def test_wilson_interval_of_nine_hits_in_ten() -> None:
+    # z^2 / n = 0.38415; centre (0.9 + 0.19207) / 1.38415 = 0.78899; half 1.95996 sqrt(0.009 + 0.0096037) / 1.38415.
+    assert rate(9, 10) == pytest.approx((0.9, 0.59585, 0.98212), abs=1e-4)
+
+
+def test_hundred_hits_in_hundred_leave_room_for_doubt() -> None:
+    # Without a miss Wilson's lower edge is n / (n + z^2) = 100 / 103.8415.
+    assert rate(100, 100) == pytest.approx((1.0, 100 / 103.8415, 1.0), abs=1e-5)
+
+
+def test_no_hits_mirror_all_hits() -> None:
+    none, every = rate(0, 17), rate(17, 17)
+    assert none == pytest.approx((0.0, 0.0, 1.0 - every.low))
+
+
+def test_interval_of_a_mean_is_as_wide_as_the_normal_one_for_many_values() -> None:
+    values = np.random.default_rng(5).normal(3.0, 2.0, 997)
+    estimate = mean(values)
+    half = 1.96 * values.std() / np.sqrt(997)
+    assert estimate.value == pytest.approx(values.mean())
+    assert estimate.high - estimate.low == pytest.approx(2 * half, rel=0.05)
+
+
+def test_same_values_give_the_same_interval() -> None:
+    assert mean([1.0, 4.0, 9.0]) == mean([1.0, 4.0, 9.0])
+
+
+def test_constant_values_leave_no_doubt() -> None:
+    assert mean([50.0] * 7) == (50.0, 50.0, 50.0)
+
+
+def test_nothing_has_no_interval() -> None:
+    with pytest.raises(ValueError, match="at least one trial"):
+        rate(0, 0)
+    with pytest.raises(ValueError, match="at least one value"):
+        mean([])

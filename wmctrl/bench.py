@@ -1,0 +1,290 @@
+"""What planning and learning cost on this machine, against the rate at which it can multiply matrices."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from wmctrl.breakdown import breakdown
+from wmctrl.config import Config, resolve
+from wmctrl.gemm import Gemm, GemmRecorder, total_flops
+from wmctrl.learning.agent import Agent, AgentConfig
+from wmctrl.model.world_model import Batch, Sizes
+from wmctrl.roofline import LIBRARIES, Rating, rate, replay, share_threads
+from wmctrl.training import make_task
+
+WARM_UP = 5
+"""Calls before anything is timed."""
+PROFILED = 10
+"""Calls that the breakdown is taken from."""
+LARGE = Gemm(1, 1024, 1024, 1024)
+"""A product large enough to show the machine's rate at its best."""
+PARTS = ("update", "planning")
+"""What can be measured."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What to measure, and how."""
+
+    env: str
+    width: int | None = None
+    """Width of every layer; None keeps the task's settings."""
+    parts: tuple[str, ...] = PARTS
+    repetitions: int = 60
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A piece of work that is measured whole."""
+
+    name: str
+    run: Callable[[], object]
+    model_steps: int
+    """States that the recurrent model steps forward in it."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one piece of work costs."""
+
+    name: str
+    threads: int
+    model_steps: int
+    flops: int
+    """Of its matrix products."""
+    operators: int
+    """Torch operators dispatched."""
+    p50: float
+    """[s]"""
+    p99: float
+    """[s]"""
+    products_p50: float
+    """Its matrix products alone, each by the fastest library at its size [s]."""
+    shares: dict[str, float]
+    """Where the time goes, by kind of work."""
+
+    @property
+    def fraction(self) -> float:
+        """Of the machine's rate at the sizes used."""
+        return self.products_p50 / self.p50
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How fast each library computes one size of product, and how often the work needs it."""
+
+    threads: int
+    gemm: Gemm
+    flops_per_second: dict[str, float]
+    """By library [1/s]."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """All that was measured with one number of threads."""
+
+    costs: tuple[Cost, ...]
+    rates: tuple[Rate, ...]
+    """The large product first."""
+
+
+def bench(question: Question, threads: Sequence[int]) -> Iterator[Answer]:
+    """Measure with each number of threads, in a process of its own, since thread pools are fixed at first use."""
+    for count in threads:
+        variables = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(count))
+        done = subprocess.run(
+            [sys.executable, "-m", __name__],
+            input=json.dumps(asdict(question) | {"threads": count}),
+            env=os.environ | variables,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise ValueError((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
+        yield from_json(json.loads(done.stdout.splitlines()[-1]))
+
+
+def measure(question: Question, threads: int) -> Answer:
+    """Measure in this process, which must not have computed anything yet."""
+    torch.set_num_threads(threads)
+    share_threads(threads)
+    workloads = list(workloads_of(question))
+    recorders = {work.name: record(work) for work in workloads}
+    ratings = {gemm: rate(gemm) for gemm in dict.fromkeys((LARGE, *(g for r in recorders.values() for g in r.gemms)))}
+    costs = tuple(_costs(workloads, recorders, ratings, question.repetitions, threads))
+    rates = tuple(Rate(threads, g, {name: r.rate(name) for name in LIBRARIES}) for g, r in ratings.items())
+    return Answer(costs, rates)
+
+
+def _costs(
+    workloads: Sequence[Workload],
+    recorders: dict[str, GemmRecorder],
+    ratings: dict[Gemm, Rating],
+    repetitions: int,
+    threads: int,
+) -> Iterator[Cost]:
+    """Time every workload and its products in turn, so that whatever else the machine does hits both alike."""
+    calls = {work.name: (work.run, replay(recorders[work.name].gemms, ratings)) for work in workloads}
+    seconds = {
+        name: np.array([[timed(call) for call in pair] for _ in range(repetitions)]) for name, pair in calls.items()
+    }
+    for work in workloads:
+        whole, products = seconds[work.name].T
+        yield Cost(
+            name=work.name,
+            threads=threads,
+            model_steps=work.model_steps,
+            flops=total_flops(recorders[work.name].gemms),
+            operators=recorders[work.name].operators,
+            p50=float(np.median(whole)),
+            p99=float(np.quantile(whole, 0.99)),
+            products_p50=float(np.median(products)),
+            shares=breakdown(work.run, PROFILED),
+        )
+
+
+def timed(call: Callable[[], object]) -> float:
+    """Duration [s]."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def record(work: Workload) -> GemmRecorder:
+    """What one run of a workload computes, after some to warm up."""
+    for _ in range(WARM_UP):
+        work.run()
+    with GemmRecorder() as recorder:
+        work.run()
+    return recorder
+
+
+def workloads_of(question: Question) -> Iterator[Workload]:
+    """The work to measure, on random data: what the numbers are does not change how long they take."""
+    width = question.width
+    keys = ("agent.model.deter", "agent.model.units", "agent.behavior.units") if width else ()
+    config = resolve(question.env, None, tuple(f"{key}={width}" for key in keys))
+    task = make_task(config.task)
+    spec = task.task_spec
+    task.close()
+
+    def agent(*, learn_behavior: bool) -> Agent:
+        return Agent.for_task(spec, replace(config.agent, learn_behavior=learn_behavior))
+
+    if "update" in question.parts:
+        yield update("update: world model", agent(learn_behavior=False), config)
+        yield update("update: world model, actor and critic", agent(learn_behavior=True), config)
+    if "planning" in question.parts:
+        yield planning("planning: one decision", agent(learn_behavior=False))
+
+
+def update(name: str, agent: Agent, config: Config) -> Workload:
+    """One update of the agent from a batch of sequences."""
+    B, T = config.replay.batch, config.replay.length
+    batch, generator = random_batch(agent.sizes, B, T), torch.Generator().manual_seed(0)
+    behavior = agent.config.behavior
+    steps = B * T + B * max(0, T - agent.config.model.context)  # followed, then foreseen
+    if agent.config.learn_behavior:
+        steps += min(behavior.starts, B * T) * behavior.horizon
+    return Workload(name, lambda: agent.learn(batch, generator), steps)
+
+
+def planning(name: str, agent: Agent) -> Workload:
+    """One observation to one action."""
+    state, generator = agent.start(), np.random.default_rng(0)
+    observation = random_observation(agent.sizes)
+    return Workload(name, lambda: agent.act(state, observation, generator), decision_steps(agent.config))
+
+
+def decision_steps(config: AgentConfig) -> int:
+    """Model steps of one decision: observing, following the policy's proposals, and imagining every candidate."""
+    planner = config.planner
+    candidates = planner.samples + 1 + min(planner.kept, planner.elites) + config.proposals
+    imagined = planner.iterations * candidates * config.objective.particles
+    return 1 + planner.horizon * (config.proposals + imagined)
+
+
+def random_batch(sizes: Sizes, B: int, T: int) -> Batch:
+    """Sequences of one episode each, (B, T, ...)."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draws(*shape: int) -> torch.Tensor:
+        return torch.randn(B, T, *shape, generator=generator)
+
+    camera = (128.0 + 32.0 * draws(*sizes.camera)).clamp(0.0, 255.0).to(torch.uint8) if sizes.camera else None
+    return Batch(
+        action=draws(sizes.action).tanh(),
+        reward=draws(),
+        terminated=torch.zeros(B, T),
+        failure=torch.zeros(B, T),
+        is_first=(torch.arange(T) == 0).float().repeat(B, 1),
+        proprio=draws(sizes.proprio) if sizes.proprio else None,
+        camera=camera,
+        goal=draws(sizes.goal) if sizes.goal else None,
+    )
+
+
+def random_observation(sizes: Sizes) -> dict[str, NDArray[Any]]:
+    """What a plant of these sizes might show."""
+    generator = np.random.default_rng(0)
+    observation: dict[str, NDArray[Any]] = {
+        name: generator.standard_normal(size, np.float32)
+        for name, size in (("proprio", sizes.proprio), ("goal", sizes.goal))
+        if size
+    }
+    if sizes.camera:
+        observation["camera"] = generator.integers(0, 256, sizes.camera, np.uint8)
+    return observation
+
+
+def from_json(answer: dict[str, Any]) -> Answer:
+    """An answer as it came from another process."""
+    costs = tuple(Cost(**cost) for cost in answer["costs"])
+    rates = (Rate(one["threads"], Gemm(*one["gemm"]), one["flops_per_second"]) for one in answer["rates"])
+    return Answer(costs, tuple(rates))
+
+
+def to_json(question: Question, answers: Sequence[Answer]) -> dict[str, Any]:
+    """Everything measured, with what it depends on."""
+    packages = {"torch": torch.__version__, "numpy": np.__version__, "onnxruntime": onnxruntime.__version__}
+    return {
+        "command": sys.argv,
+        "question": asdict(question),
+        "machine": {"processor": processor(), "cores": os.cpu_count(), "platform": platform.platform()},
+        "versions": {"python": platform.python_version(), **packages},
+        "costs": [asdict(cost) | {"fraction": cost.fraction} for answer in answers for cost in answer.costs],
+        "rates": [asdict(one) for answer in answers for one in answer.rates],
+    }
+
+
+def processor() -> str:
+    """The processor's name, as far as the system tells."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def answer_another_process() -> None:
+    """Read a question from the standard input, and write the answer to the standard output."""
+    asked = json.load(sys.stdin)
+    threads = asked.pop("threads")
+    answer = measure(Question(**asked | {"parts": tuple(asked["parts"])}), threads)
+    sys.stdout.write(json.dumps(asdict(answer)) + "\n")
+
+
+if __name__ == "__main__":
+    answer_another_process()

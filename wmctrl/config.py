@@ -1,0 +1,45 @@
+"""A run's settings: which task, and what learns it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wmctrl.config_files import read_yaml, shipped, updated, with_overrides
+from wmctrl.learning.agent import AgentConfig
+from wmctrl.learning.plants import CollectConfig
+from wmctrl.learning.replay import ReplayConfig
+from wmctrl.learning.train import Schedule
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """Which plant, and what of it is observed."""
+
+    id: str
+    observe: tuple[str, ...] | None = None
+    """Some of `proprio`, `camera` and `goal`; without `goal`, the goal is only in the picture. None: every vector."""
+    camera_size: int = 64
+    """Height and width of the picture."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides how a run turns out, its seed apart."""
+
+    task: TaskConfig
+    agent: AgentConfig = field(default_factory=AgentConfig)
+    replay: ReplayConfig = field(default_factory=ReplayConfig)
+    collect: CollectConfig = field(default_factory=CollectConfig)
+    schedule: Schedule = field(default_factory=Schedule)
+
+
+def resolve(task: str, file: Path | None = None, overrides: tuple[str, ...] = ()) -> Config:
+    """Defaults, then the task's shipped settings or the given file, then `a.b=c` overrides.
+
+    Raises:
+        ValueError: Unknown setting or wrong type, with the file and the nearest known name.
+    """
+    config = Config(TaskConfig(task))
+    path = file or shipped("configs") / f"{task}.yaml"
+    if file is not None or path.exists():
+        config = updated(config, read_yaml(path), str(path))
+    return with_overrides(config, overrides)

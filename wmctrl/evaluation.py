@@ -1,0 +1,259 @@
+"""What `wm eval` does: episodes with fixed seeds, figures with intervals, films, and prediction against reality."""
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from wmctrl_envs.task import Task, TaskSpec
+
+from wmctrl import intervals, training
+from wmctrl.config import Config
+from wmctrl.intervals import Estimate
+from wmctrl.learning.agent import Agent, AgentConfig
+from wmctrl.learning.evaluate import Driver, Episode, Outcome, RandomDriver, drive_episode
+from wmctrl.learning.foresight import Foresight, Outlook, foresee, look_ahead
+from wmctrl.runtime.files import write_atomic
+from wmctrl.video import film
+
+State = TypeVar("State")
+BASELINE_EPISODES = 20
+"""Most episodes of random actions; slow plants would otherwise take minutes over them."""
+KEPT_EPISODES = 10
+"""Episodes whose observations are kept to predict from."""
+SCHEMA = 1
+BAR = (
+    TextColumn("{task.description}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TextColumn("episodes"),
+    TimeRemainingColumn(),
+)
+"""What the line shows while episodes are driven."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a driver drives."""
+
+    driver: str
+    outcomes: Sequence[Outcome]
+    decisions: NDArray[np.float64]
+    """Time of every decision [s]."""
+    seconds: float
+    """Time of all episodes, plant included [s]."""
+
+    def figures(self, spec: TaskSpec) -> dict[str, Estimate]:
+        """Figures with their 95 % intervals; rates of what the task does not define are left out."""
+        count = len(self.outcomes)
+        figures = {
+            "return": intervals.mean([outcome.reward for outcome in self.outcomes]),
+            "length": intervals.mean([float(outcome.length) for outcome in self.outcomes]),
+        }
+        if spec.success:
+            figures["success"] = intervals.rate(sum(outcome.success for outcome in self.outcomes), count)
+        if spec.failure:
+            figures["failure"] = intervals.rate(sum(outcome.failure for outcome in self.outcomes), count)
+        return figures
+
+    def timing(self) -> dict[str, float]:
+        """Decisions per second with the plant's own time included, and time per decision without it."""
+        p50, p99 = 1000.0 * np.quantile(self.decisions, [0.5, 0.99])
+        return {"decisions_per_s": len(self.decisions) / self.seconds, "ms_p50": float(p50), "ms_p99": float(p99)}
+
+
+@dataclass(frozen=True)
+class Film:
+    """An episode to look at."""
+
+    name: str
+    """`best` or `worst`."""
+    number: int
+    """Which episode it is."""
+    outcome: Outcome
+    content: bytes
+    """Animated WebP."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that was found out about a run."""
+
+    folder: Path
+    """Where it is kept."""
+    config: Config
+    facts: dict[str, Any]
+    """What the run recorded of itself when it began."""
+    spec: TaskSpec
+    step: int
+    """Environment steps the agent had learned from."""
+    seed: int
+    """Episode i starts from this plus i."""
+    scores: Sequence[Score]
+    """The agent's first, then the baselines'."""
+    foresight: Foresight | None
+    """None where proprioception is not observed or no episode was long enough."""
+    outlook: Outlook | None = None
+    """None without a camera, or where the first episode was too short."""
+    films: Sequence[Film] = ()
+    note: str = ""
+    """What could not be shown, and why."""
+
+    @property
+    def run(self) -> Path:
+        """The run's folder."""
+        return self.folder.parent
+
+
+def evaluate(run: Path, episodes: int, seed: int, *, policy_only: bool = False) -> Evaluation:
+    """Drive a run's agent, write `eval/` (or `eval-policy/`) in the run's folder, and return what is in it.
+
+    Raises:
+        ValueError: No such run, no checkpoint, a damaged one, or nothing to evaluate.
+    """
+    if episodes < 1:
+        raise ValueError(f"--episodes must be at least 1, came {episodes}")
+    config, facts = training.open_run(run)
+    torch.set_num_threads(1)
+    task = training.make_task(config.task)
+    agent, step = training.load_agent(run, config, task.task_spec)
+    if policy_only:
+        agent.config = _without_planner(agent)
+    score, kept = _score(driver_name(agent), agent, task, episodes, seed)
+    random = RandomDriver(agent.sizes.action)
+    baseline, _ = _score("random actions", random, task, min(episodes, BASELINE_EPISODES), seed)
+    foresight = foresee(agent, kept, _horizon(agent, kept), seed)
+    outlook = look_ahead(agent, kept[0], agent.config.planner.horizon)
+    folder = run / ("eval-policy" if policy_only else "eval")
+    spec = task.task_spec
+    found = Evaluation(folder, config, facts, spec, step, seed, (score, baseline), foresight, outlook)
+    write_atomic(folder / "eval.json", json.dumps(to_json(found), indent=1).encode())
+    found = _with_films(found, agent, task)
+    task.close()
+    return found
+
+
+def driver_name(agent: Agent) -> str:
+    """What decides: the planner, or the policy alone."""
+    return "planner" if agent.config.plan else "policy"
+
+
+def _without_planner(agent: Agent) -> AgentConfig:
+    if not agent.config.learn_behavior:
+        raise ValueError("this run learned no policy (agent.learn_behavior is false); evaluate it without --policy")
+    return dataclasses.replace(agent.config, plan=False)
+
+
+def _score(name: str, driver: Driver[State], task: Task, episodes: int, seed: int) -> tuple[Score, list[Episode]]:
+    """A driver's score, and its first episodes whole; a bar shows how far it is."""
+    outcomes: list[Outcome] = []
+    decisions: list[NDArray[np.float64]] = []
+    kept: list[Episode] = []
+    began = time.perf_counter()
+    with Progress(*BAR, console=Console(stderr=True)) as bar:
+        shown = bar.add_task(name, total=episodes)
+        for number in range(episodes):
+            episode = drive_episode(driver, task, seed, number)
+            outcomes.append(episode.outcome)
+            decisions.append(episode.seconds)
+            kept += [episode] if number < KEPT_EPISODES else []
+            bar.update(shown, advance=1, description=f"{name}: {so_far(outcomes, task.task_spec)}")
+    return Score(name, outcomes, np.concatenate(decisions), time.perf_counter() - began), kept
+
+
+def so_far(outcomes: Sequence[Outcome], spec: TaskSpec) -> str:
+    """Means of the episodes driven, such as `return -1.52, success 0.98`."""
+    means = {"return": np.mean([outcome.reward for outcome in outcomes])}
+    if spec.success:
+        means["success"] = np.mean([outcome.success for outcome in outcomes])
+    return ", ".join(f"{name} {value:.2f}" for name, value in means.items())
+
+
+def _horizon(agent: Agent, episodes: Sequence[Episode]) -> int:
+    """Steps to predict: twice what is planned, or what planning needs where every episode is shorter than that."""
+    planned = agent.config.planner.horizon
+    longest = max(episode.outcome.length for episode in episodes)
+    return 2 * planned if longest >= 3 * planned else planned
+
+
+def _with_films(found: Evaluation, agent: Agent, task: Task) -> Evaluation:
+    """The best and the worst episode driven again, this time filmed."""
+    outcomes = found.scores[0].outcomes
+    order = sorted(range(len(outcomes)), key=lambda i: merit(outcomes[i]))
+    wanted = {"best": order[-1], "worst": order[0]} if len(order) > 1 else {"best": order[0]}
+    films = []
+    try:
+        for name, number in wanted.items():
+            content = filmed(agent, task, found.seed, number, outcomes[number])
+            films.append(Film(name, number, outcomes[number], content))
+    except ValueError as error:
+        return dataclasses.replace(found, films=films, note=f"not filmed: {error}")
+    for one in films:
+        write_atomic(found.folder / f"{one.name}.webp", one.content)
+    return dataclasses.replace(found, films=films)
+
+
+def merit(outcome: Outcome) -> tuple[bool, bool, float]:
+    """What episodes are ranked by: success, then no failure, then return."""
+    return outcome.success, not outcome.failure, outcome.reward
+
+
+def filmed(agent: Agent, task: Task, seed: int, number: int, outcome: Outcome) -> bytes:
+    """A film of an episode driven before, which must go as it went then.
+
+    Raises:
+        ValueError: The plant gives no pictures.
+    """
+    pictures: list[NDArray[np.uint8]] = []
+    again = drive_episode(agent, task, seed, number, lambda shown: pictures.append(picture(shown)))
+    assert again.outcome == outcome, f"episode {number} went {again.outcome}, and {outcome} before"
+    return film(pictures, task.task_spec.control_period)
+
+
+def picture(task: Task) -> NDArray[np.uint8]:
+    """The plant as seen now (h, w, 3)."""
+    seen = task.render()
+    if not isinstance(seen, np.ndarray):
+        raise ValueError(f"{task.task_spec.id} gives no pictures")
+    return seen
+
+
+def to_json(found: Evaluation) -> dict[str, Any]:
+    """What is kept in `eval.json`."""
+    return {
+        "schema": SCHEMA,
+        "task": found.spec.id,
+        "trained_steps": found.step,
+        "seeds": [found.seed + number for number in range(len(found.scores[0].outcomes))],
+        "command": sys.argv,
+        "versions": training.versions(),
+        "drivers": {score.driver: _score_json(score, found.spec) for score in found.scores},
+        "foresight": None if found.foresight is None else _foresight_json(found.foresight, found.spec),
+    }
+
+
+def _score_json(score: Score, spec: TaskSpec) -> dict[str, Any]:
+    return {
+        "figures": {name: figure._asdict() for name, figure in score.figures(spec).items()},
+        "timing": score.timing(),
+        "episodes": [dataclasses.asdict(outcome) for outcome in score.outcomes],
+    }
+
+
+def _foresight_json(foresight: Foresight, spec: TaskSpec) -> dict[str, Any]:
+    rmse = dict(zip((element.name for element in spec.proprio), foresight.rmse.T.tolist(), strict=True))
+    return {
+        "rmse": rmse,
+        "error": foresight.error.tolist(),
+        "error_if_nothing_changes": foresight.still_error.tolist(),
+        "covered": foresight.covered,
+    }

@@ -1,0 +1,1 @@
+"""Learns model, actor and critic from replay, and evaluates what was learned."""

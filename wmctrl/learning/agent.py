@@ -1,0 +1,283 @@
+"""The agent: observe, plan, act, learn."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from wmctrl_envs.task import Element, TaskSpec
+
+from wmctrl.learning.behavior import Behavior, BehaviorConfig
+from wmctrl.learning.imagination import ImaginedReturn, mode_noise
+from wmctrl.model.mdn import MixtureNoise
+from wmctrl.model.rssm import Belief
+from wmctrl.model.world_model import Batch, Sizes, WorldModel, WorldModelConfig
+from wmctrl.planning.objective import GoalCost, ObjectiveConfig
+from wmctrl.planning.planner import Health, Plan, Planner
+from wmctrl.runtime.noise import coloured_noise
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """Everything the agent is made of."""
+
+    model: WorldModelConfig = field(default_factory=WorldModelConfig)
+    behavior: BehaviorConfig = field(default_factory=BehaviorConfig)
+    planner: Planner = field(default_factory=Planner)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    proposals: int = 24
+    """Action sequences the policy adds to the planner's candidates."""
+    plan: bool = True
+    """Act by planning; otherwise by the policy alone."""
+    learn_behavior: bool = True
+    """Train actor and critic."""
+    model_rate: float = 1e-3
+    """Adam's learning rate for the world model."""
+    behavior_rate: float = 3e-4
+    """Adam's learning rate for actor and critic."""
+    average_rate: float = 0.01
+    """Share of the trained weights that enters their running average, which drives, at each update."""
+    clip: float = 100.0
+    """Largest norm of the gradient."""
+
+
+class DriveState(NamedTuple):
+    """What is carried from one decision to the next."""
+
+    belief: Belief
+    """(D,), (S,)"""
+    plan: Plan
+    action: Tensor
+    """The last action sent (A,)."""
+
+
+class Agent:
+    """A world model, a planner over it, and a policy learned in it."""
+
+    def __init__(
+        self,
+        sizes: Sizes,
+        config: AgentConfig,
+        *,
+        failure_reward: float | None = None,
+        goal_cost: GoalCost | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        """
+        Args:
+            failure_reward: Reward per step of a failed plant; None takes the worst reward seen.
+            goal_cost: The task's reward where it is a goal cost.
+        """
+        self.sizes, self.config, self.goal_cost = sizes, config, goal_cost
+        self.device = device or torch.device("cpu")
+        self.worst_reward = torch.full((), failure_reward or 0.0, device=self.device)
+        self.tracks_worst_reward = failure_reward is None
+        self.trained = WorldModel(sizes, config.model).to(self.device)
+        self.model = copy.deepcopy(self.trained).requires_grad_(False)
+        """Running average of the trained model's weights (Polyak and Juditsky 1992): it drives, and is imagined in."""
+        inputs = config.model.deter + config.model.stoch + sizes.goal
+        self.behavior = Behavior(inputs, sizes.action, config.behavior).to(self.device)
+        self.model_optimizer = torch.optim.Adam(self.trained.parameters(), config.model_rate, fused=True)
+        self.actor_optimizer = torch.optim.Adam(self.behavior.actor.parameters(), config.behavior_rate, fused=True)
+        self.critic_optimizer = torch.optim.Adam(self.behavior.critic.parameters(), config.behavior_rate, fused=True)
+
+    @classmethod
+    def for_task(cls, spec: TaskSpec, config: AgentConfig, device: torch.device | None = None) -> "Agent":
+        """An untrained agent of the sizes, goal cost and failure reward of a task."""
+        sizes = Sizes(len(spec.proprio), len(spec.goal), len(spec.action), spec.camera)
+        given = spec.goal_cost
+        cost = GoalCost(given.achieved, given.weights, given.order, given.power) if given and spec.goal else None
+        return cls(sizes, config, failure_reward=spec.failure_reward, goal_cost=cost, device=device)
+
+    def start(self) -> DriveState:
+        """The state before the first observation of an episode."""
+        action = torch.zeros(self.sizes.action, device=self.device)
+        return DriveState(self.model.rssm.initial(), self.config.planner.initial(action), action)
+
+    @torch.no_grad()
+    def act(
+        self, state: DriveState, observation: Mapping[str, NDArray[Any]], generator: np.random.Generator
+    ) -> tuple[NDArray[np.float32], DriveState]:
+        """Observe, plan, and return the action (A,) in [-1, 1] with the state to carry on."""
+        belief = self.observe(state, observation)
+        goal = self._tensor(observation["goal"]) if self.sizes.goal else None
+        if self.config.plan:
+            plan, _ = self.plan(belief, goal, state, generator)
+            action = plan.mean[0]
+            plan = self.config.planner.shift(plan)
+        else:
+            plan, action = state.plan, self.behavior.actor(self.model.with_goal(belief.features, goal)).mean
+        return action.cpu().numpy(), DriveState(belief, plan, action)
+
+    def observe(self, state: DriveState, observation: Mapping[str, NDArray[Any]]) -> Belief:
+        """Update the belief with what the last action led to."""
+        proprio = self._tensor(observation["proprio"]) if self.sizes.proprio else None
+        camera = torch.from_numpy(observation["camera"]).to(self.device)[None] if self.sizes.camera else None
+        embedding = self.model.embed(None if proprio is None else proprio[None], camera)[0]
+        return self.model.rssm.observe(state.belief, state.action, embedding, torch.zeros_like(state.belief.stoch))
+
+    def plan(
+        self, belief: Belief, goal: Tensor | None, state: DriveState, generator: np.random.Generator
+    ) -> tuple[Plan, Health]:
+        """Refine the carried plan from this belief towards the goal (G,)."""
+        planner = self.config.planner
+        objective = ImaginedReturn(
+            model=self.model,
+            config=self.config.objective,
+            belief=belief,
+            previous_action=state.action,
+            noise=self._particle_noise(generator),
+            failure_reward=float(self.worst_reward),
+            discount=self.config.behavior.discount,
+            goal=goal,
+            goal_cost=self.goal_cost,
+            critic=lambda inputs: self.behavior.slow_critic(inputs).mean,
+        )
+        proposals = self._proposals(belief, goal, generator) if self.config.proposals else None
+        plan = state.plan
+        for _ in range(planner.iterations):
+            draws = coloured_noise(
+                planner.samples, planner.horizon, self.sizes.action, planner.noise_exponent, generator
+            )
+            plan, health = planner.refine(plan, objective, self._tensor(draws), proposals)
+        return plan, health
+
+    def learn(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """One update of the world model and, in its imagination, of actor and critic."""
+        B, T = batch.reward.shape
+        noise = torch.randn(B, T, self.config.model.stoch, generator=generator, device=self.device)
+        if self.tracks_worst_reward:
+            self.worst_reward = torch.minimum(self.worst_reward, batch.reward.min())
+        loss, belief, metrics = self.trained.loss(batch, noise)
+        self._descend(loss, self.model_optimizer)
+        self._average()
+        if self.config.learn_behavior:
+            metrics |= self._learn_behavior(belief, batch, generator)
+        return metrics
+
+    def calibrate(self, proprio: NDArray[Any] | None, goal: NDArray[Any] | None, spec: TaskSpec) -> None:
+        """Set the normalisers, once, from what random actions showed.
+
+        Args:
+            proprio: Observations (steps, O), where there are any.
+            goal: Goals (steps, G), where there are any.
+        """
+        for model in (self.trained, self.model):
+            if goal is not None:
+                model.goal_normaliser.set(*self._statistics(goal, spec.goal))
+            if proprio is not None:
+                mean, std = self._statistics(proprio, spec.proprio)
+                model.proprio_normaliser.set(mean, std)
+                if self.goal_cost is not None:  # the goal is compared with these elements, so it shares their scale
+                    index = list(self.goal_cost.achieved)
+                    model.goal_normaliser.set(mean[index], std[index])
+
+    def _statistics(self, values: NDArray[Any], elements: Sequence[Element]) -> tuple[Tensor, Tensor]:
+        """Mean and std of values (steps, n); what hardly moved yet is not blown up beyond a fiftieth of its range."""
+        ranges = np.array([element.high - element.low for element in elements])
+        floor = np.where(np.isfinite(ranges), ranges / 50.0, 1e-2)
+        return self._tensor(values.mean(0)), self._tensor(np.maximum(values.std(0), floor))
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Weights, statistics and the optimisers' moments by name."""
+        arrays: dict[str, NDArray[Any]] = {}
+        for name, module in self._modules().items():
+            arrays |= {f"{name}.{key}": value.cpu().numpy() for key, value in module.state_dict().items()}
+        arrays["worst_reward"] = self.worst_reward.cpu().numpy()
+        for name, optimizer in self._optimizers().items():
+            for index, moments in optimizer.state_dict()["state"].items():
+                arrays |= {f"{name}.{index}.{key}": value.cpu().numpy() for key, value in moments.items()}
+        return arrays
+
+    def load_state(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Become the agent whose `state` this was."""
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        self.worst_reward = tensors["worst_reward"].to(self.device)
+        for name, module in self._modules().items():
+            module.load_state_dict(_below(tensors, name))
+        for name, optimizer in self._optimizers().items():
+            moments: dict[int, dict[str, Tensor]] = {}
+            for key, tensor in _below(tensors, name).items():
+                index, moment = key.split(".")
+                moments.setdefault(int(index), {})[moment] = tensor
+            optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+
+    def _modules(self) -> dict[str, torch.nn.Module]:
+        return {"trained": self.trained, "model": self.model, "behavior": self.behavior}
+
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return {
+            "model_optimizer": self.model_optimizer,
+            "actor_optimizer": self.actor_optimizer,
+            "critic_optimizer": self.critic_optimizer,
+        }
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Move the averaged weights a little towards the trained ones."""
+        for average, trained in zip(self.model.parameters(), self.trained.parameters(), strict=True):
+            average.lerp_(trained, self.config.average_rate)
+
+    def _learn_behavior(self, belief: Belief, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """One update of actor and critic from some of a batch's beliefs (B, T, ...)."""
+        c = self.config.behavior
+        flat = Belief(belief.deter.flatten(0, 1), belief.stoch.flatten(0, 1))
+        chosen = torch.randperm(flat.deter.shape[0], generator=generator, device=self.device)[: c.starts]
+        goal = None if batch.goal is None else batch.goal.flatten(0, 1)[chosen]
+        noise = torch.randn(len(chosen), c.horizon, self.sizes.action, generator=generator, device=self.device)
+        imagined = self.behavior.imagine(self.model, Belief(flat.deter[chosen], flat.stoch[chosen]), goal, noise)
+        actor_loss, critic_loss, metrics = self.behavior.losses(imagined, float(self.worst_reward))
+        self._descend(actor_loss, self.actor_optimizer)
+        self._descend(critic_loss, self.critic_optimizer)
+        self.behavior.follow_slowly()
+        return metrics | {"actor": actor_loss.detach(), "critic": critic_loss.detach()}
+
+    def _descend(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+        """One step of an optimiser down the gradient of a loss, in that optimiser's parameters alone."""
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"a loss is {float(loss)}; lower the learning rate, or look for absurd values in the replay"
+            )
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        torch.nn.utils.clip_grad_norm_(parameters, self.config.clip)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    def _proposals(self, belief: Belief, goal: Tensor | None, generator: np.random.Generator) -> Tensor:
+        """Action sequences (P, H, A) of the policy followed through the model, one of them without noise."""
+        P, H, A = self.config.proposals, self.config.planner.horizon, self.sizes.action
+        noise = self._tensor(generator.standard_normal((P, H, A), dtype=np.float32))
+        noise[0] = 0.0
+        belief = Belief(*(part.expand(P, -1) for part in belief))
+        goals = None if goal is None else goal.expand(P, -1)
+        actions = []
+        for step in noise.unbind(1):
+            actions.append(self.behavior.actor(self.model.with_goal(belief.features, goals)).sample(step))
+            belief = self.model.rssm.imagine(belief, actions[-1], mode_noise(self.model, P))
+        return torch.stack(actions, 1)
+
+    def _particle_noise(self, generator: np.random.Generator) -> MixtureNoise:
+        """Draws for every particle and step; none for a single particle, which follows the most probable future."""
+        P, H = self.config.objective.particles, self.config.planner.horizon
+        K, S = self.config.model.prior_components, self.config.model.stoch
+        if P == 1:
+            return mode_noise(self.model, P, H)
+        return MixtureNoise(
+            self._tensor(generator.gumbel(size=(P, H, K))), self._tensor(generator.standard_normal((P, H, S)))
+        )
+
+    def _tensor(self, array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(np.asarray(array, np.float32)).to(self.device)
+
+
+def _below(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Entries of one part, without its name in front."""
+    prefix = f"{name}."
+    return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}

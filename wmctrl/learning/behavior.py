@@ -1,0 +1,158 @@
+"""Actor and critic, trained on futures the world model imagines."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from wmctrl.learning.imagination import mode_noise
+from wmctrl.model.distributions import Gaussian, TanhGaussian
+from wmctrl.model.heads import TwoHotHead
+from wmctrl.model.nets import mlp, squashed_log_std
+from wmctrl.model.rssm import Belief
+from wmctrl.model.world_model import WorldModel
+
+
+@dataclass(frozen=True)
+class BehaviorConfig:
+    """Sizes and schedule of actor and critic."""
+
+    units: int = 128
+    """Width of actor and critic."""
+    layers: int = 2
+    """Hidden layers of actor and critic."""
+    horizon: int = 10
+    """Imagined steps."""
+    starts: int = 128
+    """Beliefs of a batch that imagination starts from."""
+    discount: float = 0.97
+    """Of the next step's return."""
+    trace: float = 0.95
+    """Lambda of the lambda-return (Sutton and Barto 2018, eq. 12.2)."""
+    entropy: float = 1e-3
+    """Price of certainty: weight of the actor's entropy in units of the normalised return."""
+    slow_rate: float = 0.02
+    """Share of the critic that enters its slow copy at each update."""
+    min_log_std: float = -3.0
+    """Lower bound of the actor's log std."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.discount < 1.0:
+            raise ValueError(f"discount must be between 0 and 1, both excluded, came {self.discount:g}")
+
+
+class Imagination(NamedTuple):
+    """What the actor lives through in the model, index t being the arrival after action t."""
+
+    inputs: Tensor
+    """Features beside the goal at the start and on every arrival (N, H + 1, D + S + G)."""
+    reward: Tensor
+    """(N, H)"""
+    proceed: Tensor
+    """Probability of not ending on arrival (N, H)."""
+    failure: Tensor
+    """Probability of failing on arrival (N, H)."""
+    entropy: Tensor
+    """One-sample entropy of every action (N, H)."""
+
+
+def lambda_returns(
+    reward: Tensor, proceed: Tensor, value: Tensor, ending: Tensor, discount: float, trace: float
+) -> Tensor:
+    """R_t = r_t + discount (c_t ((1 - trace) v_t + trace R_t+1) + e_t), with R_H = v_H (Hafner et al. 2023).
+
+    Args:
+        reward: On each arrival (N, H).
+        proceed: Probability c_t that an arrival does not end the episode (N, H).
+        value: Critic at each arrival (N, H).
+        ending: Value of what follows an ending, weighted by its probability (N, H).
+
+    Returns:
+        (N, H): the return from before each arrival.
+    """
+    result = value[:, -1]
+    results = []
+    for t in reversed(range(reward.shape[1])):
+        result = reward[:, t] + discount * (
+            proceed[:, t] * ((1.0 - trace) * value[:, t] + trace * result) + ending[:, t]
+        )
+        results.append(result)
+    return torch.stack(results[::-1], 1)
+
+
+class Actor(nn.Module):
+    """The reactive policy: features beside the goal to a squashed Gaussian over actions."""
+
+    def __init__(self, inputs: int, action: int, config: BehaviorConfig) -> None:
+        super().__init__()
+        self.min_log_std = config.min_log_std
+        self.net = mlp(inputs, config.units, config.layers, 2 * action, zero_last=True)
+
+    def forward(self, inputs: Tensor) -> TanhGaussian:
+        """Distribution over (..., A) from (..., D + S + G)."""
+        mean, raw = self.net(inputs).chunk(2, -1)
+        return TanhGaussian(Gaussian(mean, squashed_log_std(raw, self.min_log_std, 0.5)))
+
+
+class Behavior(nn.Module):
+    """Actor, critic and the critic's slow copy."""
+
+    spread: Tensor
+
+    def __init__(self, inputs: int, action: int, config: BehaviorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.actor = Actor(inputs, action, config)
+        self.critic = TwoHotHead(inputs, config.units, config.layers)
+        self.slow_critic = TwoHotHead(inputs, config.units, config.layers)
+        self.slow_critic.load_state_dict(self.critic.state_dict())
+        self.slow_critic.requires_grad_(False)
+        self.register_buffer("spread", torch.ones(()))
+        """Running 5-95 percentile range of returns, the unit of the actor's loss (Hafner et al. 2023)."""
+
+    def imagine(self, model: WorldModel, belief: Belief, goal: Tensor | None, noise: Tensor) -> Imagination:
+        """Follow the actor through the model; differentiable in the actions.
+
+        Args:
+            belief: Starts (N, D), (N, S).
+            goal: (N, G) in the task's units.
+            noise: Standard normal draws (N, H, A).
+        """
+        features = [belief.features]
+        entropies = []
+        for step in noise.unbind(1):
+            policy = self.actor(model.with_goal(features[-1], goal))
+            entropies.append(policy.entropy_at(step))
+            belief = model.rssm.imagine(belief, policy.sample(step), mode_noise(model, noise.shape[0]))
+            features.append(belief.features)
+        stacked = torch.stack(features, 1)  # (N, H + 1, D + S)
+        goals = None if goal is None else goal.unsqueeze(1).expand(-1, stacked.shape[1], -1)
+        inputs = model.with_goal(stacked, goals)
+        prospect = model.prospect_head(inputs[:, 1:])
+        failure = prospect.failure.mean
+        proceed = torch.minimum(prospect.proceed.mean, 1.0 - failure)  # a failed plant does not go on
+        return Imagination(inputs, prospect.reward.mean, proceed, failure, torch.stack(entropies, 1))
+
+    def losses(self, imagined: Imagination, failure_reward: float) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Losses of actor and critic, scalars, and figures for the log."""
+        c = self.config
+        value = self.slow_critic(imagined.inputs[:, 1:]).mean
+        ending = imagined.failure * failure_reward / (1.0 - c.discount)
+        returns = lambda_returns(imagined.reward, imagined.proceed, value, ending, c.discount, c.trace)  # (N, H)
+        reached = torch.cumprod(imagined.proceed.detach(), -1)
+        reached = torch.cat([torch.ones_like(reached[:, :1]), reached[:, :-1]], -1)
+        self._track_spread(returns.detach())
+        actor = -(reached * (returns / self.spread.clamp_min(1.0) + c.entropy * imagined.entropy)).mean()
+        critic = -(reached * self.critic(imagined.inputs[:, :-1].detach()).log_prob(returns.detach())).mean()
+        return actor, critic, {"imagined": returns.mean().detach(), "entropy": imagined.entropy.mean().detach()}
+
+    @torch.no_grad()
+    def follow_slowly(self) -> None:
+        """Move the slow critic a little towards the critic."""
+        for slow, fast in zip(self.slow_critic.parameters(), self.critic.parameters(), strict=True):
+            slow.lerp_(fast, self.config.slow_rate)
+
+    def _track_spread(self, returns: Tensor) -> None:
+        low, high = torch.quantile(returns.flatten(), returns.new_tensor([0.05, 0.95]))
+        self.spread.lerp_(high - low, 0.01)

@@ -1,0 +1,103 @@
+"""The planner's objective through the world model: the return that an action sequence is imagined to earn."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from wmctrl.model.heads import Prospect
+from wmctrl.model.mdn import MixtureNoise
+from wmctrl.model.rssm import Belief
+from wmctrl.model.world_model import WorldModel
+from wmctrl.planning.objective import GoalCost, ObjectiveConfig, absorb, conditional_value_at_risk
+
+Critic = Callable[[Tensor], Tensor]
+"""Expected discounted return (...,) from features beside the goal (..., D + S + G)."""
+
+
+def mode_noise(model: WorldModel, *batch: int) -> MixtureNoise:
+    """No randomness: the mean of the most probable component, for beliefs of this batch shape."""
+    like = model.rssm.input_action.weight
+    return MixtureNoise(like.new_zeros(*batch, model.rssm.components), like.new_zeros(*batch, model.rssm.stoch))
+
+
+@dataclass(frozen=True)
+class ImaginedReturn:
+    """The planner's objective: (N, H, A) action sequences to (N,) returns imagined from one belief."""
+
+    model: WorldModel
+    config: ObjectiveConfig
+    belief: Belief
+    """Where the plan starts (D,), (S,)."""
+    previous_action: Tensor
+    """The last action sent (A,)."""
+    noise: MixtureNoise
+    """One draw per particle and step (P, H, K), (P, H, S), shared by all candidates so that they compare fairly."""
+    failure_reward: float
+    """Reward per step of a failed plant."""
+    discount: float
+    goal: Tensor | None = None
+    """(G,) in the task's units."""
+    goal_cost: GoalCost | None = None
+    critic: Critic | None = None
+
+    def __call__(self, actions: Tensor) -> Tensor:
+        """Returns (N,) of action sequences (N, H, A)."""
+        N = actions.shape[0]
+        P = self.config.particles
+        beliefs, strangeness = self._imagine(actions.repeat_interleave(P, 0), N)
+        features = torch.stack([b.features for b in beliefs], 1)  # (N * P, H, D + S)
+        returns = self._value(features)
+        returns = returns - self.config.disagreement * strangeness
+        worth = conditional_value_at_risk(returns.view(N, P), self.config.risk)
+        return worth - self.config.action_rate * self._action_change(actions)
+
+    def _imagine(self, actions: Tensor, candidates: int) -> tuple[list[Belief], Tensor]:
+        """Beliefs after every action of (N * P, H, A), and the summed disagreement (N * P,)."""
+        M = actions.shape[0]
+        belief = Belief(*(part.expand(M, -1) for part in self.belief))
+        beliefs, strangeness = [], actions.new_zeros(M)
+        for t, action in enumerate(actions.unbind(1)):
+            if self.config.disagreement:
+                strangeness = strangeness + self.model.ensemble.disagreement(belief.features, action)
+            noise = MixtureNoise(*(part[:, t].repeat(candidates, 1) for part in self.noise))
+            belief = self.model.rssm.imagine(belief, action, noise)
+            beliefs.append(belief)
+        return beliefs, strangeness
+
+    def _value(self, features: Tensor) -> Tensor:
+        """Discounted worth (M,) of futures with features (M, H, D + S)."""
+        c = self.config
+        M, H, _ = features.shape
+        goal = None if self.goal is None else self.goal.expand(M, H, -1)
+        inputs = self.model.with_goal(features, goal)
+        prospect = self.model.prospect_head(inputs)
+        failure_reward = (
+            (c.reward + c.goal) or 1.0
+        ) * self.failure_reward  # in the currency of the reward that is weighed
+        reward, alive, failed = absorb(
+            self._reward(features, prospect, goal), prospect.proceed.mean, prospect.failure.mean, failure_reward
+        )
+        weights = self.discount ** torch.arange(H, dtype=features.dtype, device=features.device)
+        weights[-1] *= c.terminal
+        returns = (weights * reward).sum(-1) - c.failure * failed
+        if c.value and self.critic is not None:
+            after = alive * self.critic(inputs[:, -1]) + failed * failure_reward / (1.0 - self.discount)
+            returns = returns + c.value * self.discount**H * after
+        return returns
+
+    def _reward(self, features: Tensor, prospect: Prospect, goal: Tensor | None) -> Tensor:
+        """Reward (M, H) from the parts that are switched on."""
+        c = self.config
+        reward = torch.zeros_like(features[..., 0])
+        if c.reward:
+            reward = reward + c.reward * prospect.reward.mean
+        if c.goal and self.goal_cost is not None and goal is not None:
+            reward = reward - c.goal * self.goal_cost(self.model.decode_proprio(features), goal)
+        return reward
+
+    def _action_change(self, actions: Tensor) -> Tensor:
+        """Summed squared change (N,) along sequences (N, H, A), the step from the last action sent included."""
+        first = self.previous_action.expand(actions.shape[0], 1, -1)
+        return (torch.diff(actions, dim=1, prepend=first) ** 2).sum((1, 2))

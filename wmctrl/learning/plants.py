@@ -1,0 +1,115 @@
+"""Plants that a training run drives and records."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from wmctrl_envs.task import Observation, Task
+
+from wmctrl.learning.agent import DriveState
+from wmctrl.learning.evaluate import Outcome
+from wmctrl.model.rssm import Belief
+from wmctrl.planning.planner import Plan
+from wmctrl.runtime.noise import coloured_noise
+
+
+@dataclass(frozen=True)
+class CollectConfig:
+    """How experience is gathered."""
+
+    plants: int = 1
+    """Plants driven side by side."""
+    exploration_std: float = 0.2
+    """Std of the noise added to the agent's actions."""
+    prefill: int = 500
+    """Steps of random actions before the agent drives, over all plants."""
+    prefill_exponent: float = 2.0
+    """Colour of the random actions: 2 wanders, which reaches further than white noise."""
+    randomise: tuple[str, ...] = ()
+    """Physical parameters drawn anew for every episode, evenly from their range."""
+
+
+@dataclass
+class Plant:
+    """One plant: its task, the episode so far, and what the agent carries along.
+
+    An episode is made again from the run's seed, its own number and its actions, so nothing of the plant is stored.
+    """
+
+    task: Task
+    number: int
+    """Which of the run's plants this is."""
+    seed: int
+    """The run's seed."""
+    config: CollectConfig
+    episodes: int = 0
+    """Episodes begun."""
+    actions: list[NDArray[np.float32]] = field(default_factory=list)
+    """Of the episode so far."""
+    reward: float = 0.0
+    """Return of the episode so far."""
+    state: DriveState | None = None
+    """What the agent carries along; None before its first action in the episode."""
+    observation: Observation = field(default_factory=dict)
+    """The last one."""
+
+    def begin(self) -> dict[str, Any]:
+        """Start the next episode and return its first step for the replay."""
+        self.episodes += 1
+        self.actions, self.reward, self.state = [], 0.0, None
+        return self._reset()
+
+    def step(self, action: NDArray[np.float32]) -> tuple[dict[str, Any], Outcome | None]:
+        """Apply an action; the step for the replay, and how the episode went when it is over."""
+        self.observation, reward, terminated, truncated, info = self.task.step(action)
+        self.actions.append(action)
+        self.reward += float(reward)
+        failure = bool(info["failure"])
+        # Arriving at a goal does not end what could still be gained or lost there, so it is no ending to learn.
+        ended = failure if self.task.task_spec.goal_cost else terminated
+        step = {"action": action, "reward": reward, "terminated": ended, "failure": failure, "is_first": False}
+        over = terminated or truncated
+        outcome = Outcome(self.reward, len(self.actions), bool(info["success"]), failure) if over else None
+        return step | self.observation, outcome
+
+    def random_action(self) -> NDArray[np.float32]:
+        """The next action of this episode's random walk (A,)."""
+        return self.walk[len(self.actions)]
+
+    def memory(self) -> dict[str, NDArray[Any]]:
+        """What must be kept to go on from here later."""
+        kept: dict[str, NDArray[Any]] = {"actions": np.array(self.actions, np.float32)}
+        if self.state is not None:
+            belief, plan, action = self.state
+            tensors = {**belief._asdict(), **plan._asdict(), "action": action}
+            kept |= {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
+        return kept
+
+    def resume(self, episodes: int, reward: float, memory: dict[str, NDArray[Any]], device: torch.device) -> None:
+        """Bring a fresh plant to where another one's `memory` was taken, by doing its episode so far again."""
+        self.episodes, self.reward = episodes, reward
+        self.actions = list(memory["actions"])
+        if "deter" in memory:
+            tensors = {name: torch.from_numpy(array).to(device) for name, array in memory.items()}
+            belief = Belief(*(tensors[name] for name in Belief._fields))
+            self.state = DriveState(belief, Plan(*(tensors[name] for name in Plan._fields)), tensors["action"])
+        if episodes:
+            self._reset()
+        for action in self.actions:
+            self.observation, *_ = self.task.step(action)
+
+    def _reset(self) -> dict[str, Any]:
+        """Reset the plant to the start of the episode numbered `episodes`."""
+        spec = self.task.task_spec
+        generator = np.random.default_rng([self.seed, self.number, self.episodes])
+        parameters = {
+            p.name: float(generator.uniform(p.low, p.high)) for p in spec.parameters if p.name in self.config.randomise
+        }
+        walk = coloured_noise(1, spec.max_steps, len(spec.action), self.config.prefill_exponent, generator)[0]
+        self.walk = np.clip(walk, -1.0, 1.0)
+        self.observation, _ = self.task.reset(seed=int(generator.integers(2**31)), options={"parameters": parameters})
+        still = np.zeros(len(spec.action), np.float32)
+        first = {"action": still, "reward": 0.0, "terminated": False, "failure": False, "is_first": True}
+        return first | self.observation

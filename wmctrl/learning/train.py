@@ -1,0 +1,204 @@
+"""A training run: collect, learn, look, save, from a folder that can go on where it stopped."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from wmctrl_envs.task import Task
+
+from wmctrl.learning.agent import Agent
+from wmctrl.learning.checkpoint import CheckpointFolder
+from wmctrl.learning.evaluate import drive
+from wmctrl.learning.plants import Plant
+from wmctrl.learning.replay import Replay
+
+EXAMINATION_SEED = 10_000_019
+"""Episodes of looks start from here on, far from those of `wm eval`."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When a run does what."""
+
+    steps: int = 10_000
+    """Environment steps in all, random ones included."""
+    first_updates: int = 500
+    """Updates on the random steps before the agent drives."""
+    updates_per_step: float = 1.0
+    """Updates for every later environment step."""
+    evaluate_every: int = 1_000
+    """Steps between looks at how well the agent drives; 0 never looks."""
+    evaluate_episodes: int = 5
+    """Episodes of a look."""
+    checkpoint_every: int = 1_000
+    """Steps between checkpoints."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How a run stands, for whoever watches it."""
+
+    step: int
+    updates: int
+    metrics: Mapping[str, float]
+    """Losses of the last update, and the newest figures of driving."""
+
+
+Listener = Callable[[Progress, Mapping[str, float]], None]
+"""Told how the run stands, and what is new and should be kept (empty when nothing is)."""
+
+
+def _nobody(progress: Progress, news: Mapping[str, float]) -> None:
+    """Listens to a run that nobody watches."""
+
+
+class Trainer:
+    """Drives plants, learns from them and keeps a checkpoint of everything."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        replay: Replay,
+        plants: Sequence[Plant],
+        schedule: Schedule,
+        folder: Path,
+        seed: int,
+        examiner: Task,
+    ) -> None:
+        """
+        Args:
+            plants: What is driven; with none, the replay is all there will ever be, and every step only learns.
+            examiner: A plant of its own for looks, so that looking changes nothing of the run.
+        """
+        self.agent, self.replay, self.plants, self.schedule = agent, replay, plants, schedule
+        self.checkpoint = CheckpointFolder(folder / "checkpoint")
+        self.examiner = examiner
+        self.listener: Listener = _nobody
+        self.prefill = plants[0].config.prefill if plants else 0
+        self.generator = np.random.default_rng([seed, 1])
+        self.learn_generator = torch.Generator(agent.device).manual_seed(seed)
+        self.step, self.updates = 0, 0
+        self.metrics: dict[str, float] = {}
+        self.stopping = False
+        """Set it, from a signal handler say, to save and stop after the current step."""
+
+    def run(self, listener: Listener) -> None:
+        """Go on to the schedule's last step, or until `stopping`; what was done is saved whatever happens.
+
+        Raises:
+            ValueError: A plant answered with something that is not finite; the run is saved up to there.
+        """
+        self.listener = listener
+        try:
+            while self.step < self.schedule.steps and not self.stopping:
+                self._collect()
+                self._learn()
+                self._look()
+                if self._passed(self.schedule.checkpoint_every):
+                    self.save()
+        finally:
+            self.save()
+
+    def _collect(self) -> None:
+        """One step of every plant, all recorded."""
+        if not self.plants:
+            self.step += 1
+        for plant in self.plants:
+            if plant.episodes == 0:
+                self.replay.add(plant.number, plant.begin())
+            step, outcome = plant.step(self._action(plant))
+            self.replay.add(plant.number, step)
+            self.step += 1
+            if outcome is not None:
+                self._tell({"episode_return": outcome.reward, "episode_success": float(outcome.success)})
+                self.replay.add(plant.number, plant.begin())
+
+    def _action(self, plant: Plant) -> NDArray[np.float32]:
+        """Random while the replay fills, then the agent's with some noise."""
+        if self.step < self.prefill:
+            return plant.random_action()
+        action, plant.state = self.agent.act(plant.state or self.agent.start(), plant.observation, self.generator)
+        noise = self.generator.standard_normal(action.shape, np.float32)
+        action = np.clip(action + plant.config.exploration_std * noise, -1.0, 1.0)
+        plant.state = plant.state._replace(action=torch.from_numpy(action).to(self.agent.device))
+        return action
+
+    def _learn(self) -> None:
+        """The updates that are due."""
+        s = self.schedule
+        if self.step < self.prefill or not self.replay.ready:
+            return
+        if self.updates == 0:
+            self.agent.calibrate(self.replay.column("proprio"), self.replay.column("goal"), self.examiner.task_spec)
+        due = s.first_updates + round(s.updates_per_step * (self.step - self.prefill))
+        while self.updates < due:
+            batch = self.replay.sample(self.generator, self.agent.device)
+            losses = self.agent.learn(batch, self.learn_generator)
+            self.updates += 1
+            if self.updates % 100 == 0:
+                self._tell({f"loss/{name}": float(value) for name, value in losses.items()})
+
+    def _look(self) -> None:
+        """Drive some episodes without exploration, where a look is due."""
+        if not self.schedule.evaluate_every or not self._passed(self.schedule.evaluate_every) or not self.updates:
+            return
+        outcomes = []
+        for outcome in drive(self.agent, self.examiner, self.schedule.evaluate_episodes, seed=EXAMINATION_SEED):
+            outcomes.append(outcome)
+            if self.stopping:  # a look can take minutes, and nothing depends on it
+                return
+        self._tell(
+            {
+                "return": float(np.mean([o.reward for o in outcomes])),
+                "success": float(np.mean([o.success for o in outcomes])),
+                "failure": float(np.mean([o.failure for o in outcomes])),
+                "length": float(np.mean([o.length for o in outcomes])),
+            }
+        )
+
+    def _passed(self, every: int) -> bool:
+        """Whether a multiple of `every` steps was reached or passed in the last round of the plants."""
+        return self.step // every > (self.step - max(1, len(self.plants))) // every
+
+    def _tell(self, news: dict[str, float]) -> None:
+        self.metrics |= news
+        self.listener(Progress(self.step, self.updates, self.metrics), news)
+
+    def save(self) -> None:
+        """Make the present state the checkpoint."""
+        arrays = self.agent.state() | {"learn_generator": self.learn_generator.get_state().numpy()}
+        for plant in self.plants:
+            arrays |= {f"plant{plant.number}.{name}": array for name, array in plant.memory().items()}
+        self.replay.save(self.checkpoint)
+        self.checkpoint.drop([name for name in self.checkpoint.files if name.startswith("state-")])
+        self.checkpoint.put(f"state-{self.step:09d}.safetensors", arrays)
+        self.checkpoint.commit(
+            {
+                "step": self.step,
+                "updates": self.updates,
+                "metrics": self.metrics,
+                "generator": self.generator.bit_generator.state,
+                "plants": [{"episodes": plant.episodes, "reward": plant.reward} for plant in self.plants],
+            }
+        )
+
+    def restore(self) -> None:
+        """Return to the checkpoint.
+
+        Raises:
+            ValueError: There is none, or it is damaged.
+        """
+        facts = self.checkpoint.open()
+        self.step, self.updates, self.metrics = facts["step"], facts["updates"], facts["metrics"]
+        self.generator.bit_generator.state = facts["generator"]
+        arrays = self.checkpoint.get(f"state-{self.step:09d}.safetensors")
+        self.learn_generator.set_state(torch.from_numpy(arrays.pop("learn_generator")))
+        self.agent.load_state({name: array for name, array in arrays.items() if not name.startswith("plant")})
+        self.replay.load(self.checkpoint)
+        for plant, counts in zip(self.plants, facts["plants"], strict=True):
+            prefix = f"plant{plant.number}."
+            memory = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+            plant.resume(counts["episodes"], counts["reward"], memory, self.agent.device)

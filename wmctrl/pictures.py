@@ -1,0 +1,157 @@
+"""Figures for people: how learning went, and prediction against reality."""
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from wmctrl_envs.task import Element
+
+from wmctrl.learning.foresight import BAND, Foresight, Outlook
+
+Row = Mapping[str, float]
+"""One line of `metrics.jsonl`."""
+
+DRIVING = ("return", "success", "failure", "length", "episode_return", "episode_success")
+"""Rows' names that tell of driving; all but the counters are losses and other figures of learning."""
+COUNTERS = ("step", "updates")
+SHOWN = 4
+"""Elements plotted against reality."""
+STRIP = 8
+"""Pictures of the camera side by side."""
+COLUMNS = 4
+"""Panels side by side in a grid."""
+BLUE, ORANGE, GREY, RED = "#2563eb", "#ea7317", "#9ca3af", "#dc2626"
+
+
+def learning_curve(rows: Sequence[Row], has_success: bool) -> Figure:
+    """Return, and success where the task has one, against environment steps."""
+    panels = [("return", "episode_return", "return of an episode")]
+    if has_success:
+        panels.append(("success", "", "share of successes"))
+    figure = _figure(5.2 * len(panels), 3.2)
+    for index, (look, collected, label) in enumerate(panels):
+        axes = figure.add_subplot(1, len(panels), index + 1)
+        if collected:
+            axes.plot(*_series(rows, collected), ".", color=GREY, markersize=4, label="while collecting")
+        axes.plot(*_series(rows, look), "o-", color=BLUE, markersize=4, label="without exploration")
+        _label(axes, "environment steps", label)
+        axes.legend(frameon=False, fontsize=8)
+        axes.set_xlim(0.0, 1.02 * rows[-1]["step"])
+    if has_success:
+        figure.axes[-1].set_ylim(-0.05, 1.05)
+    return figure
+
+
+def losses(rows: Sequence[Row]) -> Figure:
+    """Every figure of learning against environment steps, in a panel each."""
+    names = list(dict.fromkeys(name for row in rows for name in row if name not in (*DRIVING, *COUNTERS)))
+    lines = max(1, math.ceil(len(names) / COLUMNS))
+    figure = _figure(2.6 * COLUMNS, 1.9 * lines)
+    for index, name in enumerate(names):
+        axes = figure.add_subplot(lines, COLUMNS, index + 1)
+        axes.plot(*_series(rows, name), color=BLUE, linewidth=1.0)
+        axes.set_title(name, fontsize=9, loc="left")
+        _label(axes, "", "")
+    return figure
+
+
+def prediction(
+    foresight: Foresight, elements: Sequence[Element], period: float, favourites: Sequence[int] = ()
+) -> Figure:
+    """A lively situation with the band of drawn futures.
+
+    Args:
+        favourites: Elements shown first, by index, and by which a lively situation is known; then come those that
+            change most.
+        period: Time between two steps [s].
+    """
+    moved = np.abs(foresight.actual - foresight.actual[:, :1]).max(1) / foresight.scale  # (N, O)
+    # The median of the livelier half: neither standing still, nor chosen for its luck.
+    liveliness = moved[:, list(favourites) or slice(None)].sum(1)
+    situation = int(np.argsort(liveliness)[(3 * len(moved)) // 4])
+    liveliest = np.argsort(-moved[situation], kind="stable").tolist()
+    shown = list(dict.fromkeys([*favourites, *liveliest]))[:SHOWN]
+    time = period * np.arange(foresight.actual.shape[1])
+    figure = _figure(2.6 * COLUMNS, 2.8)
+    for place, index in enumerate(shown):
+        axes = figure.add_subplot(1, SHOWN, place + 1)
+        low, high = foresight.low[situation, :, index], foresight.high[situation, :, index]
+        axes.fill_between(time, low, high, color=BLUE, alpha=0.18, linewidth=0, label=_band_label())
+        axes.plot(time, foresight.mean[situation, :, index], color=BLUE, label="predicted")
+        axes.plot(time, foresight.actual[situation, :, index], color=ORANGE, label="happened")
+        axes.set_title(elements[index].name, fontsize=9, loc="left")
+        _label(axes, "time ahead [s]", f"[{elements[index].unit}]")
+    figure.axes[0].legend(frameon=False, fontsize=7)
+    return figure
+
+
+def prediction_error(foresight: Foresight, period: float, planned: int) -> Figure:
+    """Error against time ahead, beside that of the prediction that nothing changes.
+
+    Args:
+        period: Time between two steps [s].
+        planned: Steps the planner looks ahead.
+    """
+    time = period * np.arange(len(foresight.error))
+    figure = _figure(5.2, 3.2)
+    axes = figure.add_subplot(1, 1, 1)
+    axes.plot(time, foresight.still_error, color=GREY, label="nothing changes")
+    axes.plot(time, foresight.error, color=BLUE, label="world model")
+    axes.axvline(period * planned, color=RED, linewidth=0.8, linestyle=":", label="the planner looks this far")
+    _label(axes, "time ahead [s]", "error of the median element [spreads]")
+    axes.set_ylim(bottom=0.0)
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def outlook_strip(outlook: Outlook, period: float) -> Figure:
+    """Pictures that came above those that were imagined.
+
+    Args:
+        period: Time between two pictures [s].
+    """
+    shown = np.linspace(0, len(outlook.actual) - 1, min(STRIP, len(outlook.actual))).astype(int)
+    figure = _figure(1.3 * len(shown), 2.9)
+    for row, (name, pictures) in enumerate((("happened", outlook.actual), ("imagined", outlook.imagined))):
+        for column, index in enumerate(shown):
+            axes = figure.add_subplot(2, len(shown), row * len(shown) + column + 1)
+            axes.imshow(pictures[index])
+            axes.set(xticks=[], yticks=[], ylabel=name if column == 0 else "")
+            if row == 0:
+                axes.set_title(f"{period * index:.2f} s", fontsize=8)
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file."""
+    memory = io.BytesIO()
+    figure.savefig(memory, format="png", dpi=130)
+    return memory.getvalue()
+
+
+def _series(rows: Sequence[Row], name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Steps and values of the rows that have a figure."""
+    pairs = [(row["step"], row[name]) for row in rows if name in row]
+    steps, values = np.array(pairs, np.float64).reshape(-1, 2).T
+    return steps, values
+
+
+def _figure(width: float, height: float) -> Figure:
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _label(axes: Axes, x: str, y: str) -> None:
+    axes.set_xlabel(x, fontsize=8)
+    axes.set_ylabel(y, fontsize=8)
+    axes.tick_params(labelsize=7)
+    axes.grid(alpha=0.25, linewidth=0.5)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _band_label() -> str:
+    low, high = (round(100 * edge) for edge in BAND)
+    return f"{low} to {high} % of futures"

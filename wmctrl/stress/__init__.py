@@ -1,0 +1,1 @@
+"""Stress tests: suites of shifts and faults, statistics and reports."""
