@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from packaging.requirements import Requirement
@@ -83,7 +84,12 @@ def test_train_makes_a_run_of_its_arguments(monkeypatch: pytest.MonkeyPatch, tmp
     from wmctrl import training
 
     begun: list[Path] = []
-    monkeypatch.setattr(training, "train", begun.append)
+
+    def train(folder: Path) -> SimpleNamespace:
+        begun.append(folder)
+        return SimpleNamespace(finished=True)
+
+    monkeypatch.setattr(training, "train", train)
     words = ["train", "--env", "Pendulum-v1", "--steps", "2e3", "--seed", "7", "--envs", "3", "--out", str(tmp_path)]
     assert main([*words, "--set", "schedule.updates_per_step=0.5"]) == 0
     config, facts = training.open_run(begun[0])

@@ -6,7 +6,8 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ from numpy.typing import NDArray
 
 from wmctrl.breakdown import breakdown
 from wmctrl.config import Config, resolve
-from wmctrl.gemm import Gemm, GemmRecorder, total_flops
+from wmctrl.gemm import Gemm, products_of, total_flops
 from wmctrl.learning.agent import Agent, AgentConfig
 from wmctrl.model.world_model import Batch, Sizes
 from wmctrl.roofline import LIBRARIES, Rating, rate, replay, share_threads
+from wmctrl.runtime.files import write_atomic
 from wmctrl.training import make_task
 
 WARM_UP = 5
@@ -30,6 +32,10 @@ PROFILED = 10
 """Calls that the breakdown is taken from."""
 LARGE = Gemm(1, 1024, 1024, 1024)
 """A product large enough to show the machine's rate at its best."""
+SHOWN_RATES = 8
+"""Sizes whose rates are shown: the large one, and those with the most work."""
+Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]
+"""Title, columns, rows."""
 PARTS = ("update", "planning")
 """What can be measured."""
 
@@ -64,8 +70,6 @@ class Cost:
     model_steps: int
     flops: int
     """Of its matrix products."""
-    operators: int
-    """Torch operators dispatched."""
     p50: float
     """[s]"""
     p99: float
@@ -83,7 +87,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Rate:
-    """How fast each library computes one size of product, and how often the work needs it."""
+    """How fast each library computes one size of product."""
 
     threads: int
     gemm: Gemm
@@ -97,7 +101,7 @@ class Answer:
 
     costs: tuple[Cost, ...]
     rates: tuple[Rate, ...]
-    """The large product first."""
+    """The large product first, then those with the most work."""
 
 
 def bench(question: Question, threads: Sequence[int]) -> Iterator[Answer]:
@@ -122,22 +126,27 @@ def measure(question: Question, threads: int) -> Answer:
     torch.set_num_threads(threads)
     share_threads(threads)
     workloads = list(workloads_of(question))
-    recorders = {work.name: record(work) for work in workloads}
-    ratings = {gemm: rate(gemm) for gemm in dict.fromkeys((LARGE, *(g for r in recorders.values() for g in r.gemms)))}
-    costs = tuple(_costs(workloads, recorders, ratings, question.repetitions, threads))
-    rates = tuple(Rate(threads, g, {name: r.rate(name) for name in LIBRARIES}) for g, r in ratings.items())
-    return Answer(costs, rates)
+    for work in workloads:
+        for _ in range(WARM_UP):
+            work.run()
+    gemms = {work.name: products_of(work.run) for work in workloads}
+    counts = sum(gemms.values(), Counter({LARGE: 1}))
+    ratings = {gemm: rate(gemm) for gemm in counts}
+    costs = tuple(_costs(workloads, gemms, ratings, question.repetitions, threads))
+    by_work = sorted(ratings, key=lambda gemm: (gemm != LARGE, -counts[gemm] * gemm.flops))
+    rates = (Rate(threads, gemm, {name: ratings[gemm].rate(name) for name in LIBRARIES}) for gemm in by_work)
+    return Answer(costs, tuple(rates))
 
 
 def _costs(
     workloads: Sequence[Workload],
-    recorders: dict[str, GemmRecorder],
-    ratings: dict[Gemm, Rating],
+    gemms: Mapping[str, Counter[Gemm]],
+    ratings: Mapping[Gemm, Rating],
     repetitions: int,
     threads: int,
 ) -> Iterator[Cost]:
     """Time every workload and its products in turn, so that whatever else the machine does hits both alike."""
-    calls = {work.name: (work.run, replay(recorders[work.name].gemms, ratings)) for work in workloads}
+    calls = {work.name: (work.run, replay(gemms[work.name], ratings)) for work in workloads}
     seconds = {
         name: np.array([[timed(call) for call in pair] for _ in range(repetitions)]) for name, pair in calls.items()
     }
@@ -147,8 +156,7 @@ def _costs(
             name=work.name,
             threads=threads,
             model_steps=work.model_steps,
-            flops=total_flops(recorders[work.name].gemms),
-            operators=recorders[work.name].operators,
+            flops=total_flops(gemms[work.name]),
             p50=float(np.median(whole)),
             p99=float(np.quantile(whole, 0.99)),
             products_p50=float(np.median(products)),
@@ -161,15 +169,6 @@ def timed(call: Callable[[], object]) -> float:
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
-
-
-def record(work: Workload) -> GemmRecorder:
-    """What one run of a workload computes, after some to warm up."""
-    for _ in range(WARM_UP):
-        work.run()
-    with GemmRecorder() as recorder:
-        work.run()
-    return recorder
 
 
 def workloads_of(question: Question) -> Iterator[Workload]:
@@ -255,6 +254,49 @@ def from_json(answer: dict[str, Any]) -> Answer:
     costs = tuple(Cost(**cost) for cost in answer["costs"])
     rates = (Rate(one["threads"], Gemm(*one["gemm"]), one["flops_per_second"]) for one in answer["rates"])
     return Answer(costs, tuple(rates))
+
+
+def tables(answers: Sequence[Answer]) -> Iterator[Table]:
+    """What costs what, where the time goes, and how fast the libraries are."""
+    costs = [cost for answer in answers for cost in answer.costs]
+    yield (
+        "cost (GFLOP: matrix products; limit: those products alone, each by the fastest library at its size)",
+        ("what", "threads", "model steps", "GFLOP", "p50 ms", "p99 ms", "limit ms", "of the limit"),
+        [_cost_row(cost) for cost in costs],
+    )
+    yield (
+        "where the time goes, ms of p50",
+        ("what", *(f"{cost.name.removeprefix('update: ')}, {cost.threads} thr." for cost in costs)),
+        [(kind, *(f"{1e3 * cost.shares[kind] * cost.p50:.1f}" for cost in costs)) for kind in costs[0].shares],
+    )
+    yield (
+        "rates, GFLOP/s",
+        ("product", "threads", *LIBRARIES),
+        [_rate_row(one) for answer in answers for one in answer.rates[:SHOWN_RATES]],
+    )
+
+
+def _cost_row(cost: Cost) -> tuple[str, ...]:
+    milliseconds = (f"{1e3 * seconds:.1f}" for seconds in (cost.p50, cost.p99, cost.products_p50))
+    return (
+        cost.name,
+        str(cost.threads),
+        f"{cost.model_steps:,}",
+        f"{cost.flops / 1e9:.2f}",
+        *milliseconds,
+        f"{100 * cost.fraction:.0f} %",
+    )
+
+
+def _rate_row(one: Rate) -> tuple[str, ...]:
+    g = one.gemm
+    size = f"{g.rows}x{g.inner}x{g.columns}" if g.batch == 1 else f"{g.batch} x {g.rows}x{g.inner}x{g.columns}"
+    return size, str(one.threads), *(f"{one.flops_per_second[library] / 1e9:.0f}" for library in LIBRARIES)
+
+
+def write_json(path: Path, question: Question, answers: Sequence[Answer]) -> None:
+    """Keep everything measured, with what it depends on."""
+    write_atomic(path, json.dumps(to_json(question, answers), indent=1).encode())
 
 
 def to_json(question: Question, answers: Sequence[Answer]) -> dict[str, Any]:

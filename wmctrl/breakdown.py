@@ -2,7 +2,6 @@
 
 import re
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 
 from torch.profiler import ProfilerActivity, profile
@@ -32,11 +31,11 @@ def breakdown(call: Callable[[], object], repetitions: int) -> dict[str, float]:
         for _ in range(repetitions):
             call()
         total = 1e6 * (time.perf_counter() - start)  # [us]
-    spent: Counter[str] = Counter()
+    spent = dict.fromkeys((*KINDS, OVERHEAD), 0.0)
     for event in profiler.key_averages():
         spent[kind(event.key)] += event.self_cpu_time_total / total
     spent[OVERHEAD] = 1.0 - sum(share for name, share in spent.items() if name != OVERHEAD)
-    return {name: spent[name] for name in (*KINDS, OVERHEAD)}
+    return spent
 
 
 def kind(event: str) -> str:

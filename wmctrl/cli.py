@@ -19,6 +19,8 @@ from wmctrl.config_files import nearest
 if TYPE_CHECKING:
     from wmctrl_envs.task import Element, Parameter, TaskSpec
 
+    from wmctrl.learning.train import Trainer
+
 PIPED_WIDTH = 140
 """Columns of a table that goes to a file or another program."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -90,6 +92,7 @@ def parsers() -> tuple[Parser, dict[str, Parser]]:
     envs.add_argument("task", metavar="ID", nargs="?", help="a task of the list, or any Gymnasium id with a box action")
     add_train_arguments(command("train", train, "teach a controller to drive a plant, or go on with an earlier run"))
     add_lookers(command)
+    add_bench_arguments(command("bench", show_costs, "what planning and learning cost, against this machine's limit"))
     doctor = command("doctor", show_findings, "look for what is wrong with this installation, and say how to mend it")
     doctor.add_argument("--json", dest="as_json", action="store_true", help="print JSON instead of a table")
     command("test", test, "lint, type-check and test the source tree; further arguments go to pytest")
@@ -103,6 +106,7 @@ def add_train_arguments(parser: Parser) -> None:
     what.add_argument("--resume", metavar="RUN", type=Path, help="go on with this run's folder where it stopped")
     parser.add_argument("--steps", metavar="N", type=count, help="environment steps in all, such as 20000 or 2e4")
     parser.add_argument("--seed", metavar="S", type=int, default=0, help="the same seed gives the same run (default 0)")
+    parser.add_argument("--offline", metavar="FOLDER", type=Path, help="learn from this run's recorded replay alone")
     parser.add_argument("--config", metavar="F", type=Path, help="YAML of settings instead of the task's own")
     parser.add_argument(
         "--set", metavar="A.B=C", dest="overrides", action="append", default=[], help="one setting; may be repeated"
@@ -132,6 +136,15 @@ def add_lookers(command: Callable[..., Parser]) -> None:
     demo.add_argument("--out", type=Path, default=Path("runs/demo"), metavar="FOLDER", help="where to (runs/demo)")
 
 
+def add_bench_arguments(parser: Parser) -> None:
+    """What is measured, and how."""
+    parser.add_argument("part", nargs="?", choices=("update", "planning", "all"), default="all", help="what (all)")
+    parser.add_argument("--env", metavar="ID", default="HalfCheetah-v5", help="task whose sizes count (HalfCheetah-v5)")
+    parser.add_argument("--width", metavar="N", type=count, default=128, help="width of every layer (128)")
+    parser.add_argument("--threads", metavar="N", type=count, nargs="+", default=[1, 2], help="one after another (1 2)")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="also write everything measured to this file")
+
+
 def show_help(parser: Parser) -> int:
     """What `wm` alone prints."""
     parser.print_help()
@@ -144,6 +157,7 @@ def train(
     resume: Path | None,
     steps: int | None,
     seed: int,
+    offline: Path | None,
     config: Path | None,
     overrides: Sequence[str],
     device: str,
@@ -155,15 +169,26 @@ def train(
     from wmctrl.config import resolve
 
     if resume is not None:
-        if steps or config or overrides or envs:
-            raise ValueError("--resume keeps the run's own settings; leave out --steps, --config, --set and --envs")
-        training.train(resume, resume=True)
-        return 0
+        if steps or offline or config or overrides or envs:
+            raise ValueError(
+                "--resume keeps the run's own settings; leave out --steps, --offline, --config, --set and --envs"
+            )
+        return taught(training.train(resume, resume=True), resume)
     assert env is not None, "the parser asks for --env or --resume"
     short = {"schedule.steps": steps, "collect.plants": envs}
     settings = resolve(env, config, (*(f"{key}={value}" for key, value in short.items() if value), *overrides))
-    training.train(training.new_run(settings, seed, device, out))
-    return 0
+    folder = training.new_run(settings, seed, device, out, offline)
+    return taught(training.train(folder), folder)
+
+
+def taught(trainer: "Trainer", folder: Path) -> int:
+    """Exit code of a training; one that Ctrl-C stopped tells how to go on."""
+    if trainer.finished:
+        return 0
+    print(
+        f"wm train: stopped and saved at step {trainer.step:,}; go on with: wm train --resume {folder}", file=sys.stderr
+    )
+    return 130
 
 
 def evaluate_run(run_folder: Path, episodes: int, seed: int, policy_only: bool, as_json: bool) -> int:
@@ -189,6 +214,19 @@ def show_demo(out: Path) -> int:
     from wmctrl.demo import Demo
 
     Demo().run(out, partial(print, flush=True))
+    return 0
+
+
+def show_costs(part: str, env: str, width: int, threads: Sequence[int], json: Path | None) -> int:
+    """Measure, show and write what planning and learning cost."""
+    from wmctrl import bench
+
+    question = bench.Question(env, width, bench.PARTS if part == "all" else (part,))
+    answers = list(bench.bench(question, threads))
+    for title, columns, rows in bench.tables(answers):
+        show_table(title, columns, rows)
+    if json is not None:
+        bench.write_json(json, question, answers)
     return 0
 
 

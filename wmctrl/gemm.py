@@ -1,16 +1,15 @@
-"""Matrix products: which ones a piece of code computes."""
+"""Matrix products: which ones a piece of torch code computes."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 aten = torch.ops.aten
-LEFT_OPERAND = {aten.mm: 0, aten.bmm: 0, aten.addmm: 1, aten.baddbmm: 1}
-"""Position of the left matrix among an operator's arguments; the right one follows it."""
+Shape = Sequence[int]
 
 
 class Gemm(NamedTuple):
@@ -32,45 +31,58 @@ def total_flops(gemms: Mapping[Gemm, int]) -> int:
     return sum(count * gemm.flops for gemm, count in gemms.items())
 
 
-class GemmRecorder(TorchDispatchMode):
-    """While entered, counts the operators that run, and the matrix products among them by size."""
+def products_of(call: Callable[[], object]) -> Counter[Gemm]:
+    """The matrix products of one call by size, those of its backward passes and of its convolutions included."""
+    gemms: Counter[Gemm] = Counter()
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.gemms: Counter[Gemm] = Counter()
-        self.operators = 0
+    def counted(*found: Gemm) -> int:
+        gemms.update(found)
+        return sum(gemm.flops for gemm in found)
 
-    def __torch_dispatch__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        self.operators += 1
-        self.gemms.update(_products(getattr(func, "overloadpacket", None), args, result))
-        return result
-
-
-def _products(operator: object, args: Sequence[Any], result: Any) -> Iterator[Gemm]:
-    """The matrix products one call of an operator amounts to."""
-    if operator in LEFT_OPERAND:
-        left, right = args[LEFT_OPERAND[operator] :][:2]
-        yield Gemm(left.shape[0] if left.dim() == 3 else 1, left.shape[-2], left.shape[-1], right.shape[-1])
-    elif operator is aten.convolution:
-        source, weight, transposed = args[0], args[1], args[6]
-        yield _convolution(source if transposed else result, weight)
-    elif operator is aten.convolution_backward:
-        gradient, source, weight, transposed, wanted = args[0], args[1], args[2], args[7], args[10]
-        gemm = _convolution(source if transposed else gradient, weight)
-        if wanted[0]:
-            yield gemm._replace(inner=gemm.columns, columns=gemm.inner)
-        if wanted[1]:
-            yield gemm._replace(rows=gemm.columns, inner=gemm.rows, columns=gemm.inner)
+    # The counter calls a formula with the operator's arguments, and shapes in the place of tensors.
+    formulas: dict[Any, Callable[..., int]] = {
+        aten.mm: lambda left, right, **_: counted(_product(left, right)),
+        aten.bmm: lambda left, right, **_: counted(_product(left, right)),
+        aten.addmm: lambda _bias, left, right, **_: counted(_product(left, right)),
+        aten.baddbmm: lambda _bias, left, right, **_: counted(_product(left, right)),
+        aten.convolution: lambda *args, out_shape, **_: counted(_convolution(args, out_shape)),
+        aten.convolution_backward: lambda *args, **_: counted(*_convolution_backward(args)),
+    }
+    with FlopCounterMode(display=False, custom_mapping=formulas):
+        call()
+    return gemms
 
 
-def _convolution(coarse: Tensor, weight: Tensor) -> Gemm:
-    """A convolution as the product of its unfolded fine side with its kernels; `coarse` is the other side."""
-    pixels = coarse.shape[0] * coarse.shape[2] * coarse.shape[3]
-    return Gemm(1, pixels, weight[0].numel(), weight.shape[0])
+def _product(left: Shape, right: Shape) -> Gemm:
+    return Gemm(math.prod(left[:-2]), left[-2], left[-1], right[-1])
+
+
+def _convolution(args: Sequence[Any], result: Shape) -> Gemm:
+    """The product that a convolution is, of kernels and patches of the finer picture.
+
+    Args:
+        args: Input, weight, bias, stride, padding, dilation, whether transposed, and more.
+    """
+    source, weight, transposed = args[0], args[1], args[6]
+    gemm = _patches(source if transposed else result, weight)
+    return gemm._replace(inner=gemm.columns, columns=gemm.inner) if transposed else gemm
+
+
+def _convolution_backward(args: Sequence[Any]) -> Iterator[Gemm]:
+    """The products of its gradient.
+
+    Args:
+        args: Gradient, input, weight, bias sizes, stride, padding, dilation, whether transposed, output padding, groups,
+            and which gradients are wanted.
+    """
+    gradient, source, weight, transposed, wanted = args[0], args[1], args[2], args[7], args[10]
+    gemm = _patches(source if transposed else gradient, weight)
+    if wanted[0]:
+        yield gemm if transposed else gemm._replace(inner=gemm.columns, columns=gemm.inner)
+    if wanted[1]:
+        yield gemm._replace(rows=gemm.columns, inner=gemm.rows, columns=gemm.inner)
+
+
+def _patches(coarse: Shape, weight: Shape) -> Gemm:
+    """Patches of the finer picture, one for each pixel of the coarser, times kernels."""
+    return Gemm(1, coarse[0] * math.prod(coarse[2:]), math.prod(weight[1:]), weight[0])

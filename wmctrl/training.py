@@ -1,11 +1,13 @@
 """What `wm train` does: a run folder, a trainer assembled for a task, and people told how it goes."""
 
+import fcntl
 import json
 import platform
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -20,7 +22,7 @@ from torch.utils.tensorboard import SummaryWriter
 from wmctrl_envs.task import Task, TaskSpec
 
 from wmctrl.config import Config, TaskConfig
-from wmctrl.config_files import from_mapping, read_yaml, to_yaml
+from wmctrl.config_files import from_mapping, nearest, read_yaml, to_yaml
 from wmctrl.learning.agent import Agent
 from wmctrl.learning.checkpoint import CheckpointFolder
 from wmctrl.learning.plants import Plant
@@ -37,7 +39,14 @@ def new_run(config: Config, seed: int, device: str, root: Path, recorded: Path |
 
     Args:
         recorded: Another run, whose replay is all that this one learns from.
+
+    Raises:
+        ValueError: The run could not start; nothing is made.
     """
+    if recorded is not None:
+        recorded_replay(recorded, config)
+    check_plant(config)
+    torch_device(device)
     folder = root / config.task.id.replace(":", "-") / f"{time.strftime('%Y%m%d-%H%M%S')}-s{seed}"
     folder.mkdir(parents=True)
     facts = {
@@ -63,12 +72,17 @@ def open_run(folder: Path) -> tuple[Config, dict[str, Any]]:
     """Settings and facts of a run.
 
     Raises:
-        ValueError: The folder is not a run.
+        ValueError: The folder is not a run, or its facts are damaged.
     """
-    if not (folder / "run.json").exists():
+    path = folder / "run.json"
+    if not path.exists():
         raise ValueError(f"{folder} is not a run (it has no run.json); runs are in runs/<task>/")
     config = from_mapping(Config, read_yaml(folder / "config.yaml"), str(folder / "config.yaml"))
-    return config, json.loads((folder / "run.json").read_text())
+    try:
+        facts = dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); restore it from a backup or start again") from error
+    return config, facts
 
 
 def make_task(config: TaskConfig) -> Task:
@@ -76,19 +90,56 @@ def make_task(config: TaskConfig) -> Task:
     return wmctrl_envs.make(config.id, config.observe, config.camera_size)
 
 
+def check_plant(config: Config) -> None:
+    """Make the plant once, to refuse early what cannot be driven.
+
+    Raises:
+        ValueError: Unknown id, a task without continuous actions, or a parameter to randomise that it does not have.
+    """
+    task = make_task(config.task)
+    task.close()
+    known = [parameter.name for parameter in task.task_spec.parameters]
+    for name in config.collect.randomise:
+        if name not in known:
+            raise ValueError(f"collect.randomise: {name!r} is not a parameter here; {nearest(name, known)}")
+
+
+def torch_device(name: str) -> torch.device:
+    """Where PyTorch computes.
+
+    Raises:
+        ValueError: There is no such device in this machine.
+    """
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"--device must be cpu, or cuda where there is a GPU and a PyTorch for it, came {name}"
+        ) from error
+
+
 def assemble(config: Config, folder: Path, facts: Mapping[str, Any]) -> Trainer:
     """A trainer for a task; the same settings and facts of a run make the same one."""
     seed = int(facts["seed"])
     torch.manual_seed(seed)
     examiner = make_task(config.task)
-    agent = Agent.for_task(examiner.task_spec, config.agent, torch.device(facts["device"]))
-    count = config.collect.plants
-    replay = Replay(agent.sizes, config.replay, count, hindsight(examiner))
-    if facts["recorded"] is not None:
-        replay.load(recorded_replay(Path(facts["recorded"]), config))
-        count = 0
+    agent = Agent.for_task(examiner.task_spec, config.agent, torch_device(facts["device"]))
+    replay = Replay(agent.sizes, config.replay, config.collect.plants, hindsight(examiner))
+    count = config.collect.plants if facts["recorded"] is None else 0
     plants = [Plant(make_task(config.task), number, seed, config.collect) for number in range(count)]
     return Trainer(agent, replay, plants, config.schedule, folder, seed, examiner)
+
+
+def assembled(folder: Path) -> Trainer:
+    """A run's trainer as its last checkpoint left it.
+
+    Raises:
+        ValueError: The folder is not a run, or its checkpoint is missing or damaged.
+    """
+    config, facts = open_run(folder)
+    trainer = assemble(config, folder, facts)
+    trainer.restore()
+    return trainer
 
 
 def recorded_replay(folder: Path, config: Config) -> CheckpointFolder:
@@ -116,9 +167,10 @@ def load_agent(folder: Path, config: Config, spec: TaskSpec) -> tuple[Agent, int
     """
     agent = Agent.for_task(spec, config.agent)
     checkpoint = CheckpointFolder(folder / "checkpoint")
-    step = int(checkpoint.open()["step"])
+    facts = checkpoint.open()
     try:
-        agent.load_state(checkpoint.get(f"state-{step:09d}.safetensors"))
+        step = int(facts["step"])
+        agent.load_state(checkpoint.get(facts["state"]))
     except (KeyError, RuntimeError) as error:
         raise ValueError(f"{checkpoint.folder} is of other settings or of another version; train again") from error
     return agent, step
@@ -135,17 +187,17 @@ def hindsight(task: Task) -> Hindsight | None:
 class Logbook:
     """Keeps every figure in `metrics.jsonl` and TensorBoard, and shows a live line."""
 
-    def __init__(self, folder: Path, steps: int, start: int) -> None:
+    def __init__(self, folder: Path, trainer: Trainer) -> None:
         """
         Args:
-            start: Step the run goes on from; figures after it, of a run that was killed, are forgotten.
+            trainer: Where the run goes on from; rows after it, of a run that was killed, are forgotten.
         """
-        self.steps, self.start = steps, start
+        self.steps, self.start, self.first_update = trainer.schedule.steps, trainer.step, trainer.updates
         self.live = Live(console=Console(stderr=True), refresh_per_second=4)
         self.path = folder / "metrics.jsonl"
-        self._forget_after(start)
+        self._keep(trainer.told)
         self.file = self.path.open("a")
-        self.board = SummaryWriter(str(folder), purge_step=start + 1)
+        self.board = SummaryWriter(str(folder), purge_step=trainer.step + 1)
         self.began = time.monotonic()
 
     def __call__(self, progress: Progress, news: Mapping[str, float]) -> None:
@@ -160,14 +212,14 @@ class Logbook:
         self.live.update(Text(self.line(progress)))
 
     def line(self, progress: Progress) -> str:
-        """How the run stands, such as `1,200 of 2,000 steps, 9.8 steps/s, 1 min 22 s left, return -3.1`."""
-        elapsed = time.monotonic() - self.began
-        rate = (progress.step - self.start) / max(elapsed, 1e-9)
-        left = (self.steps - progress.step) / max(rate, 1e-9)
+        """How the run stands, such as `1,200 of 2,000 steps, 9.8 steps/s, 8.1 updates/s, 1 min 22 s left`."""
+        elapsed = max(time.monotonic() - self.began, 1e-9)
+        done = progress.step - self.start
+        left = duration(elapsed * (self.steps - progress.step) / done) if done else "unknown time"
         shown = ("loss/proprio", "loss/camera", "loss/reward", "loss/dynamics", "episode_return", "return", "success")
         figures = [f"{name} {progress.metrics[name]:.3g}" for name in shown if name in progress.metrics]
-        parts = [f"{progress.step:,} of {self.steps:,} steps", f"{rate:.1f} steps/s", f"{progress.updates:,} updates"]
-        return ", ".join([*parts, f"{duration(left)} left", *figures])
+        rates = [f"{done / elapsed:.1f} steps/s", f"{(progress.updates - self.first_update) / elapsed:.1f} updates/s"]
+        return ", ".join([f"{progress.step:,} of {self.steps:,} steps", *rates, f"{left} left", *figures])
 
     def __enter__(self) -> Self:
         self.live.start()
@@ -178,11 +230,11 @@ class Logbook:
         self.file.close()
         self.board.close()
 
-    def _forget_after(self, step: int) -> None:
+    def _keep(self, rows: int) -> None:
+        """Cut the figures of an earlier process back to its first `rows`."""
         if self.path.exists():
-            rows = self.path.read_text().splitlines(keepends=True)
-            kept = [row for row in rows if row.endswith("\n") and json.loads(row)["step"] <= step]
-            write_atomic(self.path, "".join(kept).encode())
+            kept = self.path.read_bytes().splitlines(keepends=True)[:rows]
+            write_atomic(self.path, b"".join(kept))
 
 
 def duration(seconds: float) -> str:
@@ -204,12 +256,47 @@ def train(folder: Path, *, resume: bool = False, enough: Callable[[Mapping[str, 
 
     Args:
         enough: Whether these new figures are good enough to stop early.
+
+    Raises:
+        ValueError: The run cannot go on; says why and what to do.
     """
     config, facts = open_run(folder)
     torch.set_num_threads(1)  # the plants and many small operations leave nothing for a second thread to win
-    trainer = assemble(config, folder, facts)
-    if resume:
-        trainer.restore()
+    with alone_with(folder):
+        trainer = assemble(config, folder, facts)
+        if resume and trainer.checkpoint.exists():  # else the run was killed before its first checkpoint
+            trainer.restore()
+        elif facts["recorded"] is not None:
+            trainer.replay.adopt(recorded_replay(Path(facts["recorded"]), config))
+        if resume and trainer.finished:
+            raise ValueError(f"{folder} is finished ({trainer.step:,} steps); look at it with `wm eval {folder}`")
+        try:
+            _run(trainer, folder, enough)
+        except OSError as error:
+            what = f"{error.strerror}: {error.filename}" if error.filename else str(error)
+            raise ValueError(
+                f"{what}; the checkpoint of step {trainer.saved:,} stands: mend that, then `wm train --resume {folder}`"
+            ) from error
+    return trainer
+
+
+@contextmanager
+def alone_with(folder: Path) -> Iterator[None]:
+    """Keep other processes from training the same run.
+
+    Raises:
+        ValueError: One does already.
+    """
+    with (folder / "run.json").open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released by the system however the process ends
+        except BlockingIOError:
+            raise ValueError(f"{folder} is being trained by another process; stop that one first") from None
+        yield
+
+
+def _run(trainer: Trainer, folder: Path, enough: Callable[[Mapping[str, float]], bool]) -> None:
+    """Run a trainer with a logbook and Ctrl-C handled."""
 
     def stop(signum: int, frame: FrameType | None) -> None:
         trainer.stopping = True
@@ -217,7 +304,7 @@ def train(folder: Path, *, resume: bool = False, enough: Callable[[Mapping[str, 
 
     before = signal.signal(signal.SIGINT, stop)
     try:
-        with Logbook(folder, config.schedule.steps, trainer.step) as logbook:
+        with Logbook(folder, trainer) as logbook:
 
             def listen(progress: Progress, news: Mapping[str, float]) -> None:
                 logbook(progress, news)
@@ -226,4 +313,3 @@ def train(folder: Path, *, resume: bool = False, enough: Callable[[Mapping[str, 
             trainer.run(listen)
     finally:
         signal.signal(signal.SIGINT, before)
-    return trainer

@@ -12,7 +12,7 @@ from torch import Tensor
 from wmctrl_envs.task import Element, TaskSpec
 
 from wmctrl.learning.behavior import Behavior, BehaviorConfig
-from wmctrl.learning.imagination import ImaginedReturn, mode_noise
+from wmctrl.learning.imagination import ImaginedReturn
 from wmctrl.model.mdn import MixtureNoise
 from wmctrl.model.rssm import Belief
 from wmctrl.model.world_model import Batch, Sizes, WorldModel, WorldModelConfig
@@ -260,15 +260,15 @@ class Agent:
         actions = []
         for step in noise.unbind(1):
             actions.append(self.behavior.actor(self.model.with_goal(belief.features, goals)).sample(step))
-            belief = self.model.rssm.imagine(belief, actions[-1], mode_noise(self.model, P))
+            belief = self.model.rssm.imagine(belief, actions[-1], noise=None)
         return torch.stack(actions, 1)
 
-    def _particle_noise(self, generator: np.random.Generator) -> MixtureNoise:
+    def _particle_noise(self, generator: np.random.Generator) -> MixtureNoise | None:
         """Draws for every particle and step; none for a single particle, which follows the most probable future."""
         P, H = self.config.objective.particles, self.config.planner.horizon
         K, S = self.config.model.prior_components, self.config.model.stoch
         if P == 1:
-            return mode_noise(self.model, P, H)
+            return None
         return MixtureNoise(
             self._tensor(generator.gumbel(size=(P, H, K))), self._tensor(generator.standard_normal((P, H, S)))
         )

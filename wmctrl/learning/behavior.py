@@ -6,7 +6,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from wmctrl.learning.imagination import mode_noise
 from wmctrl.model.distributions import Gaussian, TanhGaussian
 from wmctrl.model.heads import TwoHotHead
 from wmctrl.model.nets import mlp, squashed_log_std
@@ -124,7 +123,7 @@ class Behavior(nn.Module):
         for step in noise.unbind(1):
             policy = self.actor(model.with_goal(features[-1], goal))
             entropies.append(policy.entropy_at(step))
-            belief = model.rssm.imagine(belief, policy.sample(step), mode_noise(model, noise.shape[0]))
+            belief = model.rssm.imagine(belief, policy.sample(step), noise=None)
             features.append(belief.features)
         stacked = torch.stack(features, 1)  # (N, H + 1, D + S)
         goals = None if goal is None else goal.unsqueeze(1).expand(-1, stacked.shape[1], -1)

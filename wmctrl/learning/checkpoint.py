@@ -26,6 +26,10 @@ class CheckpointFolder:
         self.files: dict[str, str] = {}
         """SHA-256 of the checkpoint's files by their names."""
 
+    def exists(self) -> bool:
+        """Whether a checkpoint was ever made here."""
+        return (self.folder / MANIFEST).exists()
+
     def put(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Write arrays to a file that the next `commit` will name."""
         contiguous = {key: np.asarray(array, order="C") for key, array in arrays.items()}
@@ -52,7 +56,7 @@ class CheckpointFolder:
             ValueError: There is no checkpoint here, or its manifest is damaged.
         """
         path = self.folder / MANIFEST
-        if not path.exists():
+        if not self.exists():
             raise ValueError(f"{self.folder} holds no checkpoint; name the run's folder, or train one with `wm train`")
         try:
             manifest = json.loads(path.read_text())

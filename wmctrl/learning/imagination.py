@@ -16,12 +16,6 @@ Critic = Callable[[Tensor], Tensor]
 """Expected discounted return (...,) from features beside the goal (..., D + S + G)."""
 
 
-def mode_noise(model: WorldModel, *batch: int) -> MixtureNoise:
-    """No randomness: the mean of the most probable component, for beliefs of this batch shape."""
-    like = model.rssm.input_action.weight
-    return MixtureNoise(like.new_zeros(*batch, model.rssm.components), like.new_zeros(*batch, model.rssm.stoch))
-
-
 @dataclass(frozen=True)
 class ImaginedReturn:
     """The planner's objective: (N, H, A) action sequences to (N,) returns imagined from one belief."""
@@ -32,8 +26,11 @@ class ImaginedReturn:
     """Where the plan starts (D,), (S,)."""
     previous_action: Tensor
     """The last action sent (A,)."""
-    noise: MixtureNoise
-    """One draw per particle and step (P, H, K), (P, H, S), shared by all candidates so that they compare fairly."""
+    noise: MixtureNoise | None
+    """One draw per particle and step (P, H, K), (P, H, S), shared by all candidates so that they compare fairly.
+
+    None follows the most probable future, for a single particle.
+    """
     failure_reward: float
     """Reward per step of a failed plant."""
     discount: float
@@ -61,7 +58,7 @@ class ImaginedReturn:
         for t, action in enumerate(actions.unbind(1)):
             if self.config.disagreement:
                 strangeness = strangeness + self.model.ensemble.disagreement(belief.features, action)
-            noise = MixtureNoise(*(part[:, t].repeat(candidates, 1) for part in self.noise))
+            noise = self.noise and MixtureNoise(*(part[:, t].repeat(candidates, 1) for part in self.noise))
             belief = self.model.rssm.imagine(belief, action, noise)
             beliefs.append(belief)
         return beliefs, strangeness

@@ -1,5 +1,6 @@
 """Plants that a training run drives and records."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ from wmctrl_envs.task import Observation, Task
 
 from wmctrl.learning.agent import DriveState
 from wmctrl.learning.evaluate import Outcome
+from wmctrl.learning.limits import require_at_least
 from wmctrl.model.rssm import Belief
 from wmctrl.planning.planner import Plan
 from wmctrl.runtime.noise import coloured_noise
@@ -29,6 +31,9 @@ class CollectConfig:
     """Colour of the random actions: 2 wanders, which reaches further than white noise."""
     randomise: tuple[str, ...] = ()
     """Physical parameters drawn anew for every episode, evenly from their range."""
+
+    def __post_init__(self) -> None:
+        require_at_least(self, plants=1, exploration_std=0, prefill=0, prefill_exponent=0)
 
 
 @dataclass
@@ -54,29 +59,43 @@ class Plant:
     """What the agent carries along; None before its first action in the episode."""
     observation: Observation = field(default_factory=dict)
     """The last one."""
+    over: bool = True
+    """Whether the next step needs a new episode."""
 
     def begin(self) -> dict[str, Any]:
         """Start the next episode and return its first step for the replay."""
         self.episodes += 1
         self.actions, self.reward, self.state = [], 0.0, None
-        return self._reset()
+        first = self._reset()
+        self.over = False
+        return first
 
     def step(self, action: NDArray[np.float32]) -> tuple[dict[str, Any], Outcome | None]:
-        """Apply an action; the step for the replay, and how the episode went when it is over."""
+        """Apply an action; the step for the replay, and how the episode went when it is over.
+
+        Raises:
+            ValueError: The plant broke down; the episode is over.
+        """
+        self.over = True
         self.observation, reward, terminated, truncated, info = self.task.step(action)
+        self._check(float(reward))
         self.actions.append(action)
         self.reward += float(reward)
         failure = bool(info["failure"])
         # Arriving at a goal does not end what could still be gained or lost there, so it is no ending to learn.
         ended = failure if self.task.task_spec.goal_cost else terminated
         step = {"action": action, "reward": reward, "terminated": ended, "failure": failure, "is_first": False}
-        over = terminated or truncated
-        outcome = Outcome(self.reward, len(self.actions), bool(info["success"]), failure) if over else None
+        self.over = terminated or truncated
+        outcome = Outcome(self.reward, len(self.actions), bool(info["success"]), failure) if self.over else None
         return step | self.observation, outcome
 
     def random_action(self) -> NDArray[np.float32]:
         """The next action of this episode's random walk (A,)."""
         return self.walk[len(self.actions)]
+
+    def counts(self) -> dict[str, Any]:
+        """What must be kept beside `memory`, as JSON can hold it."""
+        return {"episodes": self.episodes, "reward": self.reward, "over": self.over}
 
     def memory(self) -> dict[str, NDArray[Any]]:
         """What must be kept to go on from here later."""
@@ -87,16 +106,17 @@ class Plant:
             kept |= {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
         return kept
 
-    def resume(self, episodes: int, reward: float, memory: dict[str, NDArray[Any]], device: torch.device) -> None:
-        """Bring a fresh plant to where another one's `memory` was taken, by doing its episode so far again."""
-        self.episodes, self.reward = episodes, reward
+    def resume(self, counts: Mapping[str, Any], memory: dict[str, NDArray[Any]], device: torch.device) -> None:
+        """Bring a fresh plant to where another's `counts` and `memory` were taken, by doing its episode again."""
+        self.episodes, self.reward, self.over = counts["episodes"], counts["reward"], counts["over"]
         self.actions = list(memory["actions"])
         if "deter" in memory:
             tensors = {name: torch.from_numpy(array).to(device) for name, array in memory.items()}
             belief = Belief(*(tensors[name] for name in Belief._fields))
             self.state = DriveState(belief, Plan(*(tensors[name] for name in Plan._fields)), tensors["action"])
-        if episodes:
-            self._reset()
+        if self.over:
+            return
+        self._reset()
         for action in self.actions:
             self.observation, *_ = self.task.step(action)
 
@@ -110,6 +130,20 @@ class Plant:
         walk = coloured_noise(1, spec.max_steps, len(spec.action), self.config.prefill_exponent, generator)[0]
         self.walk = np.clip(walk, -1.0, 1.0)
         self.observation, _ = self.task.reset(seed=int(generator.integers(2**31)), options={"parameters": parameters})
+        self._check(reward=0.0)
         still = np.zeros(len(spec.action), np.float32)
         first = {"action": still, "reward": 0.0, "terminated": False, "failure": False, "is_first": True}
         return first | self.observation
+
+    def _check(self, reward: float) -> None:
+        """Refuse an observation or a reward that must not enter the replay."""
+        spec = self.task.task_spec
+        shapes = {"proprio": (len(spec.proprio),), "goal": (len(spec.goal),), "camera": spec.camera or (0,)}
+        for name, shape in shapes.items():
+            came = np.asarray(self.observation.get(name, np.zeros(0)))
+            if came.shape != shape:
+                raise ValueError(f"{spec.id} must be observed by {name} of shape {shape}, came {came.shape}; mend it")
+            if not np.isfinite(came).all():
+                raise ValueError(f"{spec.id}: {name} became {came} after {len(self.actions)} steps of an episode")
+        if not np.isfinite(reward):
+            raise ValueError(f"{spec.id}: the reward became {reward} after {len(self.actions)} steps of an episode")

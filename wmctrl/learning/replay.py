@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from wmctrl.learning.checkpoint import CheckpointFolder
+from wmctrl.learning.limits import require_at_least
 from wmctrl.model.world_model import Batch, Sizes
 
 Arrays = dict[str, NDArray[Any]]
@@ -28,6 +29,9 @@ class ReplayConfig:
     """Steps in a sequence, T."""
     hindsight: float = 0.5
     """Share of the sequences whose goal is replaced by one reached later in the same episode (Andrychowicz 2017)."""
+
+    def __post_init__(self) -> None:
+        require_at_least(self, capacity=self.length, batch=1, length=2, hindsight=0)
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,8 @@ class Replay:
 
     def __init__(self, sizes: Sizes, config: ReplayConfig, plants: int, hindsight: Hindsight | None = None) -> None:
         self.config, self.hindsight = config, hindsight
+        if config.capacity // plants < config.length:
+            raise ValueError(f"replay.capacity must be at least {config.length * plants}: a sequence for every plant")
         self.streams = [Stream(sizes, config.capacity // plants) for _ in range(plants)]
 
     def __len__(self) -> int:
@@ -168,8 +174,14 @@ class Replay:
             begins = [first for owner, first in segments(checkpoint) if owner == number]
             checkpoint.drop([segment_name(number, a) for a, b in itertools.pairwise(begins) if b <= oldest])
 
+    def adopt(self, checkpoint: CheckpointFolder) -> None:
+        """Remember the steps in another run's opened checkpoint, and keep them in the own one from now on."""
+        self.load(checkpoint)
+        for stream in self.streams:
+            stream.stored = 0
+
     def load(self, checkpoint: CheckpointFolder) -> None:
-        """Remember the steps in an opened checkpoint."""
+        """Remember the steps in the own, opened checkpoint."""
         for number, begin in segments(checkpoint):
             stream = self.streams[number]
             stream.extend(begin, checkpoint.get(segment_name(number, begin)))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,12 +12,15 @@ from wmctrl_envs.task import Task
 
 from wmctrl.learning.agent import Agent
 from wmctrl.learning.checkpoint import CheckpointFolder
-from wmctrl.learning.evaluate import drive
+from wmctrl.learning.evaluate import Outcome, drive
+from wmctrl.learning.limits import require_at_least
 from wmctrl.learning.plants import Plant
 from wmctrl.learning.replay import Replay
 
 EXAMINATION_SEED = 10_000_019
 """Episodes of looks start from here on, far from those of `wm eval`."""
+COUNTS = ("step", "updates", "looked", "told", "saves")
+"""A trainer's counters, which its checkpoint keeps."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,10 @@ class Schedule:
     """Episodes of a look."""
     checkpoint_every: int = 1_000
     """Steps between checkpoints."""
+
+    def __post_init__(self) -> None:
+        require_at_least(self, steps=1, first_updates=0, updates_per_step=0, evaluate_every=0)
+        require_at_least(self, evaluate_episodes=1, checkpoint_every=1)
 
 
 @dataclass(frozen=True)
@@ -81,40 +89,68 @@ class Trainer:
         self.generator = np.random.default_rng([seed, 1])
         self.learn_generator = torch.Generator(agent.device).manual_seed(seed)
         self.step, self.updates = 0, 0
+        self.looked = 0
+        """Step of the last look."""
+        self.told = 0
+        """Times the listener got news, so that what it keeps can be cut back to a checkpoint."""
+        self.saves = 0
+        """Checkpoints made; it tells their files apart, so that none is ever written over."""
+        self.saved = 0
+        """Step of the last checkpoint."""
         self.metrics: dict[str, float] = {}
         self.stopping = False
-        """Set it, from a signal handler say, to save and stop after the current step."""
+        """Set it, from a signal handler say, to save and stop within an update or an episode of a look."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.step >= self.schedule.steps and self.updates >= self._due()
 
     def run(self, listener: Listener) -> None:
-        """Go on to the schedule's last step, or until `stopping`; what was done is saved whatever happens.
+        """Go on to the schedule's last step, or until `stopping`, and save.
+
+        A round that `stopping` cut short is finished by the run that is resumed. An error in the middle of a round,
+        that of a plant apart, leaves the last checkpoint as it is, from which the same steps follow again.
 
         Raises:
-            ValueError: A plant answered with something that is not finite; the run is saved up to there.
+            ValueError: A plant broke down; all that was recorded is saved, and a resumed run starts another episode.
         """
         self.listener = listener
-        try:
-            while self.step < self.schedule.steps and not self.stopping:
-                self._collect()
-                self._learn()
-                self._look()
-                if self._passed(self.schedule.checkpoint_every):
-                    self.save()
-        finally:
-            self.save()
+        self._finish_round()
+        while self.step < self.schedule.steps and not self.stopping:
+            self._collect()
+            self._finish_round()
+            if self._passed(self.schedule.checkpoint_every):
+                self.save()
+        self.save()
+
+    def _finish_round(self) -> None:
+        """What is due after the plants' steps; nothing where it was done before."""
+        self._learn()
+        if not self.stopping:
+            self._look()
 
     def _collect(self) -> None:
         """One step of every plant, all recorded."""
         if not self.plants:
             self.step += 1
         for plant in self.plants:
-            if plant.episodes == 0:
-                self.replay.add(plant.number, plant.begin())
-            step, outcome = plant.step(self._action(plant))
-            self.replay.add(plant.number, step)
+            outcome = self._drive(plant)
             self.step += 1
             if outcome is not None:
                 self._tell({"episode_return": outcome.reward, "episode_success": float(outcome.success)})
+
+    def _drive(self, plant: Plant) -> Outcome | None:
+        """One recorded step of a plant, in a new episode where the last one is over."""
+        try:
+            if plant.over:
                 self.replay.add(plant.number, plant.begin())
+            step, outcome = plant.step(self._action(plant))
+            self.replay.add(plant.number, step)
+        except ValueError as error:
+            self.save()
+            raise ValueError(f"{error}; all until then is saved, and a resumed run starts another episode") from error
+        return outcome
 
     def _action(self, plant: Plant) -> NDArray[np.float32]:
         """Random while the replay fills, then the agent's with some noise."""
@@ -128,28 +164,33 @@ class Trainer:
 
     def _learn(self) -> None:
         """The updates that are due."""
-        s = self.schedule
-        if self.step < self.prefill or not self.replay.ready:
-            return
-        if self.updates == 0:
+        due = self._due()
+        if due and self.updates == 0:
             self.agent.calibrate(self.replay.column("proprio"), self.replay.column("goal"), self.examiner.task_spec)
-        due = s.first_updates + round(s.updates_per_step * (self.step - self.prefill))
-        while self.updates < due:
+        while self.updates < due and not self.stopping:
             batch = self.replay.sample(self.generator, self.agent.device)
             losses = self.agent.learn(batch, self.learn_generator)
             self.updates += 1
             if self.updates % 100 == 0:
                 self._tell({f"loss/{name}": float(value) for name, value in losses.items()})
 
+    def _due(self) -> int:
+        """Updates that all steps so far are worth."""
+        if self.step < self.prefill or not self.replay.ready:
+            return 0
+        return self.schedule.first_updates + round(self.schedule.updates_per_step * (self.step - self.prefill))
+
     def _look(self) -> None:
         """Drive some episodes without exploration, where a look is due."""
-        if not self.schedule.evaluate_every or not self._passed(self.schedule.evaluate_every) or not self.updates:
+        every = self.schedule.evaluate_every
+        if not every or not self._passed(every) or not self.updates or self.looked == self.step:
             return
         outcomes = []
         for outcome in drive(self.agent, self.examiner, self.schedule.evaluate_episodes, seed=EXAMINATION_SEED):
             outcomes.append(outcome)
             if self.stopping:  # a look can take minutes, and nothing depends on it
                 return
+        self.looked = self.step
         self._tell(
             {
                 "return": float(np.mean([o.reward for o in outcomes])),
@@ -165,40 +206,56 @@ class Trainer:
 
     def _tell(self, news: dict[str, float]) -> None:
         self.metrics |= news
+        self.told += 1
         self.listener(Progress(self.step, self.updates, self.metrics), news)
 
-    def save(self) -> None:
-        """Make the present state the checkpoint."""
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything but the replay that numbers in JSON cannot hold."""
         arrays = self.agent.state() | {"learn_generator": self.learn_generator.get_state().numpy()}
         for plant in self.plants:
             arrays |= {f"plant{plant.number}.{name}": array for name, array in plant.memory().items()}
+        return arrays
+
+    def save(self) -> None:
+        """Make the present state the checkpoint."""
+        self.saves += 1
         self.replay.save(self.checkpoint)
         self.checkpoint.drop([name for name in self.checkpoint.files if name.startswith("state-")])
-        self.checkpoint.put(f"state-{self.step:09d}.safetensors", arrays)
+        state = f"state-{self.saves:09d}.safetensors"
+        self.checkpoint.put(state, self.arrays())
         self.checkpoint.commit(
             {
-                "step": self.step,
-                "updates": self.updates,
+                "state": state,
+                **{name: getattr(self, name) for name in COUNTS},
                 "metrics": self.metrics,
                 "generator": self.generator.bit_generator.state,
-                "plants": [{"episodes": plant.episodes, "reward": plant.reward} for plant in self.plants],
+                "plants": [plant.counts() for plant in self.plants],
             }
         )
+        self.saved = self.step
 
     def restore(self) -> None:
         """Return to the checkpoint.
 
         Raises:
-            ValueError: There is none, or it is damaged.
+            ValueError: There is none, it is damaged, or it is of other settings.
         """
         facts = self.checkpoint.open()
-        self.step, self.updates, self.metrics = facts["step"], facts["updates"], facts["metrics"]
+        try:
+            self._restore(facts, self.checkpoint.get(facts["state"]))
+        except (KeyError, RuntimeError) as error:
+            raise ValueError(f"{self.checkpoint.folder} is of other settings or another version; start anew") from error
+        self.replay.load(self.checkpoint)
+
+    def _restore(self, facts: Mapping[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+        """Take over everything but the replay."""
+        for name in COUNTS:
+            setattr(self, name, facts[name])
+        self.saved, self.metrics = self.step, dict(facts["metrics"])
         self.generator.bit_generator.state = facts["generator"]
-        arrays = self.checkpoint.get(f"state-{self.step:09d}.safetensors")
         self.learn_generator.set_state(torch.from_numpy(arrays.pop("learn_generator")))
         self.agent.load_state({name: array for name, array in arrays.items() if not name.startswith("plant")})
-        self.replay.load(self.checkpoint)
         for plant, counts in zip(self.plants, facts["plants"], strict=True):
             prefix = f"plant{plant.number}."
             memory = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
-            plant.resume(counts["episodes"], counts["reward"], memory, self.agent.device)
+            plant.resume(counts, memory, self.agent.device)

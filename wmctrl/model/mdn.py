@@ -57,11 +57,8 @@ class Mixture:
 
     def sample(self, noise: MixtureNoise) -> Tensor:
         """One draw (..., D); reparameterised within the component, no gradient through the choice of component."""
-        choice = (self.logits + noise.component).argmax(-1, keepdim=True).unsqueeze(-1)  # (..., 1, 1)
-        choice = choice.expand(*choice.shape[:-1], self.means.shape[-1])  # (..., 1, D)
-        mean = self.means.gather(-2, choice).squeeze(-2)
-        log_std = self.log_stds.gather(-2, choice).squeeze(-2)
-        return Gaussian(mean, log_std).sample(noise.value)
+        choice = (self.logits + noise.component).argmax(-1)
+        return Gaussian(_chosen(self.means, choice), _chosen(self.log_stds, choice)).sample(noise.value)
 
     def entropy(self) -> Tensor:
         """Upper bound (...,) in nats: sum_k pi_k (H_k - ln pi_k) (Huber et al. 2008, eq. 8)."""
@@ -109,18 +106,41 @@ class MDNHead(nn.Module):
         super().__init__()
         self.size, self.count = size, components
         self.net = mlp(inputs, units, layers)
-        self.out = nn.Linear(units if layers else inputs, components * (1 + 2 * size))
+        width = units if layers else inputs
+        self.places = nn.Linear(width, components * (1 + size))
+        self.spreads = nn.Linear(width, components * size)
         self.skip = nn.Linear(inputs, size, bias=False)
         nn.init.zeros_(self.skip.weight)
         with torch.no_grad():
-            self.out.weight.mul_(0.1)
-            self.out.bias.zero_()
+            for layer in (self.places, self.spreads):
+                layer.weight.mul_(0.1)
+                layer.bias.zero_()
 
     def forward(self, features: Tensor, origin: Tensor | None = None) -> Mixture:
         """Mixture over (..., size) from features (..., inputs), with means relative to `origin` (..., size)."""
+        hidden = self.net(features)
+        logits, means = self._places(hidden, features, origin)
+        return Mixture(logits, means, squashed_log_std(self.spreads(hidden).unflatten(-1, means.shape[-2:])))
+
+    def mode(self, features: Tensor, origin: Tensor | None = None) -> Tensor:
+        """The mean of the most probable component (..., size), without computing how sure it is."""
+        logits, means = self._places(self.net(features), features, origin)
+        return _chosen(means, logits.argmax(-1))
+
+    def expectation(self, features: Tensor, origin: Tensor | None = None) -> Tensor:
+        """The mixture's mean (..., size), without computing how sure it is."""
+        logits, means = self._places(self.net(features), features, origin)
+        return (logits.softmax(-1).unsqueeze(-1) * means).sum(-2)
+
+    def _places(self, hidden: Tensor, features: Tensor, origin: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Logits (..., K) and means (..., K, size)."""
         K, D = self.count, self.size
-        logits, means, log_stds = self.out(self.net(features)).split([K, K * D, K * D], -1)
+        logits, means = self.places(hidden).split([K, K * D], -1)
         centre = self.skip(features) if origin is None else self.skip(features) + origin
-        return Mixture(
-            logits, means.unflatten(-1, (K, D)) + centre.unsqueeze(-2), squashed_log_std(log_stds.unflatten(-1, (K, D)))
-        )
+        return logits, means.unflatten(-1, (K, D)) + centre.unsqueeze(-2)
+
+
+def _chosen(values: Tensor, choice: Tensor) -> Tensor:
+    """One component's part (..., D) of values (..., K, D), for a choice (...,) of component."""
+    index = choice[..., None, None].expand(*choice.shape, 1, values.shape[-1])
+    return values.gather(-2, index).squeeze(-2)

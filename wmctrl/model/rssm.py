@@ -75,9 +75,15 @@ class RSSM(nn.Module):
         posterior = self._posterior(deter, self.posterior_embedding(embedding), self.posterior_skip(embedding))
         return Belief(deter, posterior.sample(noise))
 
-    def imagine(self, belief: Belief, action: Tensor, noise: MixtureNoise) -> Belief:
-        """Belief after `action` (..., A) when nothing is observed: one draw from the prior."""
+    def imagine(self, belief: Belief, action: Tensor, noise: MixtureNoise | None) -> Belief:
+        """Belief after `action` (..., A) when nothing is observed: one draw from the prior.
+
+        Args:
+            noise: The draw's randomness; None takes the mean of the most probable component.
+        """
         deter = self._remember(belief, self.input_action(action))
+        if noise is None:
+            return Belief(deter, self.prior_head.mode(deter, belief.stoch))
         return Belief(deter, self.prior_head(deter, belief.stoch).sample(noise))
 
     def follow(self, belief: Belief, action: Tensor, embedding: Tensor, is_first: Tensor, noise: Tensor) -> Rollout:

@@ -152,7 +152,7 @@ class WorldModel(nn.Module):
     def decode_proprio(self, features: Tensor) -> Tensor:
         """Expected proprioception (..., O) in the task's units."""
         assert self.proprio_head is not None, "this model does not observe proprioception"
-        return self.proprio_normaliser.inverse(self.proprio_head(features).mean)
+        return self.proprio_normaliser.inverse(self.proprio_head.expectation(features))
 
     def loss(self, batch: Batch, noise: Tensor) -> tuple[Tensor, Belief, dict[str, Tensor]]:
         """Negative evidence bound of the sequences.
@@ -191,7 +191,7 @@ class WorldModel(nn.Module):
         parts = {}
         if self.proprio_head is not None and batch.proprio is not None:
             target = self.proprio_normaliser(batch.proprio)
-            error = (self.proprio_head(features).mean - target) / self.config.resolution
+            error = (self.proprio_head.expectation(features) - target) / self.config.resolution
             parts["proprio"] = 0.5 * (error**2).sum(-1).mean()
             parts["mixture"] = -self.proprio_head(features.detach()).log_prob(target).mean()
         if self.camera_head is not None and batch.camera is not None:
@@ -236,7 +236,7 @@ class WorldModel(nn.Module):
         parts = {"foreseen_dynamics": (kl_to_mixture(ahead, prior) * within).sum() / count}
         if self.proprio_head is not None and batch.proprio is not None:
             target = self.proprio_normaliser(batch.proprio[:, C:])
-            error = (self.proprio_head(belief.features).mean - target) / self.config.resolution
+            error = (self.proprio_head.expectation(belief.features) - target) / self.config.resolution
             parts["foreseen_proprio"] = 0.5 * ((error**2).sum(-1) * within).sum() / count
         return parts
 
