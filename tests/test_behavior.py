@@ -142,7 +142,7 @@ def test_an_untrained_actor_rests_with_a_wide_spread_within_its_bounds() -> None
 class Cart(RSSM):
     """Exact dynamics of a cart: an action moves its place by a tenth of itself."""
 
-    def imagine(self, belief: Belief, action: Tensor, noise: MixtureNoise) -> Belief:
+    def imagine(self, belief: Belief, action: Tensor, noise: MixtureNoise | None) -> Belief:
         return Belief(belief.deter + 0.1 * action, belief.stoch)
 
 

@@ -22,7 +22,7 @@ from wmctrl.config import Config, resolve
 from wmctrl.gemm import Gemm, products_of, total_flops
 from wmctrl.learning.agent import Agent, AgentConfig
 from wmctrl.model.world_model import Batch, Sizes
-from wmctrl.roofline import LIBRARIES, Rating, rate, replay, share_threads
+from wmctrl.roofline import LIBRARIES, Rating, libraries, rate, replay
 from wmctrl.runtime.files import write_atomic
 from wmctrl.training import make_task
 
@@ -104,18 +104,33 @@ class Answer:
     """The large product first, then those with the most work."""
 
 
-def bench(question: Question, threads: Sequence[int]) -> Iterator[Answer]:
-    """Measure with each number of threads, in a process of its own, since thread pools are fixed at first use."""
+def bench(question: Question, threads: Sequence[int], patience: float = 900.0) -> Iterator[Answer]:
+    """Measure with each number of threads, in a process of its own, since thread pools are fixed at first use.
+
+    Args:
+        patience: Longest time for one number of threads [s]. On a machine whose cores are taken, torch's threads wait
+            for one another at every operator, and two can be a thousand times slower than one.
+
+    Raises:
+        ValueError: A measurement failed or took too long.
+    """
     for count in threads:
         variables = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(count))
-        done = subprocess.run(
-            [sys.executable, "-m", __name__],
-            input=json.dumps(asdict(question) | {"threads": count}),
-            env=os.environ | variables,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "wmctrl.bench"],
+                input=json.dumps(asdict(question) | {"threads": count}),
+                env=os.environ | variables,
+                capture_output=True,
+                text=True,
+                timeout=patience,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            busy = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+            raise ValueError(
+                f"not measured with {count} threads within {patience:g} s ({busy}); stop what else is running"
+            ) from error
         if done.returncode:
             raise ValueError((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
         yield from_json(json.loads(done.stdout.splitlines()[-1]))
@@ -124,14 +139,14 @@ def bench(question: Question, threads: Sequence[int]) -> Iterator[Answer]:
 def measure(question: Question, threads: int) -> Answer:
     """Measure in this process, which must not have computed anything yet."""
     torch.set_num_threads(threads)
-    share_threads(threads)
     workloads = list(workloads_of(question))
     for work in workloads:
         for _ in range(WARM_UP):
             work.run()
     gemms = {work.name: products_of(work.run) for work in workloads}
     counts = sum(gemms.values(), Counter({LARGE: 1}))
-    ratings = {gemm: rate(gemm) for gemm in counts}
+    tried = libraries(threads)
+    ratings = {gemm: rate(gemm, tried) for gemm in counts}
     costs = tuple(_costs(workloads, gemms, ratings, question.repetitions, threads))
     by_work = sorted(ratings, key=lambda gemm: (gemm != LARGE, -counts[gemm] * gemm.flops))
     rates = (Rate(threads, gemm, {name: ratings[gemm].rate(name) for name in LIBRARIES}) for gemm in by_work)
@@ -305,7 +320,12 @@ def to_json(question: Question, answers: Sequence[Answer]) -> dict[str, Any]:
     return {
         "command": sys.argv,
         "question": asdict(question),
-        "machine": {"processor": processor(), "cores": os.cpu_count(), "platform": platform.platform()},
+        "machine": {
+            "processor": processor(),
+            "cores": os.cpu_count(),
+            "platform": platform.platform(),
+            "load": os.getloadavg(),
+        },
         "versions": {"python": platform.python_version(), **packages},
         "costs": [asdict(cost) | {"fraction": cost.fraction} for answer in answers for cost in answer.costs],
         "rates": [asdict(one) for answer in answers for one in answer.rates],

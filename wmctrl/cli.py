@@ -93,6 +93,17 @@ def parsers() -> tuple[Parser, dict[str, Parser]]:
     add_train_arguments(command("train", train, "teach a controller to drive a plant, or go on with an earlier run"))
     add_lookers(command)
     add_bench_arguments(command("bench", show_costs, "what planning and learning cost, against this machine's limit"))
+    trials = command("trials", show_trials, "train and evaluate a task over several seeds; the evidence behind a table")
+    trials.add_argument("--env", metavar="ID", required=True, help="the task; see wm envs")
+    trials.add_argument(
+        "--seeds", metavar="S", type=int, nargs="+", default=[0, 1, 2], help="one after another (0 1 2)"
+    )
+    trials.add_argument("--episodes", type=count, default=100, metavar="N", help="of each seed's evaluation (100)")
+    trials.add_argument(
+        "--set", metavar="A.B=C", dest="overrides", action="append", default=[], help="one setting; may be repeated"
+    )
+    trials.add_argument("--json", metavar="FILE", type=Path, help="also write every episode to this file")
+    trials.add_argument("--out", metavar="DIR", type=Path, default=Path("runs"), help="folder of runs (default runs)")
     doctor = command("doctor", show_findings, "look for what is wrong with this installation, and say how to mend it")
     doctor.add_argument("--json", dest="as_json", action="store_true", help="print JSON instead of a table")
     command("test", test, "lint, type-check and test the source tree; further arguments go to pytest")
@@ -227,6 +238,23 @@ def show_costs(part: str, env: str, width: int, threads: Sequence[int], json: Pa
         show_table(title, columns, rows)
     if json is not None:
         bench.write_json(json, question, answers)
+    return 0
+
+
+def show_trials(
+    env: str, seeds: Sequence[int], episodes: int, overrides: Sequence[str], json: Path | None, out: Path
+) -> int:
+    """Train and evaluate seed after seed, and show and write what was found."""
+    from wmctrl import trials
+    from wmctrl.config import resolve
+
+    config = resolve(env, overrides=tuple(overrides))
+    found = []
+    for trial in trials.trials(config, seeds, episodes, out):
+        found.append(trial)
+        show_table(f"{env}, {episodes} episodes a seed", trials.COLUMNS, [*map(trials.row, found), trials.total(found)])
+        if json is not None:
+            trials.write_json(json, config, found)
     return 0
 
 

@@ -1,6 +1,7 @@
 """What a run is worth that was killed again and again: the same as one that never was, or it says what differs."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -31,7 +32,7 @@ class Endured:
     """How a run went that was killed, beside its twin that was left alone."""
 
     killed_at: tuple[int, ...]
-    """Step of the checkpoint that each killed process left behind."""
+    """Step of the checkpoint that each killed process left behind; a process that was done sooner is not among them."""
     differences: tuple[str, ...]
     """Names of what is not equal bit for bit in the end; empty when nothing differs."""
 
@@ -56,14 +57,14 @@ def endure(config: Config, root: Path, kills: int, seed: int = 0) -> Endured:
     killed_at = []
     for step in sorted(generator.integers(max(1, config.schedule.steps - 3 * every), size=kills)):
         with process(harried) as victim:
-            while victim.poll() is None and saved_step(harried) < step // every * every:
-                time.sleep(GLANCE)
-            time.sleep(generator.uniform(0.0, interval))
+            wait(victim, harried, step // every * every)
+            wait(victim, harried, (step // every + 1) * every, generator.uniform(0.0, interval))
             if victim.poll() is None:
                 victim.kill()
                 killed_at.append(saved_step(harried))
-    with process(harried) as last:
-        finish(last, harried)
+    if not finished(harried):  # else the last kill came after the last checkpoint
+        with process(harried) as last:
+            finish(last, harried)
     return Endured(tuple(killed_at), tuple(differences(calm, harried)))
 
 
@@ -85,10 +86,22 @@ def process(run: Path) -> Iterator["subprocess.Popen[bytes]"]:
                 started.kill()
 
 
+def wait(started: "subprocess.Popen[bytes]", run: Path, step: int, seconds: float = math.inf) -> None:
+    """Wait for a process until its run has a checkpoint of this step, for some time at most."""
+    end = time.monotonic() + seconds
+    while started.poll() is None and saved_step(run) < step and time.monotonic() < end:
+        time.sleep(GLANCE)
+
+
 def finish(started: "subprocess.Popen[bytes]", run: Path) -> None:
     """Wait until a training has done its last step."""
     if started.wait() != 0:
         raise ValueError(f"a training of {run} failed with exit code {started.returncode}; see {run / 'train.log'}")
+
+
+def finished(run: Path) -> bool:
+    """Whether a run's last checkpoint is its end."""
+    return CheckpointFolder(run / "checkpoint").exists() and training.assembled(run).finished
 
 
 def saved_step(run: Path) -> int:

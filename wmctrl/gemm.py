@@ -72,8 +72,8 @@ def _convolution_backward(args: Sequence[Any]) -> Iterator[Gemm]:
     """The products of its gradient.
 
     Args:
-        args: Gradient, input, weight, bias sizes, stride, padding, dilation, whether transposed, output padding, groups,
-            and which gradients are wanted.
+        args: Gradient, input, weight, bias sizes, stride, padding, dilation, whether transposed, output padding,
+            groups, and which gradients are wanted.
     """
     gradient, source, weight, transposed, wanted = args[0], args[1], args[2], args[7], args[10]
     gemm = _patches(source if transposed else gradient, weight)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import onnx
@@ -34,17 +35,33 @@ def numpy_call(gemm: Gemm) -> Call:
     return lambda: np.matmul(left, right, out=out)
 
 
-def onnx_call(gemm: Gemm) -> Call:
+def onnx_call(gemm: Gemm, options: ort.SessionOptions) -> Call:
     """One product by ONNX Runtime, the right operand constant, as weights are where it is deployed."""
     left, right = operands(gemm)
-    session = ort.InferenceSession(_graph(left, right), _options(), ["CPUExecutionProvider"])
+    session = ort.InferenceSession(_graph(left, right), options, ["CPUExecutionProvider"])
     binding = session.io_binding()
     binding.bind_ortvalue_input("left", ort.OrtValue.ortvalue_from_numpy(left))
     binding.bind_ortvalue_output("out", ort.OrtValue.ortvalue_from_numpy(left @ right))
     return lambda: session.run_with_iobinding(binding)
 
 
-LIBRARIES: Mapping[str, Callable[[Gemm], Call]] = {"torch": torch_call, "numpy": numpy_call, "onnxruntime": onnx_call}
+LIBRARIES = ("torch", "numpy", "onnxruntime")
+"""What is tried, in the order of tables."""
+Library = Callable[[Gemm], Call]
+
+
+def libraries(threads: int) -> dict[str, Library]:
+    """Every library; torch and numpy take their threads from the environment.
+
+    With several threads, the process must not have used ONNX Runtime yet: all sessions share one pool of threads, or
+    those of one session would wait, spinning, on cores that the next one needs.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    if threads > 1:
+        ort.set_global_thread_pool_sizes(threads, 1)
+        options.use_per_session_threads = False
+    return dict(zip(LIBRARIES, (torch_call, numpy_call, partial(onnx_call, options=options)), strict=True))
 
 
 @dataclass(frozen=True)
@@ -67,9 +84,9 @@ class Rating:
         return self.gemm.flops / self.seconds[library]
 
 
-def rate(gemm: Gemm) -> Rating:
+def rate(gemm: Gemm, libraries: Mapping[str, Library]) -> Rating:
     """Try every library at one size."""
-    calls = {name: make(gemm) for name, make in LIBRARIES.items()}
+    calls = {name: make(gemm) for name, make in libraries.items()}
     seconds = {name: _fastest(call) for name, call in calls.items()}
     return Rating(gemm, seconds, calls[min(seconds, key=seconds.__getitem__)])
 
@@ -84,11 +101,6 @@ def replay(gemms: Mapping[Gemm, int], ratings: Mapping[Gemm, Rating]) -> Call:
                 call()
 
     return run
-
-
-def share_threads(threads: int) -> None:
-    """Let all ONNX Runtime sessions of this process use one pool, or those that wait would take cores from the rest."""
-    ort.set_global_thread_pool_sizes(threads, 1)
 
 
 def operands(gemm: Gemm) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -121,9 +133,3 @@ def _graph(left: NDArray[np.float32], right: NDArray[np.float32]) -> bytes:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)
     return model.SerializeToString()
-
-
-def _options() -> ort.SessionOptions:
-    options = ort.SessionOptions()
-    options.use_per_session_threads = False
-    return options

@@ -1,6 +1,7 @@
 """A training run: collect, learn, look, save, from a folder that can go on where it stopped."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,15 +143,23 @@ class Trainer:
 
     def _drive(self, plant: Plant) -> Outcome | None:
         """One recorded step of a plant, in a new episode where the last one is over."""
-        try:
-            if plant.over:
+        if plant.over:
+            with self._saved_at_breakdown():
                 self.replay.add(plant.number, plant.begin())
-            step, outcome = plant.step(self._action(plant))
-            self.replay.add(plant.number, step)
+        action = self._action(plant)
+        with self._saved_at_breakdown():
+            step, outcome = plant.step(action)
+        self.replay.add(plant.number, step)
+        return outcome
+
+    @contextmanager
+    def _saved_at_breakdown(self) -> Iterator[None]:
+        """Save all that was recorded before a plant broke down."""
+        try:
+            yield
         except ValueError as error:
             self.save()
             raise ValueError(f"{error}; all until then is saved, and a resumed run starts another episode") from error
-        return outcome
 
     def _action(self, plant: Plant) -> NDArray[np.float32]:
         """Random while the replay fills, then the agent's with some noise."""

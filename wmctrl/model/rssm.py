@@ -50,7 +50,7 @@ class RSSM(nn.Module):
         self.input_norm = nn.LayerNorm(units)
         self.gates = nn.Linear(units + deter, 3 * deter, bias=False)
         self.gates_norm = nn.LayerNorm(3 * deter)
-        self.prior_head = MDNHead(deter, stoch, components, units, layers=1)
+        self.prior_head = MDNHead(deter + units, stoch, components, units, layers=1)
         self.posterior_deter = nn.Linear(deter, units, bias=False)
         self.posterior_embedding = nn.Linear(embedding, units)
         self.posterior_norm = nn.LayerNorm(units)
@@ -71,7 +71,7 @@ class RSSM(nn.Module):
         Args:
             noise: Standard normal draws (..., S); zeros take the posterior's mean.
         """
-        deter = self._remember(belief, self.input_action(action))
+        deter, _ = self._remember(belief, self.input_action(action))
         posterior = self._posterior(deter, self.posterior_embedding(embedding), self.posterior_skip(embedding))
         return Belief(deter, posterior.sample(noise))
 
@@ -81,10 +81,10 @@ class RSSM(nn.Module):
         Args:
             noise: The draw's randomness; None takes the mean of the most probable component.
         """
-        deter = self._remember(belief, self.input_action(action))
+        deter, cause = self._remember(belief, self.input_action(action))
         if noise is None:
-            return Belief(deter, self.prior_head.mode(deter, belief.stoch))
-        return Belief(deter, self.prior_head(deter, belief.stoch).sample(noise))
+            return Belief(deter, self.prior_head.mode(cause, belief.stoch))
+        return Belief(deter, self.prior_head(cause, belief.stoch).sample(noise))
 
     def follow(self, belief: Belief, action: Tensor, embedding: Tensor, is_first: Tensor, noise: Tensor) -> Rollout:
         """`observe` along sequences, forgetting everything where an episode starts.
@@ -103,10 +103,11 @@ class RSSM(nn.Module):
         actions = self.input_action(action * keep).unbind(1)
         embeddings = self.posterior_embedding(embedding).unbind(1)
         skips = self.posterior_skip(embedding).unbind(1)
-        deters, means, log_stds, stochs, origins = [], [], [], [], []
+        deters, means, log_stds, stochs, origins, causes = [], [], [], [], [], []
         for a, e, s, k, n in zip(actions, embeddings, skips, keep.unbind(1), noise.unbind(1), strict=True):
             origins.append(belief.stoch * k)
-            deter = self._remember(Belief(belief.deter * k, origins[-1]), a)
+            deter, cause = self._remember(Belief(belief.deter * k, origins[-1]), a)
+            causes.append(cause)
             posterior = self._posterior(deter, e, s)
             belief = Belief(deter, posterior.sample(n))
             deters.append(deter)
@@ -115,7 +116,7 @@ class RSSM(nn.Module):
             log_stds.append(posterior.log_std)
         beliefs = Belief(torch.stack(deters, 1), torch.stack(stochs, 1))
         posterior = Gaussian(torch.stack(means, 1), torch.stack(log_stds, 1))
-        return Rollout(beliefs, posterior, self.prior_head(beliefs.deter, torch.stack(origins, 1)))
+        return Rollout(beliefs, posterior, self.prior_head(torch.stack(causes, 1), torch.stack(origins, 1)))
 
     def forecast(self, belief: Belief, action: Tensor, posterior: Gaussian) -> tuple[Belief, Mixture]:
         """`imagine` along sequences without looking, taking at each step the component that what came after favours.
@@ -129,8 +130,8 @@ class RSSM(nn.Module):
         """
         beliefs, logits, means, log_stds = [], [], [], []
         for t, a in enumerate(self.input_action(action).unbind(1)):
-            deter = self._remember(belief, a)
-            prior = self.prior_head(deter, belief.stoch)
+            deter, cause = self._remember(belief, a)
+            prior = self.prior_head(cause, belief.stoch)
             truth = Gaussian(posterior.mean[:, t], posterior.log_std[:, t])
             choice = (prior.logits.log_softmax(-1) - component_kl(truth, prior)).argmax(-1)
             belief = Belief(deter, prior.means[torch.arange(len(choice)), choice])
@@ -141,13 +142,18 @@ class RSSM(nn.Module):
         stacked = Belief(*(torch.stack(part, 1) for part in zip(*beliefs, strict=True)))
         return stacked, Mixture(torch.stack(logits, 1), torch.stack(means, 1), torch.stack(log_stds, 1))
 
-    def _remember(self, belief: Belief, projected_action: Tensor) -> Tensor:
-        """The deterministic step (..., D): a GRU with a normalised gate layer, slow to overwrite (update bias -1)."""
+    def _remember(self, belief: Belief, projected_action: Tensor) -> tuple[Tensor, Tensor]:
+        """The deterministic step (..., D): a GRU with a normalised gate layer, slow to overwrite (update bias -1).
+
+        Also what the next stochastic state is predicted from (..., D + units): the new memory beside what entered it,
+        since a memory that is slow to overwrite would blur the last state and action.
+        """
         x = F.silu(self.input_norm(self.input_stoch(belief.stoch) + projected_action))
         gates = self.gates_norm(self.gates(torch.cat([x, belief.deter], -1)))
         reset, candidate, update = gates.chunk(3, -1)
         candidate = torch.tanh(torch.sigmoid(reset) * candidate)
-        return torch.lerp(belief.deter, candidate, torch.sigmoid(update - 1.0))
+        deter = torch.lerp(belief.deter, candidate, torch.sigmoid(update - 1.0))
+        return deter, torch.cat([deter, x], -1)
 
     def _posterior(self, deter: Tensor, projected_embedding: Tensor, skip: Tensor) -> Gaussian:
         """q(z | h, embedding) over (..., S), its mean relative to `skip`."""

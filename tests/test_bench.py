@@ -1,0 +1,173 @@
+"""The benchmark: that it counts what is computed, compares like with like, and says where time goes."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from wmctrl.bench import Answer, Cost, Question, Rate, bench, decision_steps, planning, random_batch, tables, write_json
+from wmctrl.breakdown import OVERHEAD, breakdown, kind
+from wmctrl.gemm import Gemm, products_of, total_flops
+from wmctrl.learning.agent import Agent, AgentConfig
+from wmctrl.learning.behavior import BehaviorConfig
+from wmctrl.model.world_model import Sizes, WorldModelConfig
+from wmctrl.planning.planner import Planner
+from wmctrl.roofline import LIBRARIES, Rating, libraries, operands, rate, replay
+
+B, T = 3, 7
+SMALL = AgentConfig(
+    model=WorldModelConfig(deter=11, stoch=5, units=13, camera_depth=2, members=2),
+    behavior=BehaviorConfig(units=17, horizon=2, starts=8),
+    planner=Planner(horizon=4, samples=19, iterations=3, elites=6, kept=2),
+    proposals=5,
+)
+
+
+def agent(*, camera: tuple[int, int, int] | None = None) -> Agent:
+    torch.manual_seed(0)
+    return Agent(Sizes(proprio=6, goal=0, action=2, camera=camera), SMALL)
+
+
+def cost(name: str = "update", p50: float = 0.04) -> Cost:
+    return Cost(name, 1, 640, 2_000_000_000, p50, 0.09, 0.01, {"matrix products": 0.25, OVERHEAD: 0.75})
+
+
+def test_a_layer_is_one_product_forward_and_two_backward() -> None:
+    x, weight = torch.randn(3, 5, requires_grad=True), torch.randn(7, 5, requires_grad=True)
+    forward, by_input, by_weight = Gemm(1, rows=3, inner=5, columns=7), Gemm(1, 3, 7, 5), Gemm(1, 7, 3, 5)
+    assert products_of(lambda: x @ weight.t()) == {forward: 1}
+    found = products_of(lambda: torch.autograd.grad((x @ weight.t()).sum(), [x, weight]))
+    by_other = by_weight._replace(rows=5, columns=7)  # torch forms the gradient of the transposed weight
+    assert found in ({forward: 1, by_input: 1, by_weight: 1}, {forward: 1, by_input: 1, by_other: 1})
+    assert total_flops(found) == 3 * 2 * 3 * 5 * 7
+
+
+def test_a_batch_of_products_counts_every_one() -> None:
+    found = products_of(lambda: torch.randn(4, 3, 5) @ torch.randn(4, 5, 7))
+    assert found == {Gemm(4, 3, 5, 7): 1}
+    assert total_flops(found) == 4 * 2 * 3 * 5 * 7
+
+
+def test_a_convolution_is_a_product_of_patches_and_kernels() -> None:
+    convolution = torch.nn.Conv2d(3, 5, 4, stride=2, padding=1)
+    assert products_of(lambda: convolution(torch.randn(2, 3, 8, 8))) == {Gemm(1, 2 * 4 * 4, 3 * 4 * 4, 5): 1}
+    mirror = torch.nn.ConvTranspose2d(5, 3, 4, stride=2, padding=1)
+    assert products_of(lambda: mirror(torch.randn(2, 5, 4, 4))) == {Gemm(1, 2 * 4 * 4, 5, 3 * 4 * 4): 1}
+
+
+@pytest.mark.parametrize("camera", [None, (16, 16, 3)])
+def test_the_products_of_an_update_are_all_that_torch_counts(camera: tuple[int, int, int] | None) -> None:
+    learner = agent(camera=camera)
+    batch = random_batch(learner.sizes, B, T)
+    with FlopCounterMode(display=False) as counter:
+        learner.learn(batch, torch.Generator().manual_seed(0))
+    found = products_of(lambda: learner.learn(batch, torch.Generator().manual_seed(0)))
+    assert total_flops(found) == counter.get_total_flops() > 0
+
+
+def test_a_decision_steps_the_model_as_often_as_it_says() -> None:
+    driver = agent()
+    rows = 0
+
+    def count(module: torch.nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        nonlocal rows
+        rows += output.shape[:-1].numel()
+
+    driver.model.rssm.gates.register_forward_hook(count)
+    work = planning("planning", driver)
+    work.run()
+    assert rows == work.model_steps == decision_steps(SMALL) == 1 + 4 * (5 + 3 * (19 + 1 + 2 + 5))
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("gemm", [Gemm(1, 3, 5, 7), Gemm(2, 3, 5, 7)])
+def test_every_library_multiplies_any_size(library: str, gemm: Gemm) -> None:
+    out = libraries(1)[library](gemm)()
+    if isinstance(out, np.ndarray | torch.Tensor):
+        left, right = operands(gemm)
+        np.testing.assert_allclose(np.asarray(out), left @ right, rtol=1e-4, atol=1e-4)
+
+
+def test_the_fastest_library_is_called() -> None:
+    gemm = Gemm(1, 3, 5, 7)
+    found = rate(gemm, libraries(1))
+    assert set(found.seconds) == set(LIBRARIES)
+    assert found.rate("torch") == pytest.approx(2 * 3 * 5 * 7 / found.seconds["torch"])
+
+
+def test_products_are_replayed_as_often_as_they_were_counted() -> None:
+    calls: Counter[str] = Counter()
+    small, large = Gemm(1, 2, 3, 5), Gemm(1, 7, 11, 13)
+    ratings = {
+        small: Rating(small, {}, lambda: calls.update(["small"])),
+        large: Rating(large, {}, lambda: calls.update(["large"])),
+    }
+    replay({small: 4, large: 1}, ratings)()
+    assert calls == {"small": 4, "large": 1}
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        ("aten::addmm", "matrix products"),
+        ("aten::mm", "matrix products"),
+        ("aten::convolution_backward", "matrix products"),
+        ("aten::native_layer_norm_backward", "normalisation"),
+        ("aten::silu_backward", "activations"),
+        ("aten::_log_softmax", "activations"),
+        ("aten::_fused_adam_", "optimiser and averages"),
+        ("aten::copy_", "concatenation and copies"),
+        ("aten::t", "views"),
+        ("aten::add_", "other element-wise"),
+        ("autograd::engine::evaluate_function: AddmmBackward0", OVERHEAD),
+        ("MmBackward0", OVERHEAD),
+    ],
+)
+def test_every_event_has_its_kind(event: str, expected: str) -> None:
+    assert kind(event) == expected
+
+
+def test_large_products_take_most_of_their_own_time() -> None:
+    left = torch.randn(512, 512)
+    shares = breakdown(lambda: torch.tanh(left @ left), 5)
+    assert sum(shares.values()) == pytest.approx(1.0)
+    assert shares["matrix products"] > 0.5
+
+
+def test_the_fraction_is_of_the_products_alone() -> None:
+    assert cost(p50=0.04).fraction == pytest.approx(0.25)
+
+
+def test_tables_show_milliseconds_and_the_time_by_kind() -> None:
+    rates = (Rate(1, Gemm(1, 2, 3, 5), {"torch": 1e11, "numpy": 2e11, "onnxruntime": 3e11}),)
+    costs, times, libraries = tables([Answer((cost("update: world model"),), rates)])
+    assert costs[2] == [("update: world model", "1", "640", "2.00", "40.0", "90.0", "10.0", "25 %")]
+    assert times[2] == [("matrix products", "10.0"), (OVERHEAD, "30.0")]
+    assert libraries[2] == [("2x3x5", "1", "100", "200", "300")]
+
+
+def test_a_measurement_in_a_process_of_its_own_is_finite_and_kept(tmp_path: Path) -> None:
+    question = Question("Pendulum-v1", width=8, parts=("planning",), repetitions=3)
+    (answer,) = bench(question, [1])
+    (found,) = answer.costs
+    assert 0.0 < found.p50 <= found.p99
+    assert 0.0 < found.fraction < 1.0
+    assert (found.threads, answer.rates[0].gemm) == (1, Gemm(1, 1024, 1024, 1024))
+    write_json(tmp_path / "bench.json", question, [answer])
+    kept = json.loads((tmp_path / "bench.json").read_text())
+    assert kept["costs"][0]["fraction"] == pytest.approx(found.fraction)
+    assert {"torch", "numpy", "onnxruntime", "python"} == set(kept["versions"])
+
+
+def test_a_failed_measurement_says_why() -> None:
+    with pytest.raises(ValueError, match="Pendulum-v11"):
+        list(bench(Question("Pendulum-v11", width=8, parts=("planning",), repetitions=1), [1]))
+
+
+def test_a_measurement_that_takes_too_long_is_given_up() -> None:
+    with pytest.raises(ValueError, match=r"2 threads within 0.01 s \(load .* stop what else is running"):
+        list(bench(Question("Pendulum-v1"), [2], patience=0.01))

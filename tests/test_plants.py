@@ -1,0 +1,118 @@
+"""Plants under training: what is recorded is what was done, and nothing of one plant or episode leaks into another."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import wmctrl_envs
+from numpy.typing import NDArray
+from wmctrl_envs.plant_task import PlantTask
+
+from tests.tiny_run import tiny
+from wmctrl import training
+from wmctrl.learning.agent import Agent, DriveState
+from wmctrl.learning.plants import CollectConfig, Plant
+
+
+@pytest.mark.parametrize(
+    ("proprio", "reward", "message"),
+    [
+        (np.zeros(4, np.float32), 0.0, r"must be observed by proprio of shape \(3,\), came \(4,\)"),
+        (np.zeros(1, np.float32), 0.0, r"must be observed by proprio of shape \(3,\), came \(1,\)"),
+        (np.array([0, np.inf, 0], np.float32), 0.0, "proprio became .*inf.* after 2 steps of an episode"),
+        (np.zeros(3, np.float32), np.nan, "the reward became nan after 2 steps of an episode"),
+    ],
+)
+def test_what_no_plant_may_answer_never_reaches_the_replay(
+    proprio: NDArray[Any], reward: float, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant = Plant(wmctrl_envs.make("Pendulum-v1"), 0, 0, CollectConfig())
+    plant.begin()
+    for _ in range(2):
+        plant.step(plant.random_action())
+    answer = {"proprio": proprio}, reward, False, False, {"success": False, "failure": False}
+    monkeypatch.setattr(plant.task, "step", lambda action: answer)
+    with pytest.raises(ValueError, match=message):
+        plant.step(plant.random_action())
+    assert plant.over
+    assert len(plant.actions) == 2
+
+
+def test_the_action_recorded_is_the_one_executed_and_the_one_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executed: list[NDArray[Any]] = []
+    believed: list[NDArray[Any]] = []
+    folder = training.new_run(tiny("FetchReach-v4", "schedule.evaluate_every=0"), 0, "cpu", tmp_path)
+    step, observe = PlantTask.step, Agent.observe
+
+    def stepped(task: PlantTask, action: NDArray[np.float32]) -> Any:
+        executed.append(action.copy())
+        return step(task, action)
+
+    def observed(agent: Agent, state: DriveState, observation: Mapping[str, NDArray[Any]]) -> Any:
+        believed.append(state.action.numpy().copy())
+        return observe(agent, state, observation)
+
+    monkeypatch.setattr(PlantTask, "step", stepped)
+    monkeypatch.setattr(Agent, "observe", observed)
+    stream = training.train(folder).replay.streams[0]
+    recorded = stream.window(0, stream.total)
+    np.testing.assert_array_equal(recorded["action"][recorded["is_first"] == 0.0], executed)
+    assert stream.starts == [0, 51]  # 50 steps and the one they start from
+    # 20 steps are random; the agent takes over without knowing the last of them, and forgets at the next episode.
+    np.testing.assert_array_equal(believed[0], np.zeros(4))
+    np.testing.assert_array_equal(believed[1:30], executed[20:49])
+    np.testing.assert_array_equal(believed[30], np.zeros(4))
+    np.testing.assert_array_equal(believed[31:], executed[50:65])
+
+
+@pytest.mark.parametrize(
+    ("task", "terminated", "truncated", "failure", "learned"),
+    [
+        ("FetchReach-v4", True, False, False, 0.0),  # arriving at a goal is no ending
+        ("FetchReach-v4", True, False, True, 1.0),
+        ("FetchReach-v4", False, True, False, 0.0),
+        ("Pendulum-v1", True, False, False, 1.0),
+        ("Pendulum-v1", False, True, False, 0.0),
+    ],
+)
+def test_only_what_ends_the_task_itself_is_learned_as_an_ending(
+    task: str, terminated: bool, truncated: bool, failure: bool, learned: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant = Plant(wmctrl_envs.make(task), 0, 0, CollectConfig())
+    plant.begin()
+    answer = plant.observation, 1.0, terminated, truncated, {"success": not failure, "failure": failure}
+    monkeypatch.setattr(plant.task, "step", lambda action: answer)
+    step, outcome = plant.step(plant.random_action())
+    assert float(step["terminated"]) == learned
+    assert outcome is not None
+    assert (outcome.length, outcome.failure, plant.over) == (1, failure, True)
+
+
+def driven(plants: Sequence[Plant], steps: int) -> list[list[NDArray[Any]]]:
+    """What each of some plants shows, driven in turns."""
+    shown: list[list[NDArray[Any]]] = [[] for _ in plants]
+    for _ in range(steps):
+        for plant, seen in zip(plants, shown, strict=True):
+            if plant.over:
+                seen.append(plant.begin()["proprio"])
+            seen.append(plant.step(plant.random_action())[0]["proprio"])
+    return shown
+
+
+@pytest.mark.parametrize("task", ["highway-v0", "FetchPush-v4"])
+def test_plants_side_by_side_do_not_influence_one_another(task: str) -> None:
+    names = tuple(parameter.name for parameter in wmctrl_envs.make(task).task_spec.parameters)
+    config = CollectConfig(randomise=names)
+
+    def made(number: int) -> Plant:
+        return Plant(wmctrl_envs.make(task), number, 0, config)
+
+    together = driven([made(0), made(1)], 30)
+    alone = [driven([made(number)], 30)[0] for number in (0, 1)]
+    np.testing.assert_array_equal(together[0], alone[0])
+    np.testing.assert_array_equal(together[1], alone[1])
+    assert not np.array_equal(together[0][1], together[1][1])

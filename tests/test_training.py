@@ -1,0 +1,288 @@
+"""Training: what goes wrong is told in one line and loses nothing, and what goes right is recorded and learned."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from gymnasium.envs.classic_control.pendulum import PendulumEnv
+from numpy.typing import NDArray
+from wmctrl_envs.task import Task
+
+from tests.tiny_run import SETTINGS, tiny
+from wmctrl import training
+from wmctrl.cli import main
+from wmctrl.config import resolve
+from wmctrl.endurance import contents, saved_step
+from wmctrl.learning.agent import Agent
+from wmctrl.learning.evaluate import Driver, RandomDriver, drive_episode
+from wmctrl.learning.train import Progress
+from wmctrl.training import Logbook
+
+
+def new_run(root: Path, *overrides: str) -> Path:
+    return training.new_run(tiny("Pendulum-v1", "schedule.evaluate_every=0", *overrides), 0, "cpu", root)
+
+
+def failing_at(call: int, original: Callable[..., Any], fail: Callable[[], Any]) -> Callable[..., Any]:
+    """A function that fails from its call of this number on."""
+    calls = []
+
+    def function(*args: Any, **keywords: Any) -> Any:
+        calls.append(args)
+        return fail() if len(calls) >= call else original(*args, **keywords)
+
+    return function
+
+
+def last_line(capfd: pytest.CaptureFixture[str]) -> str:
+    return capfd.readouterr().err.splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that did its last step, with looks."""
+    folder = new_run(tmp_path_factory.mktemp("finished"), "schedule.evaluate_every=60", "schedule.first_updates=100")
+    training.train(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--env", "Pendulm-v1"], "unknown task 'Pendulm-v1'; did you mean Pendulum-v1"),
+        (["--env", "CartPole-v1"], "CartPole-v1 must have a vector of continuous actions, got Discrete(2); choose"),
+        (
+            ["--env", "Pendulum-v1", "--set", "agent.modle.units=9"],
+            "--set: agent.modle is not a setting; did you mean mod",
+        ),
+        (
+            ["--env", "Pendulum-v1", "--set", "replay.batch=many"],
+            "--set: replay.batch must be a whole number, came 'many'",
+        ),
+        (
+            ["--env", "Pendulum-v1", "--set", "schedule.checkpoint_every=0"],
+            "--set: schedule checkpoint_every must be at",
+        ),
+        (["--env", "Pendulum-v1", "--set", "replay.capacity=5"], "--set: replay capacity must be at least"),
+        (
+            ["--env", "Pendulum-v1", "--set", "collect.randomise=[mas]"],
+            "collect.randomise: 'mas' is not a parameter here",
+        ),
+        (
+            ["--env", "Pendulum-v1", "--set", "task.observe=[camra]"],
+            "unknown part of Pendulum-v1's observation 'camra'",
+        ),
+        (["--env", "Pendulum-v1", "--device", "abacus"], "--device must be cpu, or cuda where there is a GPU"),
+        (["--env", "Pendulum-v1", "--config", "nowhere.yaml"], "No such file or directory: nowhere.yaml"),
+        (["--resume", "nowhere"], "nowhere is not a run (it has no run.json); runs are in runs/<task>/"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_in_one_line_before_a_run_is_made(
+    words: list[str], message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *words, "--out", str(tmp_path)]) == 2
+    error = capfd.readouterr().err
+    assert error.startswith(f"wm train: {message}"), error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_broken_config_names_file_and_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("schedule:\n  steps: [\n")
+    assert main(["train", "--env", "Pendulum-v1", "--config", str(path)]) == 2
+    assert last_line(capfd).startswith(f"wm train: {path}:3: not valid YAML")
+
+
+def test_nan_from_a_plant_stops_with_one_line_and_the_resumed_run_starts_another_episode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken() -> tuple[Any, ...]:
+        return np.array([np.nan, 0.0, 0.0], np.float32), 0.0, False, False, {}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PendulumEnv, "step", failing_at(31, PendulumEnv.step, broken))
+        settings = [word for setting in (*SETTINGS, "schedule.evaluate_every=0") for word in ("--set", setting)]
+        assert main(["train", "--env", "Pendulum-v1", "--out", str(tmp_path), *settings]) == 2
+    line = last_line(capfd)
+    assert "became nan at step 31" in line
+    assert line.endswith("all until then is saved, and a resumed run starts another episode")
+    (folder,) = tmp_path.glob("*/*")
+    trainer = training.assembled(folder)
+    assert (trainer.step, len(trainer.replay)) == (30, 31)  # every action's arrival, and the beginning
+    assert np.isfinite(trainer.replay.streams[0].arrays["proprio"]).all()
+    assert training.train(folder, resume=True).finished
+    assert training.assembled(folder).replay.streams[0].starts == [0, 31]
+
+
+@pytest.mark.parametrize("call", [9, 10, 13])
+def test_a_full_disk_leaves_the_last_checkpoint_and_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "somewhere")
+
+    folder = new_run(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", failing_at(call, os.fsync, full))
+        with pytest.raises(
+            ValueError, match=r"^No space left on device: somewhere; the checkpoint of step \d+ stands"
+        ) as told:
+            training.train(folder)
+    assert str(told.value).endswith(f"`wm train --resume {folder}`")
+    assert saved_step(folder) == training.assembled(folder).step == 11 * ((call - 1) // 6)
+    assert training.train(folder, resume=True).finished
+
+
+def test_one_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+    settings = [word for setting in (*SETTINGS, "schedule.steps=100000") for word in ("--set", setting)]
+    command = "import sys; from wmctrl.cli import main; sys.exit(main())"
+    words = ["train", "--env", "Pendulum-v1", "--out", str(tmp_path), *settings]
+    with subprocess.Popen([sys.executable, "-c", command, *words], stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not list(tmp_path.glob("*/*/checkpoint/checkpoint.json")):
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=30)
+    (folder,) = tmp_path.glob("*/*")
+    step = saved_step(folder)
+    assert process.returncode == 130
+    assert (
+        error.splitlines()[-1]
+        == f"wm train: stopped and saved at step {step:,}; go on with: wm train --resume {folder}"
+    )
+    assert step >= 11
+    assert training.assembled(folder).step == step
+
+
+def test_a_second_ctrl_c_stops_at_once_and_leaves_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt_twice() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("it went on")
+
+    folder = new_run(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Agent, "learn", failing_at(10, Agent.learn, interrupt_twice))
+        with pytest.raises(KeyboardInterrupt):
+            training.train(folder)
+    assert saved_step(folder) == 22
+    assert main(["train", "--resume", str(folder)]) == 0
+
+
+def test_a_finished_run_says_so(finished: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--resume", str(finished)]) == 2
+    assert last_line(capfd) == f"wm train: {finished} is finished (66 steps); look at it with `wm eval {finished}`"
+
+
+def test_two_processes_do_not_train_the_same_run(tmp_path: Path) -> None:
+    folder = new_run(tmp_path)
+    with training.alone_with(folder), pytest.raises(ValueError, match="is being trained by another process; stop that"):
+        training.train(folder)
+    assert training.train(folder).finished
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("checkpoint/state-*.safetensors", "is damaged"),
+        ("checkpoint/replay-000-0000000000.safetensors", "is damaged"),
+        ("checkpoint/checkpoint.json", "is damaged"),
+        ("run.json", "is damaged"),
+        ("config.yaml", "not valid YAML"),
+    ],
+)
+def test_a_damaged_run_is_refused_in_one_line(
+    tmp_path: Path, pattern: str, message: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = new_run(tmp_path, "schedule.steps=30")
+    training.train(folder)
+    (path,) = folder.glob(pattern)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] + b"\0" + content[len(content) // 2 + 1 :])
+    capfd.readouterr()
+    assert main(["train", "--resume", str(folder)]) == 2
+    error = capfd.readouterr().err
+    assert f"{path}" in error
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_other_settings_than_the_checkpoints_are_refused(tmp_path: Path) -> None:
+    folder = new_run(tmp_path, "schedule.steps=30")
+    training.train(folder)
+    (folder / "config.yaml").write_text((folder / "config.yaml").read_text().replace("deter: 16", "deter: 17"))
+    with pytest.raises(ValueError, match=r"^[^\n]*is of other settings or another version; start anew$"):
+        training.train(folder, resume=True)
+
+
+def test_every_figure_is_a_row_and_in_tensorboard(finished: Path) -> None:
+    rows = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "return" in row] == [60]
+    assert [row["updates"] for row in rows if "loss/reward" in row] == [100]
+    assert all(row["seconds"] > 0.0 for row in rows)
+    (events,) = finished.glob("events.out.tfevents.*")
+    content = events.read_bytes()
+    assert b"loss/reward" in content
+    assert b"success" in content
+
+
+def progress(step: int, updates: int, metrics: Mapping[str, float]) -> Progress:
+    return Progress(step, updates, metrics)
+
+
+def test_the_line_tells_rates_figures_and_the_time_left(finished: Path, tmp_path: Path) -> None:
+    trainer = training.assemble(training.open_run(finished)[0], tmp_path, training.open_run(finished)[1])
+    trainer.step, trainer.updates = 6, 100
+    with Logbook(tmp_path, trainer) as logbook:
+        assert "unknown time left" in logbook.line(progress(6, 100, {}))
+        logbook.began -= 10.0
+        line = logbook.line(progress(26, 150, {"loss/reward": 0.25, "return": -3.14159, "success": 0.5}))
+    assert line.startswith("26 of 66 steps, 2.0 steps/s, 5.0 updates/s, 20 s left")
+    assert "return -3.14" in line
+    assert "success 0.5" in line
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (59.6, "1 min 00 s"), (245, "4 min 05 s"), (7500, "2 h 05 min")]
+)
+def test_a_time_is_told_as_people_do(seconds: float, text: str) -> None:
+    assert training.duration(seconds) == text
+
+
+def test_a_camera_alone_can_be_learned_from(tmp_path: Path) -> None:
+    config = tiny("lane-keeping-v0", "task.observe=[camera]", "agent.model.camera_depth=2", "schedule.evaluate_every=0")
+    folder = training.new_run(config, 0, "cpu", tmp_path)
+    assert training.train(folder).finished
+    assert contents(folder)["updates"] == 28
+
+
+def distances(driver: Driver[Any], task: Task) -> NDArray[np.float64]:
+    """Mean distance of the gripper from the goal over the last ten steps of five episodes (5,) [m]."""
+    episodes = [drive_episode(driver, task, seed=77, number=number) for number in range(5)]
+    ends = [[o["proprio"][:3] - o["goal"] for o in episode.observations[-10:]] for episode in episodes]
+    return np.linalg.norm(np.array(ends), axis=-1).mean(1)
+
+
+def test_six_hundred_steps_teach_an_arm_to_reach_where_chance_does_not(tmp_path: Path) -> None:
+    overrides = (
+        *(f"agent.model.{one}" for one in ("deter=48", "units=48")),
+        *(f"agent.planner.{one}" for one in ("horizon=5", "samples=32", "iterations=2", "elites=6", "kept=2")),
+        *(f"schedule.{one}" for one in ("steps=600", "first_updates=200", "updates_per_step=1", "evaluate_every=0")),
+        *("collect.prefill=500", "replay.batch=16"),
+    )
+    folder = training.new_run(resolve("FetchReach-v4", overrides=overrides), 0, "cpu", tmp_path)
+    trainer = training.train(folder)
+    learned = distances(trainer.agent, trainer.examiner)
+    chance = distances(RandomDriver(4), trainer.examiner)
+    assert learned.mean() < 0.3 * chance.mean(), f"learned {learned}, chance {chance}"

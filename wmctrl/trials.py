@@ -1,0 +1,93 @@
+"""The evidence behind the tables: a task trained and evaluated over several seeds, kept as JSON."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wmctrl import evaluation, intervals, training
+from wmctrl.config import Config
+from wmctrl.config_files import to_mapping
+from wmctrl.intervals import Estimate
+from wmctrl.learning.evaluate import Outcome
+from wmctrl.runtime.files import write_atomic
+
+SCHEMA = 1
+OUTCOME_COLUMNS = ("success", "failure", "reward", "length")
+COLUMNS = ("seed", "steps", "minutes", "success", "failure", "return", "length", "return of random actions")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One seed's training and how it drives."""
+
+    seed: int
+    run: str
+    """Its folder."""
+    seconds: float
+    """Of training alone, without looks [s]."""
+    steps: int
+    """Environment steps it learned from."""
+    updates: int
+    outcomes: Sequence[Outcome]
+    baseline: Sequence[Outcome]
+    """Random actions."""
+
+
+def trials(config: Config, seeds: Sequence[int], episodes: int, root: Path) -> Iterator[Trial]:
+    """Train and evaluate one seed after another, without looks in between so that the time is training's alone."""
+    quiet = replace(config, schedule=replace(config.schedule, evaluate_every=0))
+    for seed in seeds:
+        run = training.new_run(quiet, seed, "cpu", root)
+        began = time.monotonic()
+        trainer = training.train(run)
+        seconds = time.monotonic() - began
+        agent, random = evaluation.evaluate(run, episodes, seed=1_000_000 * (seed + 1)).scores
+        yield Trial(seed, str(run), seconds, trainer.step, trainer.updates, agent.outcomes, random.outcomes)
+
+
+def summary(found: Sequence[Trial]) -> dict[str, Estimate]:
+    """Figures over all episodes of all seeds, with their 95 % intervals."""
+    outcomes = [outcome for trial in found for outcome in trial.outcomes]
+    count = len(outcomes)
+    return {
+        "success": intervals.rate(sum(outcome.success for outcome in outcomes), count),
+        "failure": intervals.rate(sum(outcome.failure for outcome in outcomes), count),
+        "return": intervals.mean([outcome.reward for outcome in outcomes]),
+        "length": intervals.mean([float(outcome.length) for outcome in outcomes]),
+        "minutes": intervals.mean([trial.seconds / 60.0 for trial in found]),
+    }
+
+
+def row(trial: Trial) -> tuple[str, ...]:
+    """A trial as a row under COLUMNS."""
+    means = {name: np.mean([getattr(outcome, name) for outcome in trial.outcomes]) for name in OUTCOME_COLUMNS}
+    random = np.mean([outcome.reward for outcome in trial.baseline])
+    shown = [f"{value:.3g}" for value in (*means.values(), random)]
+    return (str(trial.seed), f"{trial.steps:,}", f"{trial.seconds / 60.0:.1f}", *shown)
+
+
+def total(found: Sequence[Trial]) -> tuple[str, ...]:
+    """All trials together as a row under COLUMNS, with 95 % intervals."""
+    figures = summary(found)
+    shown = [f"{f.value:.3g} ({f.low:.3g} to {f.high:.3g})" for name, f in figures.items() if name != "minutes"]
+    random = intervals.mean([outcome.reward for trial in found for outcome in trial.baseline])
+    return ("all", "", f"{figures['minutes'].value:.1f}", *shown, f"{random.value:.3g}")
+
+
+def write_json(path: Path, config: Config, found: Sequence[Trial]) -> None:
+    """Keep everything that a table's reader may ask for."""
+    content: dict[str, Any] = {
+        "schema": SCHEMA,
+        "command": sys.argv,
+        "versions": training.versions(),
+        "config": to_mapping(config),
+        "summary": {name: estimate._asdict() for name, estimate in summary(found).items()},
+        "trials": [asdict(trial) for trial in found],
+    }
+    write_atomic(path, json.dumps(content, indent=1).encode())
