@@ -17,16 +17,7 @@ FOLDERS = {
     "wmctrl_envs": ROOT / "envs" / "wmctrl_envs",
     "wmctrl_export": ROOT / "export" / "wmctrl_export",
 }
-ENTRIES = (
-    "wmctrl.cli",
-    "wmctrl.training",
-    "wmctrl.evaluation",
-    "wmctrl.demo",
-    "wmctrl.report",
-    "wmctrl.pictures",
-    "wmctrl.bench",
-    "wmctrl.endurance",
-)
+ENTRIES = ("wmctrl.cli", "wmctrl.commands", "wmctrl.bench")
 """The composition root: may import everything, and is imported by nobody else."""
 
 

@@ -9,14 +9,25 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from wmctrl.bench import Answer, Cost, Question, Rate, bench, decision_steps, planning, random_batch, tables, write_json
-from wmctrl.breakdown import OVERHEAD, breakdown, kind
-from wmctrl.gemm import Gemm, products_of, total_flops
+from wmctrl.bench.breakdown import OVERHEAD, breakdown, kind
+from wmctrl.bench.cost import (
+    Answer,
+    Cost,
+    Question,
+    Rate,
+    bench,
+    decision_steps,
+    planning,
+    random_batch,
+    tables,
+    write_json,
+)
+from wmctrl.bench.gemm import Gemm, products_of, total_flops
+from wmctrl.bench.roofline import LIBRARIES, Rating, libraries, operands, rate, replay
 from wmctrl.learning.agent import Agent, AgentConfig
 from wmctrl.learning.behavior import BehaviorConfig
 from wmctrl.model.world_model import Sizes, WorldModelConfig
 from wmctrl.planning.planner import Planner
-from wmctrl.roofline import LIBRARIES, Rating, libraries, operands, rate, replay
 
 B, T = 3, 7
 SMALL = AgentConfig(

@@ -11,9 +11,9 @@ import pytest
 from packaging.requirements import Requirement
 
 import wmctrl
-from wmctrl import doctor
 from wmctrl.cli import main
-from wmctrl.doctor import Finding
+from wmctrl.commands import doctor
+from wmctrl.commands.doctor import Finding
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_fault_of_the_program_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_train_makes_a_run_of_its_arguments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from wmctrl import training
+    from wmctrl.commands import training
 
     begun: list[Path] = []
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from wmctrl import demo, report, training
+from wmctrl.commands import demo, report, training
+from wmctrl.commands.demo import Demo, Lesson, all_succeeded, standing
 from wmctrl.config import resolve
-from wmctrl.demo import Demo, Lesson, all_succeeded, standing
 
 SHORT = (
     "schedule.steps=75",

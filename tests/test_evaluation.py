@@ -11,16 +11,16 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from wmctrl import evaluation, training
 from wmctrl.cli import main
+from wmctrl.commands import evaluation, training
+from wmctrl.commands.evaluation import Evaluation, evaluate, merit
+from wmctrl.commands.video import film
 from wmctrl.config import Config, TaskConfig
 from wmctrl.config_files import with_overrides
-from wmctrl.evaluation import Evaluation, evaluate, merit
 from wmctrl.learning.agent import Agent, AgentConfig
 from wmctrl.learning.evaluate import Episode, Outcome, RandomDriver, drive, drive_episode
 from wmctrl.learning.foresight import OBSERVED, Foresight, foresee, look_ahead
 from wmctrl.model.world_model import Sizes
-from wmctrl.video import film
 
 EPISODES = 2
 TINY = (
@@ -227,5 +227,5 @@ def test_a_film_plays_in_real_time_and_ends_on_the_last_picture() -> None:
 def test_a_film_that_would_be_too_large_is_made_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = list(np.random.default_rng(0).integers(0, 256, (12, 64, 64, 3), np.uint8))
     full = len(film(pictures, 0.05))
-    monkeypatch.setattr("wmctrl.video.LARGEST", full // 2)
+    monkeypatch.setattr("wmctrl.commands.video.LARGEST", full // 2)
     assert len(film(pictures, 0.05)) <= full // 2

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from wmctrl.intervals import mean, rate
+from wmctrl.commands.intervals import mean, rate
 
 
 def test_wilson_interval_of_nine_hits_in_ten() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tests.tiny_run import SETTINGS, tiny
-from wmctrl import training
+from wmctrl.bench.endurance import contents, differences
 from wmctrl.cli import main
-from wmctrl.endurance import contents, differences
+from wmctrl.commands import training
 from wmctrl.learning.plants import Plant
 
 LEARN_ONLY = ("first_updates=4", "updates_per_step=1", "checkpoint_every=8", "evaluate_every=0")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from wmctrl_envs.plant_task import PlantTask
 
 from tests.tiny_run import tiny
-from wmctrl import training
+from wmctrl.commands import training
 from wmctrl.learning.agent import Agent, DriveState
 from wmctrl.learning.plants import CollectConfig, Plant
 

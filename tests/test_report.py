@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from wmctrl_envs.task import Element, GoalCost, TaskSpec
 
-from wmctrl import pictures
+from wmctrl.commands import pictures
+from wmctrl.commands.evaluation import Evaluation, Film, Score
+from wmctrl.commands.intervals import Estimate
+from wmctrl.commands.report import COLUMNS, lead, metrics, section, shown, table_row, write_report
 from wmctrl.config import Config, TaskConfig
-from wmctrl.evaluation import Evaluation, Film, Score
-from wmctrl.intervals import Estimate
 from wmctrl.learning.evaluate import Outcome
 from wmctrl.learning.foresight import Foresight, Outlook
-from wmctrl.report import COLUMNS, lead, metrics, section, shown, table_row, write_report
 
 SPEC = TaskSpec(
     id="Arm-v0",

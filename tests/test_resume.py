@@ -13,8 +13,8 @@ import pytest
 
 import wmctrl.learning.train
 from tests.tiny_run import tiny
-from wmctrl import training
-from wmctrl.endurance import contents, differences, endure, finished
+from wmctrl.bench.endurance import contents, differences, endure, finished
+from wmctrl.commands import training
 from wmctrl.learning.agent import Agent
 from wmctrl.learning.plants import Plant
 

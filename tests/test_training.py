@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from wmctrl_envs.task import Task
 
 from tests.tiny_run import SETTINGS, tiny
-from wmctrl import training
+from wmctrl.bench.endurance import contents, saved_step
 from wmctrl.cli import main
+from wmctrl.commands import training
+from wmctrl.commands.training import Logbook
 from wmctrl.config import resolve
-from wmctrl.endurance import contents, saved_step
 from wmctrl.learning.agent import Agent
 from wmctrl.learning.evaluate import Driver, RandomDriver, drive_episode
 from wmctrl.learning.train import Progress
-from wmctrl.training import Logbook
 
 
 def new_run(root: Path, *overrides: str) -> Path:

@@ -176,7 +176,7 @@ def train(
     out: Path,
 ) -> int:
     """Start a run, or go on with one."""
-    from wmctrl import training
+    from wmctrl.commands import training
     from wmctrl.config import resolve
 
     if resume is not None:
@@ -204,8 +204,8 @@ def taught(trainer: "Trainer", folder: Path) -> int:
 
 def evaluate_run(run_folder: Path, episodes: int, seed: int, policy_only: bool, as_json: bool) -> int:
     """Drive what a run has learned, and show and keep what was found."""
-    from wmctrl.evaluation import evaluate, to_json
-    from wmctrl.report import COLUMNS, table_row, write_report
+    from wmctrl.commands.evaluation import evaluate, to_json
+    from wmctrl.commands.report import COLUMNS, table_row, write_report
 
     found = evaluate(run_folder, episodes, seed, policy_only=policy_only)
     write_report(run_folder / "report.html", f"{found.spec.id}: what it learned", [found])
@@ -222,7 +222,7 @@ def evaluate_run(run_folder: Path, episodes: int, seed: int, policy_only: bool, 
 
 def show_demo(out: Path) -> int:
     """Run the demo, saying what happens."""
-    from wmctrl.demo import Demo
+    from wmctrl.commands.demo import Demo
 
     Demo().run(out, partial(print, flush=True))
     return 0
@@ -230,14 +230,14 @@ def show_demo(out: Path) -> int:
 
 def show_costs(part: str, env: str, width: int, threads: Sequence[int], json: Path | None) -> int:
     """Measure, show and write what planning and learning cost."""
-    from wmctrl import bench
+    from wmctrl.bench import cost
 
-    question = bench.Question(env, width, bench.PARTS if part == "all" else (part,))
-    answers = list(bench.bench(question, threads))
-    for title, columns, rows in bench.tables(answers):
+    question = cost.Question(env, width, cost.PARTS if part == "all" else (part,))
+    answers = list(cost.bench(question, threads))
+    for title, columns, rows in cost.tables(answers):
         show_table(title, columns, rows)
     if json is not None:
-        bench.write_json(json, question, answers)
+        cost.write_json(json, question, answers)
     return 0
 
 
@@ -245,7 +245,7 @@ def show_trials(
     env: str, seeds: Sequence[int], episodes: int, overrides: Sequence[str], json: Path | None, out: Path
 ) -> int:
     """Train and evaluate seed after seed, and show and write what was found."""
-    from wmctrl import trials
+    from wmctrl.bench import trials
     from wmctrl.config import resolve
 
     config = resolve(env, overrides=tuple(overrides))
@@ -313,7 +313,7 @@ def described(one: "Element | Parameter") -> tuple[str, str, str]:
 
 def show_findings(as_json: bool) -> int:
     """Print what the doctor found; 1 when something needs mending."""
-    from wmctrl.doctor import examine
+    from wmctrl.commands.doctor import examine
 
     findings = list(examine(Path.cwd()))
     if as_json:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from wmctrl.gemm import Gemm
+from wmctrl.bench.gemm import Gemm
 
 Call = Callable[[], object]
 PROBES = 9

@@ -13,12 +13,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from wmctrl import training
+from wmctrl.commands import training
+from wmctrl.commands.evaluation import evaluate
+from wmctrl.commands.report import lead, metrics, write_report
 from wmctrl.config import resolve
-from wmctrl.evaluation import evaluate
-from wmctrl.report import lead, metrics, write_report
 
-TRAIN = "import sys, pathlib, wmctrl.training as t; t.train(pathlib.Path(sys.argv[1]))"
+TRAIN = "import sys, pathlib, wmctrl.commands.training as t; t.train(pathlib.Path(sys.argv[1]))"
 """What the second process runs, with the run's folder as its argument."""
 PATIENCE = 60.0
 """Time the second process has to finish its step and save [s]."""

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from wmctrl import evaluation, intervals, training
+from wmctrl.commands import evaluation, intervals, training
+from wmctrl.commands.intervals import Estimate
 from wmctrl.config import Config
 from wmctrl.config_files import to_mapping
-from wmctrl.intervals import Estimate
 from wmctrl.learning.evaluate import Outcome
 from wmctrl.runtime.files import write_atomic
 

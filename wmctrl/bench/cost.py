@@ -17,14 +17,14 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from wmctrl.breakdown import breakdown
+from wmctrl.bench.breakdown import breakdown
+from wmctrl.bench.gemm import Gemm, products_of, total_flops
+from wmctrl.bench.roofline import LIBRARIES, Rating, libraries, rate, replay
+from wmctrl.commands.training import make_task
 from wmctrl.config import Config, resolve
-from wmctrl.gemm import Gemm, products_of, total_flops
 from wmctrl.learning.agent import Agent, AgentConfig
 from wmctrl.model.world_model import Batch, Sizes
-from wmctrl.roofline import LIBRARIES, Rating, libraries, rate, replay
 from wmctrl.runtime.files import write_atomic
-from wmctrl.training import make_task
 
 WARM_UP = 5
 """Calls before anything is timed."""
@@ -118,7 +118,7 @@ def bench(question: Question, threads: Sequence[int], patience: float = 900.0) -
         variables = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(count))
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "wmctrl.bench"],
+                [sys.executable, "-m", "wmctrl.bench.cost"],
                 input=json.dumps(asdict(question) | {"threads": count}),
                 env=os.environ | variables,
                 capture_output=True,

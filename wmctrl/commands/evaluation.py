@@ -16,14 +16,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from wmctrl_envs.task import Task, TaskSpec
 
-from wmctrl import intervals, training
+from wmctrl.commands import intervals, training
+from wmctrl.commands.intervals import Estimate
+from wmctrl.commands.video import film
 from wmctrl.config import Config
-from wmctrl.intervals import Estimate
 from wmctrl.learning.agent import Agent, AgentConfig
 from wmctrl.learning.evaluate import Driver, Episode, Outcome, RandomDriver, drive_episode
 from wmctrl.learning.foresight import Foresight, Outlook, foresee, look_ahead
 from wmctrl.runtime.files import write_atomic
-from wmctrl.video import film
 
 State = TypeVar("State")
 BASELINE_EPISODES = 20

@@ -10,10 +10,10 @@ import jinja2
 from matplotlib.figure import Figure
 
 import wmctrl
-from wmctrl import pictures
+from wmctrl.commands import pictures
+from wmctrl.commands.evaluation import Evaluation, Score
+from wmctrl.commands.intervals import Estimate
 from wmctrl.config_files import to_yaml
-from wmctrl.evaluation import Evaluation, Score
-from wmctrl.intervals import Estimate
 from wmctrl.learning.evaluate import Outcome
 from wmctrl.learning.foresight import BAND
 from wmctrl.runtime.files import write_atomic
@@ -52,7 +52,9 @@ class Section:
 
 def write_report(path: Path, title: str, evaluations: Sequence[Evaluation]) -> None:
     """Write the report of some evaluated runs, replacing an older one."""
-    environment = jinja2.Environment(loader=jinja2.PackageLoader("wmctrl", ""), autoescape=True, trim_blocks=True)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("wmctrl.commands", ""), autoescape=True, trim_blocks=True
+    )
     sections = [section(evaluation) for evaluation in evaluations]
     page = environment.get_template("report.html.j2").render(title=title, sections=sections, version=wmctrl.__version__)
     write_atomic(path, page.encode())

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wmctrl import training
+from wmctrl.commands import training
 from wmctrl.config import Config
 from wmctrl.learning.checkpoint import CheckpointFolder
 
-TRAIN = "import sys, pathlib, wmctrl.training as t; t.train(pathlib.Path(sys.argv[1]), resume=True)"
+TRAIN = "import sys, pathlib, wmctrl.commands.training as t; t.train(pathlib.Path(sys.argv[1]), resume=True)"
 """What a process runs, with the run's folder as its argument."""
 GLANCE = 0.02
 """Time between two looks at how far a process is [s]."""

@@ -1,0 +1,1 @@
+"""Measurements: what work costs, how trained controllers fare, and what training survives."""

@@ -1,0 +1,1 @@
+"""What the commands do, each beside the one that prints it."""
