@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from wmctrl.learning.behavior import Actor, Behavior, BehaviorConfig, Imagination, lambda_returns
+from wmctrl.learning.imagination import Pay
 from wmctrl.model.distributions import Bernoulli, TwoHot, symlog
 from wmctrl.model.heads import Prospect, ProspectHead
 from wmctrl.model.mdn import MixtureNoise
 from wmctrl.model.rssm import RSSM, Belief
 from wmctrl.model.world_model import Sizes, WorldModel, WorldModelConfig
+from wmctrl.planning.objective import ObjectiveConfig
 
 N, H, INPUTS, A = 5, 3, 7, 2
 CONFIG = BehaviorConfig(units=17, layers=1, horizon=H)
@@ -164,6 +166,9 @@ def slope() -> WorldModel:
     return model.requires_grad_(False)
 
 
+REWARDED = Pay(ObjectiveConfig(), failure_reward=0.0)
+
+
 def places(*values: float) -> Belief:
     column = torch.tensor(values).unsqueeze(-1)
     return Belief(column, torch.zeros_like(column))
@@ -175,7 +180,7 @@ def trained_actor(failure_reward: float) -> Actor:
     generator = torch.Generator().manual_seed(0)
     for _ in range(200):
         starts = Belief(2.0 * torch.rand(64, 1, generator=generator) - 1.0, torch.zeros(64, 1))
-        situation = learner.imagine(model, starts, None, torch.randn(64, 6, 1, generator=generator))
+        situation = learner.imagine(model, REWARDED, starts, None, torch.randn(64, 6, 1, generator=generator))
         actor_loss, critic_loss, _ = learner.losses(situation, failure_reward)
         for loss, part, optimizer in zip(
             (actor_loss, critic_loss), (learner.actor, learner.critic), optimizers, strict=True
@@ -191,7 +196,7 @@ def trained_actor(failure_reward: float) -> Actor:
 
 def test_imagination_starts_from_the_belief_and_follows_the_actor() -> None:
     learner = behavior(inputs=2, action=1)
-    situation = learner.imagine(slope(), places(0.0, 0.5), None, draws(2, H, 1))
+    situation = learner.imagine(slope(), REWARDED, places(0.0, 0.5), None, draws(2, H, 1))
     assert situation.inputs.shape == (2, H + 1, 2)
     torch.testing.assert_close(situation.inputs[:, 0, 0].detach(), torch.tensor([0.0, 0.5]))
     torch.testing.assert_close(situation.reward, situation.inputs[:, 1:, 0])
@@ -202,7 +207,7 @@ def test_imagination_starts_from_the_belief_and_follows_the_actor() -> None:
 
 def test_a_failed_plant_does_not_go_on_in_imagination() -> None:
     learner = behavior(inputs=2, action=1).requires_grad_(False)
-    situation = learner.imagine(slope(), places(3.0), None, torch.zeros(1, H, 1))
+    situation = learner.imagine(slope(), REWARDED, places(3.0), None, torch.zeros(1, H, 1))
     assert float((situation.proceed + situation.failure).max()) <= 1.0 + 1e-6
     assert float(situation.proceed.max()) < 1e-3
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wmctrl.learning.imagination import Critic, ImaginedReturn
+from wmctrl.learning.imagination import Critic, ImaginedReturn, Pay
 from wmctrl.model.distributions import Bernoulli, TwoHot
 from wmctrl.model.heads import Ensemble, Prospect, ProspectHead
 from wmctrl.model.mdn import MDNHead, MixtureNoise
@@ -82,14 +82,12 @@ def worth(
     """Returns (N,) of plans (N, H) of the cart; its last action was 0.5."""
     objective = ImaginedReturn(
         model=cart,
-        config=config,
+        pay=Pay(config, WORST, DISTANCE),
         belief=Belief(torch.tensor([start]), torch.zeros(1)),
         previous_action=torch.tensor([0.5]),
-        noise=noise or still(),
-        failure_reward=WORST,
+        noise=noise,
         discount=discount,
         goal=torch.tensor([goal]),
-        goal_cost=DISTANCE,
         critic=critic,
     )
     return objective(actions.unsqueeze(-1))

@@ -197,7 +197,7 @@ def forked_predictions(components: int) -> Tensor:
     model = WorldModel(Sizes(proprio=1, goal=0, action=1), config)
     optimizer = torch.optim.Adam(model.parameters(), 4e-3)
     for step in range(500):
-        loss, _, _ = model.loss(forked_batch(64, seed=step), draws(64, 3, 4, seed=step))
+        loss, _ = model.loss(forked_batch(64, seed=step), draws(64, 3, 4, seed=step))
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()

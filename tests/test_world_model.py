@@ -65,7 +65,9 @@ def test_normaliser_maps_data_to_zero_mean_and_unit_spread_and_back() -> None:
 @pytest.mark.parametrize(("proprio", "camera"), [(True, False), (False, True), (True, True)])
 def test_each_observation_has_its_part_of_the_loss(proprio: bool, camera: bool) -> None:
     model = make(proprio=P if proprio else 0, camera=CAMERA if camera else None)
-    loss, belief, parts = model.loss(make_batch(proprio=proprio, camera=camera), noise())
+    batch = make_batch(proprio=proprio, camera=camera)
+    loss, parts = model.loss(batch, noise())
+    belief = model.believe(batch, noise()).belief
     assert {"reward", "continue", "failure", "dynamics", "representation", "ensemble"} <= parts.keys()
     assert ("proprio" in parts, "camera" in parts) == (proprio, camera)
     assert all(bool(part.isfinite()) for part in (loss, *parts.values()))
@@ -73,14 +75,14 @@ def test_each_observation_has_its_part_of_the_loss(proprio: bool, camera: bool) 
 
 
 def test_a_task_without_a_goal_needs_none() -> None:
-    loss, _, _ = make(goal=0).loss(make_batch(goal=False), noise())
+    loss, _ = make(goal=0).loss(make_batch(goal=False), noise())
     assert bool(loss.isfinite())
 
 
 @pytest.mark.parametrize(("proprio", "camera"), [(True, False), (True, True)])
 def test_every_weight_is_trained(proprio: bool, camera: bool) -> None:
     model = make(camera=CAMERA if camera else None)
-    loss, _, _ = model.loss(make_batch(camera=camera), noise())
+    loss, _ = model.loss(make_batch(camera=camera), noise())
     idle = [n for n, g in gradients(loss, model).items() if g is None or not bool(g.isfinite().all()) or not g.any()]
     # A last layer that starts at zero holds its trunk's gradient back for one update.
     assert [name for name in idle if not name.startswith("prospect_head.net")] == []
@@ -93,7 +95,7 @@ def test_one_batch_can_be_learned_by_heart() -> None:
     batch = make_batch()
     history = []
     for step in range(200):
-        loss, _, parts = model.loss(batch, noise(seed=step))
+        loss, parts = model.loss(batch, noise(seed=step))
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
@@ -106,7 +108,7 @@ def test_one_batch_can_be_learned_by_heart() -> None:
 
 
 def test_untrained_scalar_heads_cost_what_a_uniform_guess_does() -> None:
-    _, _, parts = make().loss(make_batch(), noise())
+    _, parts = make().loss(make_batch(), noise())
     torch.testing.assert_close(parts["reward"], torch.tensor(math.log(101.0)))
     torch.testing.assert_close(parts["failure"], torch.tensor(math.log(2.0)))
 
@@ -133,16 +135,19 @@ def test_the_goal_changes_no_belief_and_only_the_scalar_heads() -> None:
     model, batch = make(), make_batch()
     assert batch.goal is not None
     torch.nn.init.normal_(model.prospect_head.net[-1].get_parameter("weight"))
-    _, one, parts = model.loss(batch, noise())
-    _, other, changed = model.loss(batch._replace(goal=batch.goal + 2.0), noise())
+    elsewhere = batch._replace(goal=batch.goal + 2.0)
+    one, other = (model.believe(each, noise()).belief for each in (batch, elsewhere))
     torch.testing.assert_close(one, other, rtol=0.0, atol=0.0)
-    assert {name for name in parts if not torch.equal(parts[name], changed[name])} == {"reward", "continue", "failure"}
+    parts, changed = (model.loss(each, noise())[1] for each in (batch, elsewhere))
+    judged = {"reward", "continue", "failure"}
+    judged |= {f"foreseen_{name}" for name in judged if f"foreseen_{name}" in parts}
+    assert {name for name in parts if not torch.equal(parts[name], changed[name])} == judged
 
 
-def test_belief_is_out_of_the_gradient() -> None:
-    _, belief, _ = make().loss(make_batch(), noise())
-    assert not belief.deter.requires_grad
-    assert not belief.stoch.requires_grad
+def test_a_plant_that_cannot_fail_is_never_predicted_to() -> None:
+    model = WorldModel(Sizes(P, G, A), CONFIG, can_fail=False)
+    prospect = model.prospect_head(model.with_goal(draws(B, CONFIG.deter + CONFIG.stoch), draws(B, G)))
+    assert float(prospect.failure.mean.max()) < 1e-12
 
 
 def test_the_ensemble_moves_nothing_of_the_model() -> None:
@@ -166,15 +171,25 @@ def gaussians(offset: float) -> Rollout:
 
 def test_kl_below_the_free_nats_costs_them_and_moves_nothing() -> None:
     model, rollout = make(), gaussians(offset=0.5)  # KL 0.125 < 0.3
-    parts = model._kl(rollout)
+    parts = model._kl(make_batch(), rollout)
     torch.testing.assert_close(parts["dynamics"], torch.tensor(CONFIG.free_nats))
     (gradient,) = torch.autograd.grad(parts["dynamics"], rollout.prior.means)
     assert float(gradient.abs().max()) == 0.0
 
 
+def test_the_first_step_of_a_window_or_episode_is_not_held_against_the_prior() -> None:
+    model, batch = make(), make_batch()
+    rollout = model.believe(batch, noise())
+    unknown = batch.is_first.clone()
+    unknown[:, 0] = 1.0
+    posterior = replace(rollout.posterior, mean=rollout.posterior.mean + 100.0 * unknown.unsqueeze(-1))
+    moved = model._kl(batch, rollout._replace(posterior=posterior))
+    torch.testing.assert_close(moved, model._kl(batch, rollout), rtol=0.0, atol=0.0)
+
+
 def test_kl_balance_moves_the_prior_by_one_part_and_the_posterior_by_the_other() -> None:
     model, rollout = make(), gaussians(offset=2.0)
-    parts = model._kl(rollout)
+    parts = model._kl(make_batch(), rollout)
     torch.testing.assert_close((parts["dynamics"], parts["representation"]), (torch.tensor(2.0), torch.tensor(2.0)))
     leaves = (rollout.posterior.mean, rollout.prior.means)
     moved = [

@@ -47,7 +47,7 @@ ACTION_KEYS = (
     "target_speeds",
 )  # fmt: skip
 PARTS = ("proprio", "goal", "camera")
-CRASH_REWARD = -3.0
+CRASH_REWARD = -1.0
 """Reward per step credited to a crashed parking car; standing at the far end of the car park earns about -0.9."""
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from wmctrl_envs.task import Element, TaskSpec
 
 from wmctrl.learning.behavior import Behavior, BehaviorConfig
-from wmctrl.learning.imagination import ImaginedReturn
+from wmctrl.learning.imagination import ImaginedReturn, Pay
 from wmctrl.model.mdn import MixtureNoise
 from wmctrl.model.rssm import Belief
 from wmctrl.model.world_model import Batch, Sizes, WorldModel, WorldModelConfig
@@ -65,18 +65,25 @@ class Agent:
         *,
         failure_reward: float | None = None,
         goal_cost: GoalCost | None = None,
+        can_fail: bool = True,
         device: torch.device | None = None,
     ) -> None:
         """
         Args:
             failure_reward: Reward per step of a failed plant; None takes the worst reward seen.
             goal_cost: The task's reward where it is a goal cost.
+            can_fail: Whether the plant can fail at all.
         """
+        if config.objective.goal and goal_cost is None:
+            raise ValueError(
+                "agent.objective.goal needs a task that pays a goal cost and observes proprio and goal; set"
+                " agent.objective.goal=0 and agent.objective.reward=1"
+            )
         self.sizes, self.config, self.goal_cost = sizes, config, goal_cost
         self.device = device or torch.device("cpu")
         self.worst_reward = torch.full((), failure_reward or 0.0, device=self.device)
         self.tracks_worst_reward = failure_reward is None
-        self.trained = WorldModel(sizes, config.model).to(self.device)
+        self.trained = WorldModel(sizes, config.model, can_fail=can_fail).to(self.device)
         self.model = copy.deepcopy(self.trained).requires_grad_(False)
         """Running average of the trained model's weights (Polyak and Juditsky 1992): it drives, and is imagined in."""
         inputs = config.model.deter + config.model.stoch + sizes.goal
@@ -91,7 +98,19 @@ class Agent:
         sizes = Sizes(len(spec.proprio), len(spec.goal), len(spec.action), spec.camera)
         given = spec.goal_cost
         cost = GoalCost(given.achieved, given.weights, given.order, given.power) if given and spec.goal else None
-        return cls(sizes, config, failure_reward=spec.failure_reward, goal_cost=cost, device=device)
+        return cls(
+            sizes,
+            config,
+            failure_reward=spec.failure_reward,
+            goal_cost=cost,
+            can_fail=bool(spec.failure),
+            device=device,
+        )
+
+    @property
+    def pay(self) -> Pay:
+        """What imagined arrivals pay."""
+        return Pay(self.config.objective, float(self.worst_reward), self.goal_cost)
 
     def start(self) -> DriveState:
         """The state before the first observation of an episode."""
@@ -127,14 +146,12 @@ class Agent:
         planner = self.config.planner
         objective = ImaginedReturn(
             model=self.model,
-            config=self.config.objective,
+            pay=self.pay,
             belief=belief,
             previous_action=state.action,
             noise=self._particle_noise(generator),
-            failure_reward=float(self.worst_reward),
             discount=self.config.behavior.discount,
             goal=goal,
-            goal_cost=self.goal_cost,
             critic=lambda inputs: self.behavior.slow_critic(inputs).mean,
         )
         proposals = self._proposals(belief, goal, generator) if self.config.proposals else None
@@ -152,10 +169,12 @@ class Agent:
         noise = torch.randn(B, T, self.config.model.stoch, generator=generator, device=self.device)
         if self.tracks_worst_reward:
             self.worst_reward = torch.minimum(self.worst_reward, batch.reward.min())
-        loss, belief, metrics = self.trained.loss(batch, noise)
+        loss, metrics = self.trained.loss(batch, noise)
         self._descend(loss, self.model_optimizer)
         self._average()
         if self.config.learn_behavior:
+            with torch.no_grad():  # imagination starts where the model that is imagined in believes it is
+                belief = self.model.believe(batch, noise).belief
             metrics |= self._learn_behavior(belief, batch, generator)
         return metrics
 
@@ -177,9 +196,9 @@ class Agent:
                     model.goal_normaliser.set(mean[index], std[index])
 
     def _statistics(self, values: NDArray[Any], elements: Sequence[Element]) -> tuple[Tensor, Tensor]:
-        """Mean and std of values (steps, n); what hardly moved yet is not blown up beyond a fiftieth of its range."""
+        """Mean and std of values (steps, n); what hardly moved yet is not blown up beyond an eighth of its range."""
         ranges = np.array([element.high - element.low for element in elements])
-        floor = np.where(np.isfinite(ranges), ranges / 50.0, 1e-2)
+        floor = np.where(np.isfinite(ranges), ranges / 8.0, 1e-2)
         return self._tensor(values.mean(0)), self._tensor(np.maximum(values.std(0), floor))
 
     def state(self) -> dict[str, NDArray[Any]]:
@@ -229,8 +248,10 @@ class Agent:
         chosen = torch.randperm(flat.deter.shape[0], generator=generator, device=self.device)[: c.starts]
         goal = None if batch.goal is None else batch.goal.flatten(0, 1)[chosen]
         noise = torch.randn(len(chosen), c.horizon, self.sizes.action, generator=generator, device=self.device)
-        imagined = self.behavior.imagine(self.model, Belief(flat.deter[chosen], flat.stoch[chosen]), goal, noise)
-        actor_loss, critic_loss, metrics = self.behavior.losses(imagined, float(self.worst_reward))
+        imagined = self.behavior.imagine(
+            self.model, self.pay, Belief(flat.deter[chosen], flat.stoch[chosen]), goal, noise
+        )
+        actor_loss, critic_loss, metrics = self.behavior.losses(imagined, self.pay.failed)
         self._descend(actor_loss, self.actor_optimizer)
         self._descend(critic_loss, self.critic_optimizer)
         self.behavior.follow_slowly()

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from wmctrl.learning.imagination import Pay
 from wmctrl.model.distributions import Gaussian, TanhGaussian
 from wmctrl.model.heads import TwoHotHead
 from wmctrl.model.nets import mlp, squashed_log_std
@@ -110,7 +111,7 @@ class Behavior(nn.Module):
         self.register_buffer("spread", torch.ones(()))
         """Running 5-95 percentile range of returns, the unit of the actor's loss (Hafner et al. 2023)."""
 
-    def imagine(self, model: WorldModel, belief: Belief, goal: Tensor | None, noise: Tensor) -> Imagination:
+    def imagine(self, model: WorldModel, pay: Pay, belief: Belief, goal: Tensor | None, noise: Tensor) -> Imagination:
         """Follow the actor through the model; differentiable in the actions.
 
         Args:
@@ -131,7 +132,8 @@ class Behavior(nn.Module):
         prospect = model.prospect_head(inputs[:, 1:])
         failure = prospect.failure.mean
         proceed = torch.minimum(prospect.proceed.mean, 1.0 - failure)  # a failed plant does not go on
-        return Imagination(inputs, prospect.reward.mean, proceed, failure, torch.stack(entropies, 1))
+        reward = pay.reward(model, stacked[:, 1:], prospect, None if goals is None else goals[:, 1:])
+        return Imagination(inputs, reward, proceed, failure, torch.stack(entropies, 1))
 
     def losses(self, imagined: Imagination, failure_reward: float) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Losses of actor and critic, scalars, and figures for the log."""

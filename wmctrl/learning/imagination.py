@@ -17,11 +17,36 @@ Critic = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
+class Pay:
+    """What an arrival pays, from the parts that are switched on; the planner and the critic are paid alike."""
+
+    config: ObjectiveConfig
+    failure_reward: float
+    """Reward per step of a failed plant, in the task's units."""
+    goal_cost: GoalCost | None = None
+
+    def reward(self, model: WorldModel, features: Tensor, prospect: Prospect, goal: Tensor | None) -> Tensor:
+        """Reward (...,) of arrivals with features (..., D + S), for goals (..., G) in the task's units."""
+        c = self.config
+        reward = torch.zeros_like(features[..., 0])
+        if c.reward:
+            reward = reward + c.reward * prospect.reward.mean
+        if c.goal and self.goal_cost is not None and goal is not None:
+            reward = reward - c.goal * self.goal_cost(model.decode_proprio(features), goal)
+        return reward
+
+    @property
+    def failed(self) -> float:
+        """Reward per step of a failed plant, in the currency of the reward that is weighed."""
+        return ((self.config.reward + self.config.goal) or 1.0) * self.failure_reward
+
+
+@dataclass(frozen=True)
 class ImaginedReturn:
     """The planner's objective: (N, H, A) action sequences to (N,) returns imagined from one belief."""
 
     model: WorldModel
-    config: ObjectiveConfig
+    pay: Pay
     belief: Belief
     """Where the plan starts (D,), (S,)."""
     previous_action: Tensor
@@ -31,24 +56,22 @@ class ImaginedReturn:
 
     None follows the most probable future, for a single particle.
     """
-    failure_reward: float
-    """Reward per step of a failed plant."""
     discount: float
     goal: Tensor | None = None
     """(G,) in the task's units."""
-    goal_cost: GoalCost | None = None
     critic: Critic | None = None
 
     def __call__(self, actions: Tensor) -> Tensor:
         """Returns (N,) of action sequences (N, H, A)."""
         N = actions.shape[0]
-        P = self.config.particles
+        c = self.pay.config
+        P = c.particles
         beliefs, strangeness = self._imagine(actions.repeat_interleave(P, 0), N)
         features = torch.stack([b.features for b in beliefs], 1)  # (N * P, H, D + S)
         returns = self._value(features)
-        returns = returns - self.config.disagreement * strangeness
-        worth = conditional_value_at_risk(returns.view(N, P), self.config.risk)
-        return worth - self.config.action_rate * self._action_change(actions)
+        returns = returns - c.disagreement * strangeness
+        worth = conditional_value_at_risk(returns.view(N, P), c.risk)
+        return worth - c.action_rate * self._action_change(actions)
 
     def _imagine(self, actions: Tensor, candidates: int) -> tuple[list[Belief], Tensor]:
         """Beliefs after every action of (N * P, H, A), and the summed disagreement (N * P,)."""
@@ -56,7 +79,7 @@ class ImaginedReturn:
         belief = Belief(*(part.expand(M, -1) for part in self.belief))
         beliefs, strangeness = [], actions.new_zeros(M)
         for t, action in enumerate(actions.unbind(1)):
-            if self.config.disagreement:
+            if self.pay.config.disagreement:
                 strangeness = strangeness + self.model.ensemble.disagreement(belief.features, action)
             noise = self.noise and MixtureNoise(*(part[:, t].repeat(candidates, 1) for part in self.noise))
             belief = self.model.rssm.imagine(belief, action, noise)
@@ -65,34 +88,24 @@ class ImaginedReturn:
 
     def _value(self, features: Tensor) -> Tensor:
         """Discounted worth (M,) of futures with features (M, H, D + S)."""
-        c = self.config
+        c = self.pay.config
         M, H, _ = features.shape
         goal = None if self.goal is None else self.goal.expand(M, H, -1)
         inputs = self.model.with_goal(features, goal)
         prospect = self.model.prospect_head(inputs)
-        failure_reward = (
-            (c.reward + c.goal) or 1.0
-        ) * self.failure_reward  # in the currency of the reward that is weighed
         reward, alive, failed = absorb(
-            self._reward(features, prospect, goal), prospect.proceed.mean, prospect.failure.mean, failure_reward
+            self.pay.reward(self.model, features, prospect, goal),
+            prospect.proceed.mean,
+            prospect.failure.mean,
+            self.pay.failed,
         )
         weights = self.discount ** torch.arange(H, dtype=features.dtype, device=features.device)
         weights[-1] *= c.terminal
         returns = (weights * reward).sum(-1) - c.failure * failed
         if c.value and self.critic is not None:
-            after = alive * self.critic(inputs[:, -1]) + failed * failure_reward / (1.0 - self.discount)
+            after = alive * self.critic(inputs[:, -1]) + failed * self.pay.failed / (1.0 - self.discount)
             returns = returns + c.value * self.discount**H * after
         return returns
-
-    def _reward(self, features: Tensor, prospect: Prospect, goal: Tensor | None) -> Tensor:
-        """Reward (M, H) from the parts that are switched on."""
-        c = self.config
-        reward = torch.zeros_like(features[..., 0])
-        if c.reward:
-            reward = reward + c.reward * prospect.reward.mean
-        if c.goal and self.goal_cost is not None and goal is not None:
-            reward = reward - c.goal * self.goal_cost(self.model.decode_proprio(features), goal)
-        return reward
 
     def _action_change(self, actions: Tensor) -> Tensor:
         """Summed squared change (N,) along sequences (N, H, A), the step from the last action sent included."""

@@ -165,7 +165,10 @@ class Trainer:
         """Random while the replay fills, then the agent's with some noise."""
         if self.step < self.prefill:
             return plant.random_action()
-        action, plant.state = self.agent.act(plant.state or self.agent.start(), plant.observation, self.generator)
+        state = plant.state or self.agent.start()
+        if plant.state is None and plant.actions:  # until now the episode was driven at random
+            state = state._replace(action=torch.from_numpy(plant.actions[-1]).to(self.agent.device))
+        action, plant.state = self.agent.act(state, plant.observation, self.generator)
         noise = self.generator.standard_normal(action.shape, np.float32)
         action = np.clip(action + plant.config.exploration_std * noise, -1.0, 1.0)
         plant.state = plant.state._replace(action=torch.from_numpy(action).to(self.agent.device))

@@ -24,6 +24,10 @@ class TwoHotHead(nn.Module):
         return TwoHot(self.net(features), self.bins)
 
 
+NEVER = -30.0
+"""Logit of what cannot happen; its probability, 1e-13, is lost beside 1 in single precision."""
+
+
 class Prospect(NamedTuple):
     """What an arrival is worth and whether it is the last."""
 
@@ -40,14 +44,19 @@ class ProspectHead(nn.Module):
 
     bins: Tensor
 
-    def __init__(self, inputs: int, units: int, layers: int, bins: int = 101, reach: float = 10.0) -> None:
+    def __init__(
+        self, inputs: int, units: int, layers: int, *, bins: int = 101, reach: float = 10.0, can_fail: bool = True
+    ) -> None:
         super().__init__()
+        self.can_fail = can_fail
         self.net = mlp(inputs, units, layers, bins + 2, zero_last=True)
         self.register_buffer("bins", torch.linspace(-reach, reach, bins))
 
     def forward(self, inputs: Tensor) -> Prospect:
         """Prospect (...,) from features beside the goal (..., inputs)."""
         logits, proceed, failure = self.net(inputs).split([self.bins.numel(), 1, 1], -1)
+        if not self.can_fail:
+            failure = torch.full_like(failure, NEVER)
         return Prospect(TwoHot(logits, self.bins), Bernoulli(proceed.squeeze(-1)), Bernoulli(failure.squeeze(-1)))
 
 

@@ -112,7 +112,11 @@ class Normaliser(nn.Module):
 class WorldModel(nn.Module):
     """Predicts what the plant's sensors, reward, end and failure will be, for any actions and any goal."""
 
-    def __init__(self, sizes: Sizes, config: WorldModelConfig) -> None:
+    def __init__(self, sizes: Sizes, config: WorldModelConfig, *, can_fail: bool = True) -> None:
+        """
+        Args:
+            can_fail: Whether the plant can fail at all; if not, no failure is ever predicted.
+        """
         super().__init__()
         c = config
         self.sizes, self.config = sizes, config
@@ -125,7 +129,7 @@ class WorldModel(nn.Module):
             MDNHead(features, sizes.proprio, c.decoder_components, c.units, c.layers) if sizes.proprio else None
         )
         self.camera_head = CameraDecoder(features, *sizes.camera, c.camera_depth) if sizes.camera else None
-        self.prospect_head = ProspectHead(features + sizes.goal, c.units, c.layers)
+        self.prospect_head = ProspectHead(features + sizes.goal, c.units, c.layers, can_fail=can_fail)
         self.ensemble = Ensemble(features + sizes.action, c.stoch, c.members, c.units)
         if self.proprio_head is not None:
             self._start_lossless(self.proprio_head)
@@ -154,20 +158,26 @@ class WorldModel(nn.Module):
         assert self.proprio_head is not None, "this model does not observe proprioception"
         return self.proprio_normaliser.inverse(self.proprio_head.expectation(features))
 
-    def loss(self, batch: Batch, noise: Tensor) -> tuple[Tensor, Belief, dict[str, Tensor]]:
+    def believe(self, batch: Batch, noise: Tensor) -> Rollout:
+        """Beliefs along the sequences, from knowing nothing; noise as in `loss`."""
+        B = batch.reward.shape[0]
+        embedding = self.embed(batch.proprio, batch.camera)
+        return self.rssm.follow(self.rssm.initial(B), batch.action, embedding, batch.is_first, noise)
+
+    def loss(self, batch: Batch, noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Negative evidence bound of the sequences.
 
         Args:
             noise: Standard normal draws (B, T, S).
 
         Returns:
-            Scalar loss, the beliefs along the sequences out of the gradient, and the parts of the loss for the log.
+            Scalar loss, and its parts for the log.
         """
-        B, T = batch.reward.shape
-        embedding = self.embed(batch.proprio, batch.camera)
-        rollout = self.rssm.follow(self.rssm.initial(B), batch.action, embedding, batch.is_first, noise)
+        T = batch.reward.shape[1]
+        rollout = self.believe(batch, noise)
         features = rollout.belief.features
-        parts = self._reconstruction(batch, features) | self._scalars(batch, features) | self._kl(rollout)
+        parts = self._reconstruction(batch, features) | self._kl(batch, rollout)
+        parts |= self._scalars(batch, features, arrived=1.0 - batch.is_first)
         parts["ensemble"] = self._ensemble(batch, rollout)
         if self.config.context < T:
             parts |= self._foresight(batch, rollout)
@@ -178,8 +188,7 @@ class WorldModel(nn.Module):
             "foreseen_dynamics": self.config.dynamics_scale,
         }
         total = torch.stack([weights.get(name, 1.0) * part for name, part in parts.items()]).sum()
-        belief = Belief(rollout.belief.deter.detach(), rollout.belief.stoch.detach())
-        return total, belief, {name: part.detach() for name, part in parts.items()}
+        return total, {name: part.detach() for name, part in parts.items()}
 
     def _reconstruction(self, batch: Batch, features: Tensor) -> dict[str, Tensor]:
         """-ln p(observation | belief) of each part of the observation.
@@ -200,12 +209,14 @@ class WorldModel(nn.Module):
             parts["camera"] = 0.5 * (difference**2).flatten(1).sum(-1).mean()
         return parts
 
-    def _scalars(self, batch: Batch, features: Tensor) -> dict[str, Tensor]:
-        """-ln p of reward, continuation and failure, where an action led to them."""
-        inputs = self.with_goal(features, batch.goal)
-        arrived = 1.0 - batch.is_first
+    def _scalars(self, batch: Batch, features: Tensor, arrived: Tensor) -> dict[str, Tensor]:
+        """-ln p of reward, continuation and failure.
+
+        Args:
+            arrived: 1 where an action led to them (B, T).
+        """
         count = arrived.sum().clamp_min(1.0)
-        reward, proceed, failure = self.prospect_head(inputs)
+        reward, proceed, failure = self.prospect_head(self.with_goal(features, batch.goal))
         log_probs = {
             "reward": reward.log_prob(batch.reward),
             "continue": proceed.log_prob(1.0 - batch.terminated),
@@ -213,14 +224,20 @@ class WorldModel(nn.Module):
         }
         return {name: -(log_prob * arrived).sum() / count for name, log_prob in log_probs.items()}
 
-    def _kl(self, rollout: Rollout) -> dict[str, Tensor]:
-        """KL balance: the prior learns fast towards the posterior, the posterior slowly towards the prior."""
+    def _kl(self, batch: Batch, rollout: Rollout) -> dict[str, Tensor]:
+        """KL balance: the prior learns fast towards the posterior, the posterior slowly towards the prior.
+
+        The first step of a sequence or an episode does not count: there is nothing yet to predict it from.
+        """
         posterior, prior = rollout.posterior, rollout.prior
-        free = self.config.free_nats
-        return {
-            "dynamics": kl_to_mixture(posterior.detach(), prior).clamp_min(free).mean(),
-            "representation": kl_to_mixture(posterior, prior.detach()).clamp_min(free).mean(),
+        divergences = {
+            "dynamics": kl_to_mixture(posterior.detach(), prior),
+            "representation": kl_to_mixture(posterior, prior.detach()),
         }
+        known = (1.0 - batch.is_first)[:, 1:]
+        count = known.sum().clamp_min(1.0)
+        free = self.config.free_nats
+        return {name: (kl[:, 1:].clamp_min(free) * known).sum() / count for name, kl in divergences.items()}
 
     def _foresight(self, batch: Batch, rollout: Rollout) -> dict[str, Tensor]:
         """Losses of looking ahead: after some context, the rest of the sequence is imagined and held against reality.
@@ -234,6 +251,8 @@ class WorldModel(nn.Module):
         within = torch.cumprod(1.0 - batch.is_first[:, C:], 1)  # (B, T - C): until the episode ends
         count = within.sum().clamp_min(1.0)
         parts = {"foreseen_dynamics": (kl_to_mixture(ahead, prior) * within).sum() / count}
+        later = batch._replace(**{name: part[:, C:] for name, part in batch._asdict().items() if part is not None})
+        parts |= {f"foreseen_{name}": part for name, part in self._scalars(later, belief.features, within).items()}
         if self.proprio_head is not None and batch.proprio is not None:
             target = self.proprio_normaliser(batch.proprio[:, C:])
             error = (self.proprio_head.expectation(belief.features) - target) / self.config.resolution

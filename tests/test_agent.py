@@ -1,0 +1,58 @@
+"""The agent: what it refuses, and that what it learns from is what it drives with."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from wmctrl.learning.agent import Agent, AgentConfig
+from wmctrl.learning.behavior import Imagination
+from wmctrl.learning.imagination import Pay
+from wmctrl.model.rssm import Belief
+from wmctrl.model.world_model import Batch, Sizes, WorldModel, WorldModelConfig
+from wmctrl.planning.objective import GoalCost, ObjectiveConfig
+
+SIZES = Sizes(proprio=3, goal=0, action=2)
+SMALL = AgentConfig(model=WorldModelConfig(deter=8, stoch=5, units=8, layers=1))
+
+
+def recorded(B: int = 4, T: int = 7) -> Batch:
+    draws = torch.Generator().manual_seed(0)
+    flat = torch.zeros(B, T)
+    return Batch(
+        action=torch.randn(B, T, 2, generator=draws),
+        reward=torch.randn(B, T, generator=draws),
+        terminated=flat,
+        failure=flat,
+        is_first=flat,
+        proprio=torch.randn(B, T, 3, generator=draws),
+    )
+
+
+def test_a_goal_weight_without_a_goal_cost_is_refused() -> None:
+    config = replace(SMALL, objective=ObjectiveConfig(reward=0.0, goal=1.0))
+    with pytest.raises(ValueError, match=r"set agent.objective.goal=0 and agent.objective.reward=1"):
+        Agent(SIZES, config)
+    Agent(replace(SIZES, goal=1), config, goal_cost=GoalCost((0,), (1.0,), 2.0, 0.5))
+
+
+def test_imagination_starts_where_the_driving_model_believes_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    agent = Agent(SIZES, SMALL)
+    for parameter in agent.model.parameters():  # as after long training: the average is not the trained model
+        parameter.mul_(0.9)
+    starts: list[Belief] = []
+    follow = agent.behavior.imagine
+
+    def watched(model: WorldModel, pay: Pay, belief: Belief, goal: Tensor | None, noise: Tensor) -> Imagination:
+        starts.append(belief)
+        return follow(model, pay, belief, goal, noise)
+
+    monkeypatch.setattr(agent.behavior, "imagine", watched)
+    batch, generator = recorded(), torch.Generator().manual_seed(1)
+    noise = torch.randn(4, 7, 5, generator=torch.Generator().manual_seed(1))
+    agent.learn(batch, generator)
+    own = agent.model.believe(batch, noise).belief.stoch.flatten(0, 1)
+    nearest = torch.cdist(starts[0].stoch, own, compute_mode="donot_use_mm_for_euclid_dist").min(1).values
+    assert float(nearest.max()) < 1e-5
