@@ -58,7 +58,7 @@ class Mixture:
     def sample(self, noise: MixtureNoise) -> Tensor:
         """One draw (..., D); reparameterised within the component, no gradient through the choice of component."""
         choice = (self.logits + noise.component).argmax(-1)
-        return Gaussian(_chosen(self.means, choice), _chosen(self.log_stds, choice)).sample(noise.value)
+        return Gaussian(chosen(self.means, choice), chosen(self.log_stds, choice)).sample(noise.value)
 
     def entropy(self) -> Tensor:
         """Upper bound (...,) in nats: sum_k pi_k (H_k - ln pi_k) (Huber et al. 2008, eq. 8)."""
@@ -125,7 +125,7 @@ class MDNHead(nn.Module):
     def mode(self, features: Tensor, origin: Tensor | None = None) -> Tensor:
         """The mean of the most probable component (..., size), without computing how sure it is."""
         logits, means = self._places(self.net(features), features, origin)
-        return _chosen(means, logits.argmax(-1))
+        return chosen(means, logits.argmax(-1))
 
     def expectation(self, features: Tensor, origin: Tensor | None = None) -> Tensor:
         """The mixture's mean (..., size), without computing how sure it is."""
@@ -140,7 +140,7 @@ class MDNHead(nn.Module):
         return logits, means.unflatten(-1, (K, D)) + centre.unsqueeze(-2)
 
 
-def _chosen(values: Tensor, choice: Tensor) -> Tensor:
+def chosen(values: Tensor, choice: Tensor) -> Tensor:
     """One component's part (..., D) of values (..., K, D), for a choice (...,) of component."""
     index = choice[..., None, None].expand(*choice.shape, 1, values.shape[-1])
     return values.gather(-2, index).squeeze(-2)

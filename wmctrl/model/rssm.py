@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wmctrl.model.distributions import Gaussian
-from wmctrl.model.mdn import MDNHead, Mixture, MixtureNoise, component_kl
+from wmctrl.model.mdn import MDNHead, Mixture, MixtureNoise, chosen, component_kl
 from wmctrl.model.nets import squashed_log_std
 
 
@@ -134,7 +134,7 @@ class RSSM(nn.Module):
             prior = self.prior_head(cause, belief.stoch)
             truth = Gaussian(posterior.mean[:, t], posterior.log_std[:, t])
             choice = (prior.logits.log_softmax(-1) - component_kl(truth, prior)).argmax(-1)
-            belief = Belief(deter, prior.means[torch.arange(len(choice)), choice])
+            belief = Belief(deter, chosen(prior.means, choice))
             beliefs.append(belief)
             logits.append(prior.logits)
             means.append(prior.means)
