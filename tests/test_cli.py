@@ -6,11 +6,13 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
 
 import wmctrl
+from wmctrl.bench.endurance import Endured
 from wmctrl.cli import main
 from wmctrl.commands import doctor
 from wmctrl.commands.doctor import Finding
@@ -96,6 +98,26 @@ def test_train_makes_a_run_of_its_arguments(monkeypatch: pytest.MonkeyPatch, tmp
     assert begun[0].is_relative_to(tmp_path)
     assert (config.task.id, config.schedule.steps, config.schedule.updates_per_step) == ("Pendulum-v1", 2000, 0.5)
     assert (config.collect.plants, facts["seed"]) == (3, 7)
+
+
+@pytest.mark.parametrize(("differences", "code"), [((), 0), (("worst_reward",), 1)])
+def test_endure_tells_what_differs(
+    differences: tuple[str, ...], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    def endured(*arguments: Any) -> Endured:
+        asked.append(arguments)
+        return Endured((20, 50), differences)
+
+    monkeypatch.setattr("wmctrl.bench.endurance.endure", endured)
+    assert main(["endure", "--env", "Pendulum-v1", "--steps", "70", "--kills", "3", "--out", "here"]) == code
+    ((config, root, kills, seed),) = asked
+    assert (config.schedule.steps, config.schedule.checkpoint_every) == (70, 7)
+    assert (root, kills, seed) == (Path("here"), 3, 0)
+    told = capsys.readouterr().out
+    assert "killed 2 times, with steps saved: 20, 50" in told
+    assert ("not equal: worst_reward" in told) == bool(differences)
 
 
 def test_wm_alone_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:

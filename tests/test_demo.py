@@ -48,13 +48,13 @@ def test_the_second_training_is_saved_when_time_is_up(tmp_path: Path) -> None:
 
 
 def test_a_second_training_that_fails_is_told_with_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "TRAIN", "raise SystemExit(3)")
+    monkeypatch.setattr(training, "GO_ON", "raise SystemExit(3)")
     with pytest.raises(ValueError, match=r"training of Reacher-v5 failed; see .*train\.log"):
         Demo(arm=LESSON, car=LONG, episodes=1).run(tmp_path, lambda line: None)
 
 
 def test_leaving_early_ends_the_second_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "TRAIN", "import time; time.sleep(100)")
+    monkeypatch.setattr(training, "GO_ON", "import time; time.sleep(100)")
     started: list[subprocess.Popen[bytes]] = []
 
     def interrupted() -> None:

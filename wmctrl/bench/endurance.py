@@ -2,9 +2,7 @@
 
 import json
 import math
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +17,6 @@ from wmctrl.commands import training
 from wmctrl.config import Config
 from wmctrl.learning.checkpoint import CheckpointFolder
 
-TRAIN = "import sys, pathlib, wmctrl.commands.training as t; t.train(pathlib.Path(sys.argv[1]), resume=True)"
-"""What a process runs, with the run's folder as its argument."""
 GLANCE = 0.02
 """Time between two looks at how far a process is [s]."""
 OWN_COUNTS = ("state", "saves")
@@ -71,19 +67,11 @@ def endure(config: Config, root: Path, kills: int, seed: int = 0) -> Endured:
 @contextmanager
 def process(run: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """A run's training in a process of its own, which does not outlive the context."""
-    with (run / "train.log").open("ab") as log:
-        started = subprocess.Popen(
-            [sys.executable, "-c", TRAIN, str(run)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )
-        with started:
-            try:
-                yield started
-            finally:
-                started.kill()
+    with training.in_background(run) as started:
+        try:
+            yield started
+        finally:
+            started.kill()
 
 
 def wait(started: "subprocess.Popen[bytes]", run: Path, step: int, seconds: float = math.inf) -> None:

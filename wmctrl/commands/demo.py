@@ -1,9 +1,7 @@
 """What `wm demo` does: an arm and a car learn to drive themselves at the same time, and a report shows how it went."""
 
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,8 +16,6 @@ from wmctrl.commands.evaluation import evaluate
 from wmctrl.commands.report import lead, metrics, write_report
 from wmctrl.config import resolve
 
-TRAIN = "import sys, pathlib, wmctrl.commands.training as t; t.train(pathlib.Path(sys.argv[1]))"
-"""What the second process runs, with the run's folder as its argument."""
 PATIENCE = 60.0
 """Time the second process has to finish its step and save [s]."""
 
@@ -49,7 +45,7 @@ class Demo:
         "parking-v0", ("schedule.steps=6000", "schedule.evaluate_every=500", "schedule.evaluate_episodes=3")
     )
     """Learned beside the arm, on the other core, for as long as there is time."""
-    car_seconds: float = 210.0
+    car_seconds: float = 240.0
     """When the car's training is stopped, counted from its start [s]."""
     episodes: int = 10
     """Episodes driven afterwards, each."""
@@ -127,15 +123,7 @@ def standing(rows: Sequence[Mapping[str, float]]) -> str:
 @contextmanager
 def beside(run: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """A run's training in a second process, which is told to save and stop on leaving, and waited for."""
-    with (run / "train.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-c", TRAIN, str(run)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            start_new_session=True,  # Ctrl-C reaches it from here, once
-        )
+    process = training.in_background(run)
     try:
         yield process
     finally:

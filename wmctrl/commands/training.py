@@ -2,8 +2,10 @@
 
 import fcntl
 import json
+import os
 import platform
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -32,6 +34,8 @@ from wmctrl.runtime.files import write_atomic
 
 RECORDED = ("torch", "numpy", "mujoco", "gymnasium", "gymnasium-robotics", "highway-env")
 """Packages whose versions a run depends on."""
+GO_ON = "import sys, pathlib, wmctrl.commands.training as t; t.train(pathlib.Path(sys.argv[1]), resume=True)"
+"""What a process of `in_background` runs, with the run's folder as its argument."""
 
 
 def new_run(config: Config, seed: int, device: str, root: Path, recorded: Path | None = None) -> Path:
@@ -216,7 +220,7 @@ class Logbook:
         elapsed = max(time.monotonic() - self.began, 1e-9)
         done = progress.step - self.start
         left = duration(elapsed * (self.steps - progress.step) / done) if done else "unknown time"
-        shown = ("loss/proprio", "loss/camera", "loss/reward", "loss/dynamics", "episode_return", "return", "success")
+        shown = ("loss/proprio", "loss/camera", "loss/reward", "loss/kl", "episode_return", "return", "success")
         figures = [f"{name} {progress.metrics[name]:.3g}" for name in shown if name in progress.metrics]
         rates = [f"{done / elapsed:.1f} steps/s", f"{(progress.updates - self.first_update) / elapsed:.1f} updates/s"]
         return ", ".join([f"{progress.step:,} of {self.steps:,} steps", *rates, f"{left} left", *figures])
@@ -278,6 +282,19 @@ def train(folder: Path, *, resume: bool = False, enough: Callable[[Mapping[str, 
                 f"{what}; the checkpoint of step {trainer.saved:,} stands: mend that, then `wm train --resume {folder}`"
             ) from error
     return trainer
+
+
+def in_background(folder: Path) -> "subprocess.Popen[bytes]":
+    """A process of its own that trains a run to its last step, from wherever it stands, and logs to its `train.log`."""
+    with (folder / "train.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-c", GO_ON, str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            start_new_session=True,  # Ctrl-C reaches only the process that started it, which decides
+        )
 
 
 @contextmanager

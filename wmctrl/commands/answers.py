@@ -1,0 +1,250 @@
+"""What each command of `wm` does: a function of another room called, and what it found shown."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import wmctrl
+
+if TYPE_CHECKING:
+    from wmctrl_envs.task import Element, Parameter, TaskSpec
+
+    from wmctrl.learning.train import Trainer
+
+PIPED_WIDTH = 140
+"""Columns of a table that goes to a file or another program."""
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+"""Test processes that each start a thread per core would slow one another down."""
+
+
+def train(
+    *,
+    env: str | None,
+    resume: Path | None,
+    steps: int | None,
+    seed: int,
+    offline: Path | None,
+    config: Path | None,
+    overrides: Sequence[str],
+    device: str,
+    envs: int | None,
+    out: Path,
+) -> int:
+    """Start a run, or go on with one."""
+    from wmctrl.commands import training
+    from wmctrl.config import resolve
+
+    if resume is not None:
+        if steps or offline or config or overrides or envs:
+            raise ValueError(
+                "--resume keeps the run's own settings; leave out --steps, --offline, --config, --set and --envs"
+            )
+        return taught(training.train(resume, resume=True), resume)
+    assert env is not None, "the parser asks for --env or --resume"
+    short = {"schedule.steps": steps, "collect.plants": envs}
+    settings = resolve(env, config, (*(f"{key}={value}" for key, value in short.items() if value), *overrides))
+    folder = training.new_run(settings, seed, device, out, offline)
+    return taught(training.train(folder), folder)
+
+
+def taught(trainer: "Trainer", folder: Path) -> int:
+    """Exit code of a training; one that Ctrl-C stopped tells how to go on."""
+    if trainer.finished:
+        return 0
+    print(
+        f"wm train: stopped and saved at step {trainer.step:,}; go on with: wm train --resume {folder}", file=sys.stderr
+    )
+    return 130
+
+
+def evaluate_run(run_folder: Path, episodes: int, seed: int, policy_only: bool, as_json: bool) -> int:
+    """Drive what a run has learned, and show and keep what was found."""
+    from wmctrl.commands.evaluation import evaluate, to_json
+    from wmctrl.commands.report import COLUMNS, table_row, write_report
+
+    found = evaluate(run_folder, episodes, seed, policy_only=policy_only)
+    write_report(run_folder / "report.html", f"{found.spec.id}: what it learned", [found])
+    if as_json:
+        print(json.dumps(to_json(found), indent=2))
+        return 0
+    show_table(
+        f"{found.spec.id} after {found.step:,} steps", COLUMNS, [table_row(score, found) for score in found.scores]
+    )
+    print(f"In parentheses: 95 % intervals. Figures are in {found.folder / 'eval.json'}")
+    print(f"Report: {run_folder / 'report.html'}" + (f" ({found.note})" if found.note else ""))
+    return 0
+
+
+def show_demo(out: Path) -> int:
+    """Run the demo, saying what happens."""
+    from wmctrl.commands.demo import Demo
+
+    Demo().run(out, partial(print, flush=True))
+    return 0
+
+
+def show_costs(part: str, env: str, width: int, threads: Sequence[int], json: Path | None) -> int:
+    """Measure, show and write what planning and learning cost."""
+    from wmctrl.bench import cost
+
+    question = cost.Question(env, width, cost.PARTS if part == "all" else (part,))
+    answers = list(cost.bench(question, threads))
+    for title, columns, rows in cost.tables(answers):
+        show_table(title, columns, rows)
+    if json is not None:
+        cost.write_json(json, question, answers)
+    return 0
+
+
+def show_trials(
+    *,
+    env: str,
+    seeds: Sequence[int],
+    episodes: int,
+    overrides: Sequence[str],
+    config: Path | None,
+    json: Path | None,
+    out: Path,
+) -> int:
+    """Train and evaluate seed after seed, and show and write what was found."""
+    from wmctrl.bench import trials
+    from wmctrl.config import resolve
+
+    settings = resolve(env, config, tuple(overrides))
+    found = []
+    for trial in trials.trials(settings, seeds, episodes, out):
+        found.append(trial)
+        show_table(f"{env}, {episodes} episodes a seed", trials.COLUMNS, [*map(trials.row, found), trials.total(found)])
+        if json is not None:
+            trials.write_json(json, settings, found)
+    return 0
+
+
+def show_endurance(env: str, steps: int, kills: int, seed: int, out: Path) -> int:
+    """Kill and resume a training, and say whether it came out as if it had been left alone; 1 when it did not."""
+    from wmctrl.bench.endurance import endure
+    from wmctrl.config import resolve
+
+    # Ten checkpoints a run, so that most kills find one to go on from and lose something after it.
+    settings = {"steps": steps, "checkpoint_every": max(1, steps // 10), "evaluate_every": 0}
+    config = resolve(env, overrides=tuple(f"schedule.{name}={value}" for name, value in settings.items()))
+    found = endure(config, out, kills, seed)
+    print(f"killed {len(found.killed_at)} times, with steps saved: {', '.join(map(str, found.killed_at))}")
+    unequal = ", ".join(found.differences)
+    print(f"not equal: {unequal}" if unequal else "equal bit for bit: weights, moments, replay, figures")
+    return int(bool(found.differences))
+
+
+def show_envs(task: str | None) -> int:
+    """List the curated tasks, or every element and parameter of one task."""
+    import wmctrl_envs
+
+    if task is None:
+        show_catalogue(wmctrl_envs.catalogue())
+    else:
+        show_task(spec_of(task))
+    return 0
+
+
+def spec_of(task: str) -> "TaskSpec":
+    """What a task says about itself, which it knows once it is made."""
+    import wmctrl_envs
+
+    plant = wmctrl_envs.make(task)
+    plant.close()
+    return plant.task_spec
+
+
+def show_catalogue(catalogue: Mapping[str, str]) -> None:
+    """One line a task."""
+    rows = []
+    for task, what in catalogue.items():
+        spec = spec_of(task)
+        rows.append((task, what, sizes(spec), str(len(spec.action)), f"{1 / spec.control_period:.3g}"))
+    show_table("", ("task", "what", "observes", "actions", "Hz"), rows)
+
+
+def sizes(spec: "TaskSpec") -> str:
+    """What is observed and how much of it, such as `proprio 10, goal 3`."""
+    camera = "x".join(map(str, spec.camera or ()))
+    parts = {"proprio": len(spec.proprio), "goal": len(spec.goal), "camera": camera}
+    return ", ".join(f"{name} {size}" for name, size in parts.items() if size)
+
+
+def show_task(spec: "TaskSpec") -> None:
+    """Everything a task says about itself."""
+    print(f"{spec.id}: {1 / spec.control_period:.3g} Hz, at most {spec.max_steps} steps; observes {sizes(spec)}")
+    print(f"success: {spec.success or 'not defined'}")
+    print(f"failure: {spec.failure or 'the task cannot fail'}")
+    groups = {"proprio": spec.proprio, "goal": spec.goal, "action": spec.action}
+    rows = [(group, str(i), *described(element)) for group, part in groups.items() for i, element in enumerate(part)]
+    show_table("elements", ("part", "index", "name", "unit", "range"), rows)
+    parameters = [(*described(one), f"{one.nominal:g}", one.meaning) for one in spec.parameters]
+    show_table("parameters that can change while it runs", ("name", "unit", "range", "nominal", "meaning"), parameters)
+
+
+def described(one: "Element | Parameter") -> tuple[str, str, str]:
+    """Name, unit and range."""
+    return one.name, one.unit, f"{one.low:g} to {one.high:g}"
+
+
+def show_findings(as_json: bool) -> int:
+    """Print what the doctor found; 1 when something needs mending."""
+    from wmctrl.commands.doctor import examine
+
+    findings = list(examine(Path.cwd()))
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        rows = [("mend" if one.fix else "ok", one.subject, one.found, one.fix) for one in findings]
+        show_table("", ("", "what", "found", "type this"), rows)
+    return int(any(finding.fix for finding in findings))
+
+
+def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table as wide as the terminal; nothing where there are no rows."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
+    for row in rows:
+        table.add_row(*row)
+    if table.rows:
+        Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, markup=False).print(table)
+
+
+def test(pytest_arguments: Sequence[str]) -> int:
+    """Every check of the source tree, the quick ones first; 1 when one fails."""
+    root = Path(wmctrl.__file__).parents[1]
+    if not (root / "tests").is_dir():
+        raise ValueError(f"needs a source tree, and {root} is none; clone the repository and run ./wm test there")
+    checks = {
+        "ruff check": ("ruff", "check"),
+        "ruff format": ("ruff", "format", "--check"),
+        "mypy": ("mypy",),
+        "pytest": ("pytest", "-n", "2", *pytest_arguments),
+    }
+    results = {name: timed(name, module, root) for name, module in checks.items()}
+    told = ", ".join(
+        f"{name} {'FAILED' if code else 'ok'} ({seconds:.1f} s)" for name, (code, seconds) in results.items()
+    )
+    print(f"wm test: {told}")
+    return int(any(code for code, _ in results.values()))
+
+
+def timed(name: str, module: Sequence[str], root: Path) -> tuple[int, float]:
+    """Exit code and duration [s] of one check."""
+    print(f"wm test: {name} ...", flush=True)
+    start = time.perf_counter()
+    code = subprocess.run(
+        [sys.executable, "-m", *module], cwd=root, env=os.environ | ONE_THREAD, check=False
+    ).returncode
+    return code, time.perf_counter() - start
