@@ -43,9 +43,12 @@ def test_gaussian_sample_is_the_mean_moved_by_std_times_noise() -> None:
     torch.testing.assert_close(ours.sample(torch.tensor([2.0, -1.0])), torch.tensor([7.0, -3.0]))
 
 
-def test_detached_gaussian_is_out_of_the_gradient() -> None:
-    ours = Gaussian(torch.zeros(D, requires_grad=True), torch.zeros(D, requires_grad=True)).detach()
-    assert not ours.log_prob(torch.ones(D)).requires_grad
+def test_a_damped_gaussian_is_the_same_and_passes_on_its_share() -> None:
+    leaf = torch.full((D,), 0.5, requires_grad=True)
+    damped = Gaussian(leaf, leaf).damped(0.25)
+    assert torch.equal(damped.mean, leaf)
+    (gradient,) = torch.autograd.grad(damped.mean.sum() + 2.0 * damped.log_std.sum(), leaf)
+    torch.testing.assert_close(gradient, torch.full((D,), 0.75))
 
 
 def test_tanh_gaussian_log_prob_agrees_with_torch_up_to_near_the_border() -> None:

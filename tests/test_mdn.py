@@ -140,14 +140,18 @@ def test_kl_and_log_prob_keep_finite_gradients_far_from_every_component() -> Non
     assert all(bool(gradient.isfinite().all()) for gradient in torch.autograd.grad(loss, leaves))
 
 
-def test_detached_mixture_is_out_of_the_gradient() -> None:
-    means = torch.zeros(K, D, requires_grad=True)
-    assert not Mixture(torch.zeros(K), means, torch.zeros(K, D)).detach().mean.requires_grad
+def test_a_damped_mixture_is_the_same_and_passes_on_its_share() -> None:
+    leaves = [draws(*shape).requires_grad_() for shape in ((B, K), (B, K, D), (B, K, D))]
+    value = draws(B, D, seed=1)
+    whole, part = (Mixture(*leaves).damped(share).log_prob(value).sum() for share in (1.0, 0.25))
+    assert float(whole.detach()) == float(part.detach())
+    for gradient, share in zip(torch.autograd.grad(whole, leaves), torch.autograd.grad(part, leaves), strict=True):
+        torch.testing.assert_close(share, 0.25 * gradient)
 
 
 def test_head_gives_a_mixture_over_leading_axes() -> None:
     head = MDNHead(11, D, K, units=13, layers=2)
-    ours = head(draws(B, 2, 11)).detach()
+    ours = head.requires_grad_(False)(draws(B, 2, 11))
     assert (ours.logits.shape, ours.means.shape, ours.log_stds.shape) == ((B, 2, K), (B, 2, K, D), (B, 2, K, D))
     assert -5.0 < float(ours.log_stds.min()) <= float(ours.log_stds.max()) < 2.0
 

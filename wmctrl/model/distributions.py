@@ -20,6 +20,11 @@ def symexp(x: Tensor) -> Tensor:
     return torch.sign(x) * torch.expm1(torch.abs(x))
 
 
+def damped(x: Tensor, share: float) -> Tensor:
+    """The same values, that pass on this share of their gradient."""
+    return torch.lerp(x.detach(), x, share)
+
+
 @dataclass(frozen=True)
 class Gaussian:
     """Diagonal Gaussian over the last axis."""
@@ -47,9 +52,9 @@ class Gaussian:
         """Differential entropy (...,) in nats."""
         return (self.log_std + 0.5 * (1.0 + LOG_2PI)).sum(-1)
 
-    def detach(self) -> "Gaussian":
-        """The same distribution, out of the gradient."""
-        return Gaussian(self.mean.detach(), self.log_std.detach())
+    def damped(self, share: float) -> "Gaussian":
+        """The same distribution, that passes on this share of its gradient."""
+        return Gaussian(damped(self.mean, share), damped(self.log_std, share))
 
 
 @dataclass(frozen=True)

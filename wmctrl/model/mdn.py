@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from wmctrl.model.distributions import Gaussian
+from wmctrl.model.distributions import Gaussian, damped
 from wmctrl.model.nets import mlp, squashed_log_std
 
 
@@ -70,9 +70,9 @@ class Mixture:
         z = (value.unsqueeze(-2) - self.means) * torch.exp(-self.log_stds)
         return (self.weights.unsqueeze(-1) * torch.special.ndtr(z)).sum(-2)
 
-    def detach(self) -> "Mixture":
-        """The same distribution, out of the gradient."""
-        return Mixture(self.logits.detach(), self.means.detach(), self.log_stds.detach())
+    def damped(self, share: float) -> "Mixture":
+        """The same distribution, that passes on this share of its gradient."""
+        return Mixture(*(damped(part, share) for part in (self.logits, self.means, self.log_stds)))
 
 
 def component_kl(posterior: Gaussian, prior: Mixture) -> Tensor:

@@ -36,9 +36,9 @@ class WorldModelConfig:
     free_nats: float = 0.3
     """KL below this costs nothing [nats]."""
     dynamics_scale: float = 0.3
-    """Weight of pulling the prior towards the posterior (Hafner et al. 2023)."""
+    """Share of the KL's gradient that pulls the prior towards the posterior (Hafner et al. 2023)."""
     representation_scale: float = 0.1
-    """Weight of pulling the posterior towards the prior (Hafner et al. 2023)."""
+    """Share of the KL's gradient that pulls the posterior towards the prior (Hafner et al. 2023)."""
     context: int = 4
     """Steps of a training sequence that are observed before the rest is also imagined."""
     resolution: float = 0.05
@@ -181,12 +181,7 @@ class WorldModel(nn.Module):
         parts["ensemble"] = self._ensemble(batch, rollout)
         if self.config.context < T:
             parts |= self._foresight(batch, rollout)
-        weights = {
-            "camera": self.config.camera_scale,
-            "dynamics": self.config.dynamics_scale,
-            "representation": self.config.representation_scale,
-            "foreseen_dynamics": self.config.dynamics_scale,
-        }
+        weights = {"camera": self.config.camera_scale, "foreseen_kl": self.config.dynamics_scale}
         total = torch.stack([weights.get(name, 1.0) * part for name, part in parts.items()]).sum()
         return total, {name: part.detach() for name, part in parts.items()}
 
@@ -229,15 +224,10 @@ class WorldModel(nn.Module):
 
         The first step of a sequence or an episode does not count: there is nothing yet to predict it from.
         """
-        posterior, prior = rollout.posterior, rollout.prior
-        divergences = {
-            "dynamics": kl_to_mixture(posterior.detach(), prior),
-            "representation": kl_to_mixture(posterior, prior.detach()),
-        }
+        c = self.config
+        kl = kl_to_mixture(rollout.posterior.damped(c.representation_scale), rollout.prior.damped(c.dynamics_scale))
         known = (1.0 - batch.is_first)[:, 1:]
-        count = known.sum().clamp_min(1.0)
-        free = self.config.free_nats
-        return {name: (kl[:, 1:].clamp_min(free) * known).sum() / count for name, kl in divergences.items()}
+        return {"kl": (kl[:, 1:].clamp_min(c.free_nats) * known).sum() / known.sum().clamp_min(1.0)}
 
     def _foresight(self, batch: Batch, rollout: Rollout) -> dict[str, Tensor]:
         """Losses of looking ahead: after some context, the rest of the sequence is imagined and held against reality.
@@ -250,7 +240,7 @@ class WorldModel(nn.Module):
         belief, prior = self.rssm.forecast(start, batch.action[:, C:], ahead)
         within = torch.cumprod(1.0 - batch.is_first[:, C:], 1)  # (B, T - C): until the episode ends
         count = within.sum().clamp_min(1.0)
-        parts = {"foreseen_dynamics": (kl_to_mixture(ahead, prior) * within).sum() / count}
+        parts = {"foreseen_kl": (kl_to_mixture(ahead, prior) * within).sum() / count}
         later = batch._replace(**{name: part[:, C:] for name, part in batch._asdict().items() if part is not None})
         parts |= {f"foreseen_{name}": part for name, part in self._scalars(later, belief.features, within).items()}
         if self.proprio_head is not None and batch.proprio is not None:
