@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+import wmctrl_envs
 from torch import Tensor
 
-from wmctrl.learning.agent import Agent, AgentConfig
+from wmctrl.learning.agent import Agent, AgentConfig, goal_cost_of
 from wmctrl.learning.behavior import Imagination
 from wmctrl.learning.imagination import Pay
 from wmctrl.model.rssm import Belief
@@ -35,6 +36,15 @@ def test_a_goal_weight_without_a_goal_cost_is_refused() -> None:
     with pytest.raises(ValueError, match=r"set agent.objective.goal=0 and agent.objective.reward=1"):
         Agent(SIZES, config)
     Agent(replace(SIZES, goal=1), config, goal_cost=GoalCost((0,), (1.0,), 2.0, 0.5))
+
+
+@pytest.mark.parametrize(("task", "ends_below"), [("parking-v0", 0.12), ("FetchReach-v4", None)])
+def test_reaching_the_goal_ends_the_episode_where_the_plant_does(task: str, ends_below: float | None) -> None:
+    spec = wmctrl_envs.make(task).task_spec
+    cost = goal_cost_of(spec)
+    assert cost is not None
+    assert cost.ends_below == ends_below
+    assert goal_cost_of(replace(spec, goal=())) is None  # a goal that is only seen cannot be computed with
 
 
 def test_imagination_starts_where_the_driving_model_believes_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """The return a plan is imagined to earn, on a cart whose model is known."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -78,11 +79,12 @@ def worth(
     goal: float = 0.0,
     discount: float = 1.0,
     critic: Critic | None = None,
+    cost: GoalCost = DISTANCE,
 ) -> Tensor:
     """Returns (N,) of plans (N, H) of the cart; its last action was 0.5."""
     objective = ImaginedReturn(
         model=cart,
-        pay=Pay(config, WORST, DISTANCE),
+        pay=Pay(config, WORST, cost),
         belief=Belief(torch.tensor([start]), torch.zeros(1)),
         previous_action=torch.tensor([0.5]),
         noise=noise,
@@ -108,6 +110,29 @@ def test_goal_cost_is_paid_at_every_arrival(cart: WorldModel) -> None:
     config = ObjectiveConfig(reward=0.0, goal=2.0)
     value = worth(cart, torch.tensor([[0.1, 0.2, 0.0]]), config, goal=0.5)
     torch.testing.assert_close(value, torch.tensor([-2.0 * (0.4 + 0.2 + 0.2)]))
+
+
+def test_success_ends_the_episode_where_the_task_says_so(cart: WorldModel) -> None:
+    """There by the second arrival: what comes after costs nothing, wherever the plan would drive."""
+    actions = torch.tensor([[0.3, 0.2, -0.4]])
+    config = ObjectiveConfig(reward=0.0, goal=1.0)
+    ending = replace(DISTANCE, ends_below=0.05)
+    torch.testing.assert_close(worth(cart, actions, config, goal=0.52), torch.tensor([-(0.22 + 0.02 + 0.42)]))
+    torch.testing.assert_close(worth(cart, actions, config, goal=0.52, cost=ending), torch.tensor([-(0.22 + 0.02)]))
+
+
+def test_a_failed_plant_does_not_go_on_whatever_the_two_heads_say(cart: WorldModel) -> None:
+    head = cart.prospect_head
+
+    class Undecided(Road):
+        def forward(self, inputs: Tensor) -> Prospect:
+            found = head(inputs)
+            return found._replace(proceed=Bernoulli(torch.full_like(found.proceed.logit, 50.0)))
+
+    cart.prospect_head = Undecided(3, 4, 1)
+    arrival = Pay(ObjectiveConfig(), WORST).arrival(cart, torch.tensor([[0.0, 0.0], [2.0, 0.0]]), torch.zeros(2, 1))
+    torch.testing.assert_close(arrival.failure, torch.tensor([0.0, 1.0]))
+    torch.testing.assert_close(arrival.proceed, torch.tensor([1.0, 0.0]))
 
 
 def test_action_changes_are_paid_from_the_last_action_sent_on(cart: WorldModel) -> None:

@@ -16,12 +16,12 @@ DISTANCE = GoalCost((0,), (1.0,), order=2.0, power=0.5)
 
 def test_absorb_by_hand() -> None:
     reward = torch.tensor([[1.0, 2.0, 3.0]])
-    rewards, alive, failed = absorb(reward, torch.tensor([[0.9, 0.8, 1.0]]), torch.tensor([[0.1, 0.1, 0.5]]), -5.0)
+    rewards, alive, failed = absorb(reward, torch.tensor([[0.9, 0.8, 0.5]]), torch.tensor([[0.1, 0.1, 0.5]]), -5.0)
     # Before each arrival: 1, 0.9, 0.72 go on; failed so far: 0, 0.1, 0.1 + 0.9 * 0.1 = 0.19.
     # Arrivals, the failing share of which is worth -5: 0.9 - 0.5, 1.8 - 0.5, 1.5 - 2.5.
     expected = [0.4, 0.9 * 1.3 - 0.5, 0.72 * -1.0 - 0.95]
     torch.testing.assert_close(rewards, torch.tensor([expected]))
-    torch.testing.assert_close(alive, torch.tensor([0.72 * 0.5]))  # a failed plant does not go on
+    torch.testing.assert_close(alive, torch.tensor([0.72 * 0.5]))
     torch.testing.assert_close(failed, torch.tensor([0.19 + 0.72 * 0.5]))
 
 
@@ -43,7 +43,7 @@ def test_failing_at_any_step_is_never_better_than_driving_on(step: int) -> None:
     reward = WORST * torch.rand(211, 5, generator=generator)  # all negative, none worse than failing
     failure = torch.zeros(211, 5)
     failure[:, step] = torch.rand(211, generator=generator)
-    crashing = absorb(reward, torch.ones(211, 5), failure, WORST)[0].sum(-1)
+    crashing = absorb(reward, 1.0 - failure, failure, WORST)[0].sum(-1)
     assert bool((crashing <= reward.sum(-1) + 1e-5).all())
 
 

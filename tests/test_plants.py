@@ -91,6 +91,32 @@ def test_only_what_ends_the_task_itself_is_learned_as_an_ending(
     assert (outcome.length, outcome.failure, plant.over) == (1, failure, True)
 
 
+def test_random_actions_of_a_long_episode_keep_moving() -> None:
+    """Coloured over a whole episode of 1,000 steps they would hold still: neighbours would agree to 0.99 and more."""
+    task = wmctrl_envs.make("HalfCheetah-v5")
+    plant = Plant(task, 0, 0, CollectConfig(prefill_wave=20))
+    plant.begin()
+    walk = plant.walk
+    assert walk.shape == (task.task_spec.max_steps, len(task.task_spec.action))
+    assert float(np.abs(walk).max()) <= 1.0
+
+    def agreement(lag: int) -> float:
+        return float((walk[lag:] * walk[:-lag]).mean() / (walk**2).mean())
+
+    assert agreement(1) > 0.6  # it wanders
+    assert abs(agreement(100)) < 0.1  # but not for long
+
+
+def test_an_episode_cut_short_is_over_but_has_not_ended() -> None:
+    plant = Plant(wmctrl_envs.make("HalfCheetah-v5"), 0, 0, CollectConfig(episode_steps=3))
+    for _ in range(2):
+        plant.begin()
+        steps = [plant.step(plant.random_action()) for _ in range(3)]
+        assert [outcome is not None for _, outcome in steps] == [False, False, True]
+        assert plant.over
+        assert not any(step["terminated"] for step, _ in steps)
+
+
 def driven(plants: Sequence[Plant], steps: int) -> list[list[NDArray[Any]]]:
     """What each of some plants shows, driven in turns."""
     shown: list[list[NDArray[Any]]] = [[] for _ in plants]

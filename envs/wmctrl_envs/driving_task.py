@@ -137,7 +137,8 @@ class DrivingTask(Task):
         if not isinstance(self.senses, ParkingSenses) or not {"proprio", "goal"} <= set(self.parts):
             return None
         weights, threshold = self.scenario.weights(), float(self.scenario.config["success_goal_reward"])
-        return GoalCost((0, 1, 2, 3, 4, 5), tuple(weights.tolist()), order=1.0, power=0.5, threshold=threshold)
+        achieved = (0, 1, 2, 3, 4, 5)
+        return GoalCost(achieved, tuple(weights.tolist()), order=1.0, power=0.5, threshold=threshold, ends=True)
 
     def _space(self, part: str) -> spaces.Box:
         if part == "camera":

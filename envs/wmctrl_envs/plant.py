@@ -112,7 +112,7 @@ class PythonPlant:
         if not isinstance(frame, np.ndarray):
             raise ValueError(f"{self.env.spec and self.env.spec.id} draws no pictures; leave the camera out")
         resample = Image.Resampling.BOX if fast else Image.Resampling.LANCZOS
-        return np.asarray(ImageOps.pad(Image.fromarray(frame), (width, height), resample, "white"))
+        return np.array(ImageOps.pad(Image.fromarray(frame), (width, height), resample, "white"))
 
     def close(self) -> None:
         """Release the environment."""

@@ -57,6 +57,8 @@ class GoalCost:
     power: float
     threshold: float
     """Success is a cost below this."""
+    ends: bool = False
+    """Whether success ends the episode."""
 
     def __call__(self, achieved: NDArray[Any], goal: NDArray[Any]) -> NDArray[Any]:
         """Cost (...,) of achieved values (..., G) against goals (..., G)."""

@@ -54,6 +54,18 @@ class DriveState(NamedTuple):
     action: Tensor
     """The last action sent (A,)."""
 
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Every part by name, to be kept."""
+        parts = {**self.belief._asdict(), **self.plan._asdict(), "action": self.action}
+        return {name: part.cpu().numpy() for name, part in parts.items()}
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, NDArray[Any]], device: torch.device) -> "DriveState":
+        """The state whose `arrays` these were."""
+        parts = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+        belief = Belief(*(parts[name] for name in Belief._fields))
+        return cls(belief, Plan(*(parts[name] for name in Plan._fields)), parts["action"])
+
 
 class Agent:
     """A world model, a planner over it, and a policy learned in it."""
@@ -96,13 +108,11 @@ class Agent:
     def for_task(cls, spec: TaskSpec, config: AgentConfig, device: torch.device | None = None) -> "Agent":
         """An untrained agent of the sizes, goal cost and failure reward of a task."""
         sizes = Sizes(len(spec.proprio), len(spec.goal), len(spec.action), spec.camera)
-        given = spec.goal_cost
-        cost = GoalCost(given.achieved, given.weights, given.order, given.power) if given and spec.goal else None
         return cls(
             sizes,
             config,
             failure_reward=spec.failure_reward,
-            goal_cost=cost,
+            goal_cost=goal_cost_of(spec),
             can_fail=bool(spec.failure),
             device=device,
         )
@@ -296,6 +306,14 @@ class Agent:
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.asarray(array, np.float32)).to(self.device)
+
+
+def goal_cost_of(spec: TaskSpec) -> GoalCost | None:
+    """A task's reward as the planner computes it, where that is a goal cost."""
+    given = spec.goal_cost
+    if given is None or not spec.goal:
+        return None
+    return GoalCost(given.achieved, given.weights, given.order, given.power, given.threshold if given.ends else None)
 
 
 def _below(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:

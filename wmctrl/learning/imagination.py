@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from wmctrl.model.heads import Prospect
 from wmctrl.model.mdn import MixtureNoise
 from wmctrl.model.rssm import Belief
 from wmctrl.model.world_model import WorldModel
@@ -14,6 +14,17 @@ from wmctrl.planning.objective import GoalCost, ObjectiveConfig, absorb, conditi
 
 Critic = Callable[[Tensor], Tensor]
 """Expected discounted return (...,) from features beside the goal (..., D + S + G)."""
+
+
+class Arrival(NamedTuple):
+    """What imagined arrivals bring."""
+
+    reward: Tensor
+    """(...,)"""
+    proceed: Tensor
+    """Probability that the episode does not end there (...,), at most 1 - failure."""
+    failure: Tensor
+    """Probability that the plant fails there (...,)."""
 
 
 @dataclass(frozen=True)
@@ -25,15 +36,21 @@ class Pay:
     """Reward per step of a failed plant, in the task's units."""
     goal_cost: GoalCost | None = None
 
-    def reward(self, model: WorldModel, features: Tensor, prospect: Prospect, goal: Tensor | None) -> Tensor:
-        """Reward (...,) of arrivals with features (..., D + S), for goals (..., G) in the task's units."""
+    def arrival(self, model: WorldModel, features: Tensor, goal: Tensor | None) -> Arrival:
+        """What arrivals with features (..., D + S) bring, for goals (..., G) in the task's units."""
         c = self.config
-        reward = torch.zeros_like(features[..., 0])
+        prospect = model.prospect_head(model.with_goal(features, goal))
+        failure = prospect.failure.mean
+        proceed = torch.minimum(prospect.proceed.mean, 1.0 - failure)  # whatever the two heads say
+        reward = torch.zeros_like(failure)
         if c.reward:
             reward = reward + c.reward * prospect.reward.mean
         if c.goal and self.goal_cost is not None and goal is not None:
-            reward = reward - c.goal * self.goal_cost(model.decode_proprio(features), goal)
-        return reward
+            cost = self.goal_cost(model.decode_proprio(features), goal)
+            reward = reward - c.goal * cost
+            if self.goal_cost.ends_below is not None:
+                proceed = proceed * (cost >= self.goal_cost.ends_below)
+        return Arrival(reward, proceed, failure)
 
     @property
     def failed(self) -> float:
@@ -91,19 +108,13 @@ class ImaginedReturn:
         c = self.pay.config
         M, H, _ = features.shape
         goal = None if self.goal is None else self.goal.expand(M, H, -1)
-        inputs = self.model.with_goal(features, goal)
-        prospect = self.model.prospect_head(inputs)
-        reward, alive, failed = absorb(
-            self.pay.reward(self.model, features, prospect, goal),
-            prospect.proceed.mean,
-            prospect.failure.mean,
-            self.pay.failed,
-        )
+        reward, alive, failed = absorb(*self.pay.arrival(self.model, features, goal), self.pay.failed)
         weights = self.discount ** torch.arange(H, dtype=features.dtype, device=features.device)
         weights[-1] *= c.terminal
         returns = (weights * reward).sum(-1) - c.failure * failed
         if c.value and self.critic is not None:
-            after = alive * self.critic(inputs[:, -1]) + failed * self.pay.failed / (1.0 - self.discount)
+            last = self.model.with_goal(features[:, -1], None if goal is None else goal[:, -1])
+            after = alive * self.critic(last) + failed * self.pay.failed / (1.0 - self.discount)
             returns = returns + c.value * self.discount**H * after
         return returns
 

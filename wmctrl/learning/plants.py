@@ -12,8 +12,6 @@ from wmctrl_envs.task import Observation, Task
 from wmctrl.learning.agent import DriveState
 from wmctrl.learning.evaluate import Outcome
 from wmctrl.learning.limits import require_at_least
-from wmctrl.model.rssm import Belief
-from wmctrl.planning.planner import Plan
 from wmctrl.runtime.noise import coloured_noise
 
 
@@ -28,12 +26,17 @@ class CollectConfig:
     prefill: int = 500
     """Steps of random actions before the agent drives, over all plants."""
     prefill_exponent: float = 2.0
-    """Colour of the random actions: 2 wanders, which reaches further than white noise."""
+    """Colour of the random actions: 2 wanders, which reaches further than white noise; 0 is white."""
+    prefill_wave: int = 50
+    """Longest wave of the random actions [steps]: one as long as a long episode would hardly move in it."""
+    episode_steps: int = 0
+    """Steps after which an episode is cut short, so that a plant that fell over stands up again; 0 never cuts."""
     randomise: tuple[str, ...] = ()
     """Physical parameters drawn anew for every episode, evenly from their range."""
 
     def __post_init__(self) -> None:
-        require_at_least(self, plants=1, exploration_std=0, prefill=0, prefill_exponent=0)
+        require_at_least(self, plants=1, exploration_std=0, prefill=0, prefill_exponent=0, prefill_wave=1)
+        require_at_least(self, episode_steps=0)
 
 
 @dataclass
@@ -82,10 +85,10 @@ class Plant:
         self.actions.append(action)
         self.reward += float(reward)
         failure = bool(info["failure"])
-        # Arriving at a goal does not end what could still be gained or lost there, so it is no ending to learn.
+        # Whether reaching a goal ends the episode is computed from the goal, which hindsight may change: not learned.
         ended = failure if self.task.task_spec.goal_cost else terminated
         step = {"action": action, "reward": reward, "terminated": ended, "failure": failure, "is_first": False}
-        self.over = terminated or truncated
+        self.over = terminated or truncated or len(self.actions) == self.config.episode_steps
         outcome = Outcome(self.reward, len(self.actions), bool(info["success"]), failure) if self.over else None
         return step | self.observation, outcome
 
@@ -100,20 +103,14 @@ class Plant:
     def memory(self) -> dict[str, NDArray[Any]]:
         """What must be kept to go on from here later."""
         kept: dict[str, NDArray[Any]] = {"actions": np.array(self.actions, np.float32)}
-        if self.state is not None:
-            belief, plan, action = self.state
-            tensors = {**belief._asdict(), **plan._asdict(), "action": action}
-            kept |= {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
-        return kept
+        return kept if self.state is None else kept | self.state.arrays()
 
     def resume(self, counts: Mapping[str, Any], memory: dict[str, NDArray[Any]], device: torch.device) -> None:
         """Bring a fresh plant to where another's `counts` and `memory` were taken, by doing its episode again."""
         self.episodes, self.reward, self.over = counts["episodes"], counts["reward"], counts["over"]
         self.actions = list(memory["actions"])
         if "deter" in memory:
-            tensors = {name: torch.from_numpy(array).to(device) for name, array in memory.items()}
-            belief = Belief(*(tensors[name] for name in Belief._fields))
-            self.state = DriveState(belief, Plan(*(tensors[name] for name in Plan._fields)), tensors["action"])
+            self.state = DriveState.of_arrays(memory, device)
         if self.over:
             return
         self._reset()
@@ -127,13 +124,19 @@ class Plant:
         parameters = {
             p.name: float(generator.uniform(p.low, p.high)) for p in spec.parameters if p.name in self.config.randomise
         }
-        walk = coloured_noise(1, spec.max_steps, len(spec.action), self.config.prefill_exponent, generator)[0]
-        self.walk = np.clip(walk, -1.0, 1.0)
+        self.walk = self._random_walk(generator)
         self.observation, _ = self.task.reset(seed=int(generator.integers(2**31)), options={"parameters": parameters})
         self._check(reward=0.0)
         still = np.zeros(len(spec.action), np.float32)
         first = {"action": still, "reward": 0.0, "terminated": False, "failure": False, "is_first": True}
         return first | self.observation
+
+    def _random_walk(self, generator: np.random.Generator) -> NDArray[np.float32]:
+        """Random actions for a whole episode (max_steps, A), one stretch of coloured noise after another."""
+        spec, wave = self.task.task_spec, min(self.config.prefill_wave, self.task.task_spec.max_steps)
+        stretches = -(-spec.max_steps // wave)
+        walk = coloured_noise(stretches, wave, len(spec.action), self.config.prefill_exponent, generator)
+        return np.clip(walk.reshape(stretches * wave, -1), -1.0, 1.0)
 
     def _check(self, reward: float) -> None:
         """Refuse an observation or a reward that must not enter the replay."""

@@ -15,6 +15,8 @@ class GoalCost:
     weights: tuple[float, ...]
     order: float
     power: float
+    ends_below: float | None = None
+    """The episode ends, in success, at a cost below this; None where reaching the goal ends nothing."""
 
     def __call__(self, proprio: Tensor, goal: Tensor) -> Tensor:
         """Cost (...,) of proprioception (..., O) against goals (..., G), both in the task's units."""
@@ -60,14 +62,13 @@ def absorb(reward: Tensor, proceed: Tensor, failure: Tensor, failure_reward: flo
 
     Args:
         reward: On each arrival, given the episode had not ended (M, H).
-        proceed: Probability that each arrival does not end the episode (M, H).
+        proceed: Probability that each arrival does not end the episode (M, H), at most 1 - failure.
         failure: Probability that each arrival is a failure (M, H).
 
     Returns:
         Rewards with the absorbing part (M, H), and the probabilities of going on and of having failed after the last
         step (M,), (M,).
     """
-    proceed = torch.minimum(proceed, 1.0 - failure)  # a failed plant does not go on, whatever the two heads say
     after = torch.cumprod(proceed, -1)
     before = torch.cat([torch.ones_like(after[:, :1]), after[:, :-1]], -1)
     failed_after = torch.cumsum(before * failure, -1)
