@@ -38,6 +38,13 @@ def test_a_goal_weight_without_a_goal_cost_is_refused() -> None:
     Agent(replace(SIZES, goal=1), config, goal_cost=GoalCost((0,), (1.0,), 2.0, 0.5))
 
 
+def test_every_weight_of_the_model_is_moved_by_one_optimiser() -> None:
+    agent = Agent(replace(SIZES, camera=(16, 16, 3)), SMALL)
+    optimizers = (agent.matrix_optimizer, agent.model_optimizer)
+    moved = [id(one) for optimizer in optimizers for group in optimizer.param_groups for one in group["params"]]
+    assert sorted(moved) == sorted(id(one) for one in agent.trained.parameters())
+
+
 @pytest.mark.parametrize(("task", "ends_below"), [("parking-v0", 0.12), ("FetchReach-v4", None)])
 def test_reaching_the_goal_ends_the_episode_where_the_plant_does(task: str, ends_below: float | None) -> None:
     spec = wmctrl_envs.make(task).task_spec

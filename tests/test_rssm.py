@@ -115,6 +115,29 @@ def test_imagining_and_observing_share_the_memory(rssm: RSSM) -> None:
     torch.testing.assert_close(imagined.deter, observed.deter)
 
 
+def test_the_prior_that_is_trained_is_the_one_imagined_from(rssm: RSSM) -> None:
+    action = draws(B, T, A, seed=1)
+    rollout = rssm.follow(belief(B), action, draws(B, T, EMBEDDING, seed=2), starts(), draws(B, T, S, seed=3))
+    before = Belief(*(part[:, :-1] for part in rollout.belief))
+    imagined = rssm.imagine(before, action[:, 1:], MixtureNoise(torch.zeros(K), torch.zeros(S)))
+    expected = rollout.prior.sample(MixtureNoise(torch.zeros(K), torch.zeros(S)))
+    torch.testing.assert_close(imagined.stoch, expected[:, 1:])
+
+
+def test_a_change_in_proportion_to_state_and_action_is_kept_at_any_size(rssm: RSSM) -> None:
+    """A cart moves by its speed and speeds up by the push: of a thousand times as much, a thousand times as far."""
+    head = rssm.prior_head
+    for weight in (head.places.weight, head.skip.weight):
+        weight.zero_()
+    state = D + UNITS
+    head.skip.weight[0, state + 1] = 0.1  # position by speed
+    head.skip.weight[1, state + S] = 0.2  # speed by the first action
+    stoch, action = torch.tensor([3.0, 5.0, 0.0, 0.0, 0.0]), torch.tensor([7.0, 0.0])
+    for size in (1e-3, 1.0, 1e3):
+        after = rssm.imagine(Belief(torch.zeros(D), size * stoch), size * action, noise=None).stoch
+        torch.testing.assert_close(after, size * torch.tensor([3.5, 6.4, 0.0, 0.0, 0.0]))
+
+
 def test_forecast_with_one_component_is_imagining_step_by_step() -> None:
     torch.manual_seed(0)
     single = RSSM(A, EMBEDDING, D, S, 1, UNITS).requires_grad_(False)

@@ -50,7 +50,7 @@ class RSSM(nn.Module):
         self.input_norm = nn.LayerNorm(units)
         self.gates = nn.Linear(units + deter, 3 * deter, bias=False)
         self.gates_norm = nn.LayerNorm(3 * deter)
-        self.prior_head = MDNHead(deter + units, stoch, components, units, layers=1)
+        self.prior_head = MDNHead(deter + units + stoch + action, stoch, components, units, layers=1)
         self.posterior_deter = nn.Linear(deter, units, bias=False)
         self.posterior_embedding = nn.Linear(embedding, units)
         self.posterior_norm = nn.LayerNorm(units)
@@ -81,7 +81,8 @@ class RSSM(nn.Module):
         Args:
             noise: The draw's randomness; None takes the mean of the most probable component.
         """
-        deter, cause = self._remember(belief, self.input_action(action))
+        deter, entered = self._remember(belief, self.input_action(action))
+        cause = torch.cat([deter, entered, belief.stoch, action], -1)
         if noise is None:
             return Belief(deter, self.prior_head.mode(cause, belief.stoch))
         return Belief(deter, self.prior_head(cause, belief.stoch).sample(noise))
@@ -103,11 +104,11 @@ class RSSM(nn.Module):
         actions = self.input_action(action * keep).unbind(1)
         embeddings = self.posterior_embedding(embedding).unbind(1)
         skips = self.posterior_skip(embedding).unbind(1)
-        deters, means, log_stds, stochs, origins, causes = [], [], [], [], [], []
+        deters, means, log_stds, stochs, origins, inputs = [], [], [], [], [], []
         for a, e, s, k, n in zip(actions, embeddings, skips, keep.unbind(1), noise.unbind(1), strict=True):
             origins.append(belief.stoch * k)
-            deter, cause = self._remember(Belief(belief.deter * k, origins[-1]), a)
-            causes.append(cause)
+            deter, entered = self._remember(Belief(belief.deter * k, origins[-1]), a)
+            inputs.append(entered)
             posterior = self._posterior(deter, e, s)
             belief = Belief(deter, posterior.sample(n))
             deters.append(deter)
@@ -116,7 +117,9 @@ class RSSM(nn.Module):
             log_stds.append(posterior.log_std)
         beliefs = Belief(torch.stack(deters, 1), torch.stack(stochs, 1))
         posterior = Gaussian(torch.stack(means, 1), torch.stack(log_stds, 1))
-        return Rollout(beliefs, posterior, self.prior_head(torch.stack(causes, 1), torch.stack(origins, 1)))
+        origin = torch.stack(origins, 1)
+        cause = torch.cat([beliefs.deter, torch.stack(inputs, 1), origin, action * keep], -1)
+        return Rollout(beliefs, posterior, self.prior_head(cause, origin))
 
     def forecast(self, belief: Belief, action: Tensor, posterior: Gaussian) -> tuple[Belief, Mixture]:
         """`imagine` along sequences without looking, taking at each step the component that what came after favours.
@@ -130,8 +133,8 @@ class RSSM(nn.Module):
         """
         beliefs, logits, means, log_stds = [], [], [], []
         for t, a in enumerate(self.input_action(action).unbind(1)):
-            deter, cause = self._remember(belief, a)
-            prior = self.prior_head(cause, belief.stoch)
+            deter, entered = self._remember(belief, a)
+            prior = self.prior_head(torch.cat([deter, entered, belief.stoch, action[:, t]], -1), belief.stoch)
             truth = Gaussian(posterior.mean[:, t], posterior.log_std[:, t])
             choice = (prior.logits.log_softmax(-1) - component_kl(truth, prior)).argmax(-1)
             belief = Belief(deter, chosen(prior.means, choice))
@@ -145,15 +148,16 @@ class RSSM(nn.Module):
     def _remember(self, belief: Belief, projected_action: Tensor) -> tuple[Tensor, Tensor]:
         """The deterministic step (..., D): a GRU with a normalised gate layer, slow to overwrite (update bias -1).
 
-        Also what the next stochastic state is predicted from (..., D + units): the new memory beside what entered it,
-        since a memory that is slow to overwrite would blur the last state and action.
+        Also what entered it (..., units). The next stochastic state is predicted from both, since a memory that is slow
+        to overwrite would blur the last state and action, and from these two as they are, since normalisation hides the
+        proportions that much of mechanics is.
         """
         x = F.silu(self.input_norm(self.input_stoch(belief.stoch) + projected_action))
         gates = self.gates_norm(self.gates(torch.cat([x, belief.deter], -1)))
         reset, candidate, update = gates.chunk(3, -1)
         candidate = torch.tanh(torch.sigmoid(reset) * candidate)
         deter = torch.lerp(belief.deter, candidate, torch.sigmoid(update - 1.0))
-        return deter, torch.cat([deter, x], -1)
+        return deter, x
 
     def _posterior(self, deter: Tensor, projected_embedding: Tensor, skip: Tensor) -> Gaussian:
         """q(z | h, embedding) over (..., S), its mean relative to `skip`."""
