@@ -8,7 +8,7 @@ import wmctrl_envs
 from torch import Tensor
 
 from wmctrl.learning.agent import Agent, AgentConfig, goal_cost_of
-from wmctrl.learning.behavior import Imagination
+from wmctrl.learning.behavior import BehaviorConfig, Imagination
 from wmctrl.learning.imagination import Pay
 from wmctrl.model.rssm import Belief
 from wmctrl.model.world_model import Batch, Sizes, WorldModel, WorldModelConfig
@@ -43,6 +43,22 @@ def test_every_weight_of_the_model_is_moved_by_one_optimiser() -> None:
     optimizers = (agent.matrix_optimizer, agent.model_optimizer)
     moved = [id(one) for optimizer in optimizers for group in optimizer.param_groups for one in group["params"]]
     assert sorted(moved) == sorted(id(one) for one in agent.trained.parameters())
+
+
+def test_behaviour_learns_as_often_as_asked_from_other_starts_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = Agent(SIZES, replace(SMALL, behavior=BehaviorConfig(units=8, horizon=2, starts=3, updates=2)))
+    follow, begun = agent.behavior.imagine, []
+
+    def watched(model: WorldModel, pay: Pay, belief: Belief, goal: Tensor | None, noise: Tensor) -> Imagination:
+        begun.append(belief.stoch)
+        return follow(model, pay, belief, goal, noise)
+
+    monkeypatch.setattr(agent.behavior, "imagine", watched)
+    agent.learn(recorded(), torch.Generator().manual_seed(0))
+    first, second = begun
+    assert not torch.equal(first, second)
+    with pytest.raises(ValueError, match=r"agent.learn_behavior=false, came 0"):
+        BehaviorConfig(updates=0)
 
 
 @pytest.mark.parametrize(("task", "ends_below"), [("parking-v0", 0.12), ("FetchReach-v4", None)])

@@ -192,7 +192,8 @@ class Agent:
         if self.config.learn_behavior:
             with torch.no_grad():  # imagination starts where the model that is imagined in believes it is
                 belief = self.model.believe(batch, noise).belief
-            metrics |= self._learn_behavior(belief, batch, generator)
+            for _ in range(self.config.behavior.updates):
+                metrics |= self._learn_behavior(belief, batch, generator)
         return metrics
 
     def calibrate(self, proprio: NDArray[Any] | None, goal: NDArray[Any] | None, spec: TaskSpec) -> None:

@@ -32,6 +32,8 @@ class BehaviorConfig:
     """Lambda of the lambda-return (Sutton and Barto 2018, eq. 12.2)."""
     entropy: float = 1e-3
     """Price of certainty: weight of the actor's entropy in units of the normalised return."""
+    updates: int = 1
+    """Updates of actor and critic, each from other starts, for one of the world model."""
     slow_rate: float = 0.02
     """Share of the critic that enters its slow copy at each update."""
     min_log_std: float = -3.0
@@ -40,6 +42,8 @@ class BehaviorConfig:
     def __post_init__(self) -> None:
         if not 0.0 < self.discount < 1.0:
             raise ValueError(f"discount must be between 0 and 1, both excluded, came {self.discount:g}")
+        if self.updates < 1:
+            raise ValueError(f"updates must be at least 1, or set agent.learn_behavior=false, came {self.updates}")
 
 
 class Imagination(NamedTuple):
