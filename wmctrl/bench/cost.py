@@ -318,7 +318,7 @@ def to_json(question: Question, answers: Sequence[Answer]) -> dict[str, Any]:
     """Everything measured, with what it depends on."""
     packages = {"torch": torch.__version__, "numpy": np.__version__, "onnxruntime": onnxruntime.__version__}
     return {
-        "command": sys.argv,
+        "command": ["wm", *sys.argv[1:]],
         "question": asdict(question),
         "machine": {
             "processor": processor(),

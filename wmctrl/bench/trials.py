@@ -84,7 +84,7 @@ def write_json(path: Path, config: Config, found: Sequence[Trial]) -> None:
     """Keep everything that a table's reader may ask for."""
     content: dict[str, Any] = {
         "schema": SCHEMA,
-        "command": sys.argv,
+        "command": ["wm", *sys.argv[1:]],
         "versions": training.versions(),
         "config": to_mapping(config),
         "summary": {name: estimate._asdict() for name, estimate in summary(found).items()},

@@ -234,7 +234,7 @@ def to_json(found: Evaluation) -> dict[str, Any]:
         "task": found.spec.id,
         "trained_steps": found.step,
         "seeds": [found.seed + number for number in range(len(found.scores[0].outcomes))],
-        "command": sys.argv,
+        "command": ["wm", *sys.argv[1:]],
         "versions": training.versions(),
         "drivers": {score.driver: _score_json(score, found.spec) for score in found.scores},
         "foresight": None if found.foresight is None else _foresight_json(found.foresight, found.spec),

@@ -57,7 +57,7 @@ def new_run(config: Config, seed: int, device: str, root: Path, recorded: Path |
         "seed": seed,
         "device": device,
         "recorded": None if recorded is None else str(recorded.resolve()),
-        "command": sys.argv,
+        "command": ["wm", *sys.argv[1:]],
         "python": platform.python_version(),
         "machine": platform.platform(),
         "versions": versions(),
