@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from wmctrl.bench.breakdown import breakdown
 from wmctrl.bench.gemm import Gemm, products_of, total_flops
 from wmctrl.bench.roofline import LIBRARIES, Rating, libraries, rate, replay
-from wmctrl.commands.training import make_task
+from wmctrl.commands.training import command_line, make_task
 from wmctrl.config import Config, resolve
 from wmctrl.learning.agent import Agent, AgentConfig
 from wmctrl.model.world_model import Batch, Sizes
@@ -318,7 +318,7 @@ def to_json(question: Question, answers: Sequence[Answer]) -> dict[str, Any]:
     """Everything measured, with what it depends on."""
     packages = {"torch": torch.__version__, "numpy": np.__version__, "onnxruntime": onnxruntime.__version__}
     return {
-        "command": ["wm", *sys.argv[1:]],
+        "command": command_line(),
         "question": asdict(question),
         "machine": {
             "processor": processor(),

@@ -1,7 +1,6 @@
 """The evidence behind the tables: a task trained and evaluated over several seeds, kept as JSON."""
 
 import json
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -84,7 +83,7 @@ def write_json(path: Path, config: Config, found: Sequence[Trial]) -> None:
     """Keep everything that a table's reader may ask for."""
     content: dict[str, Any] = {
         "schema": SCHEMA,
-        "command": ["wm", *sys.argv[1:]],
+        "command": training.command_line(),
         "versions": training.versions(),
         "config": to_mapping(config),
         "summary": {name: estimate._asdict() for name, estimate in summary(found).items()},

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -234,7 +233,7 @@ def to_json(found: Evaluation) -> dict[str, Any]:
         "task": found.spec.id,
         "trained_steps": found.step,
         "seeds": [found.seed + number for number in range(len(found.scores[0].outcomes))],
-        "command": ["wm", *sys.argv[1:]],
+        "command": training.command_line(),
         "versions": training.versions(),
         "drivers": {score.driver: _score_json(score, found.spec) for score in found.scores},
         "foresight": None if found.foresight is None else _foresight_json(found.foresight, found.spec),

@@ -57,7 +57,7 @@ def new_run(config: Config, seed: int, device: str, root: Path, recorded: Path |
         "seed": seed,
         "device": device,
         "recorded": None if recorded is None else str(recorded.resolve()),
-        "command": ["wm", *sys.argv[1:]],
+        "command": command_line(),
         "python": platform.python_version(),
         "machine": platform.platform(),
         "versions": versions(),
@@ -65,6 +65,11 @@ def new_run(config: Config, seed: int, device: str, root: Path, recorded: Path |
     write_atomic(folder / "config.yaml", to_yaml(config).encode())
     write_atomic(folder / "run.json", json.dumps(facts, indent=1).encode())
     return folder
+
+
+def command_line() -> list[str]:
+    """What was typed, without where `wm` is installed."""
+    return ["wm", *sys.argv[1:]]
 
 
 def versions() -> dict[str, str]:

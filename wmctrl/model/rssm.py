@@ -82,7 +82,7 @@ class RSSM(nn.Module):
             noise: The draw's randomness; None takes the mean of the most probable component.
         """
         deter, entered = self._remember(belief, self.input_action(action))
-        cause = torch.cat([deter, entered, belief.stoch, action], -1)
+        cause = _cause(deter, entered, belief.stoch, action)
         if noise is None:
             return Belief(deter, self.prior_head.mode(cause, belief.stoch))
         return Belief(deter, self.prior_head(cause, belief.stoch).sample(noise))
@@ -118,7 +118,7 @@ class RSSM(nn.Module):
         beliefs = Belief(torch.stack(deters, 1), torch.stack(stochs, 1))
         posterior = Gaussian(torch.stack(means, 1), torch.stack(log_stds, 1))
         origin = torch.stack(origins, 1)
-        cause = torch.cat([beliefs.deter, torch.stack(inputs, 1), origin, action * keep], -1)
+        cause = _cause(beliefs.deter, torch.stack(inputs, 1), origin, action * keep)
         return Rollout(beliefs, posterior, self.prior_head(cause, origin))
 
     def forecast(self, belief: Belief, action: Tensor, posterior: Gaussian) -> tuple[Belief, Mixture]:
@@ -134,7 +134,7 @@ class RSSM(nn.Module):
         beliefs, logits, means, log_stds = [], [], [], []
         for t, a in enumerate(self.input_action(action).unbind(1)):
             deter, entered = self._remember(belief, a)
-            prior = self.prior_head(torch.cat([deter, entered, belief.stoch, action[:, t]], -1), belief.stoch)
+            prior = self.prior_head(_cause(deter, entered, belief.stoch, action[:, t]), belief.stoch)
             truth = Gaussian(posterior.mean[:, t], posterior.log_std[:, t])
             choice = (prior.logits.log_softmax(-1) - component_kl(truth, prior)).argmax(-1)
             belief = Belief(deter, chosen(prior.means, choice))
@@ -148,9 +148,7 @@ class RSSM(nn.Module):
     def _remember(self, belief: Belief, projected_action: Tensor) -> tuple[Tensor, Tensor]:
         """The deterministic step (..., D): a GRU with a normalised gate layer, slow to overwrite (update bias -1).
 
-        Also what entered it (..., units). The next stochastic state is predicted from both, since a memory that is slow
-        to overwrite would blur the last state and action, and from these two as they are, since normalisation hides the
-        proportions that much of mechanics is.
+        Also what entered it (..., units).
         """
         x = F.silu(self.input_norm(self.input_stoch(belief.stoch) + projected_action))
         gates = self.gates_norm(self.gates(torch.cat([x, belief.deter], -1)))
@@ -164,3 +162,12 @@ class RSSM(nn.Module):
         x = F.silu(self.posterior_norm(self.posterior_deter(deter) + projected_embedding))
         mean, raw = self.posterior_out(x).chunk(2, -1)
         return Gaussian(mean + skip, squashed_log_std(raw))
+
+
+def _cause(deter: Tensor, entered: Tensor, stoch: Tensor, action: Tensor) -> Tensor:
+    """What the next stochastic state is predicted from (..., D + units + S + A).
+
+    The new memory beside what entered it, since a memory that is slow to overwrite would blur the last state and
+    action; and these two as they are, since normalisation hides the proportions that much of mechanics is.
+    """
+    return torch.cat([deter, entered, stoch, action], -1)
