@@ -24,7 +24,7 @@ from wmctrl.bench.cost import (
     write_json,
 )
 from wmctrl.bench.gemm import Gemm, products_of, total_flops
-from wmctrl.bench.roofline import LIBRARIES, Rating, libraries, operands, rate, replay
+from wmctrl.bench.roofline import LIBRARIES, Rating, libraries, operands, rate, replays
 from wmctrl.learning.agent import Agent, AgentConfig
 from wmctrl.learning.behavior import BehaviorConfig
 from wmctrl.model.world_model import Sizes, WorldModelConfig
@@ -113,13 +113,17 @@ def test_the_fastest_library_is_called() -> None:
 
 def test_products_are_replayed_as_often_as_they_were_counted() -> None:
     calls: Counter[str] = Counter()
-    small, large = Gemm(1, 2, 3, 5), Gemm(1, 7, 11, 13)
+    small, middle, large = Gemm(1, 2, 3, 5), Gemm(1, 3, 5, 7), Gemm(1, 7, 11, 13)
     ratings = {
-        small: Rating(small, {}, lambda: calls.update(["small"])),
-        large: Rating(large, {}, lambda: calls.update(["large"])),
+        small: Rating(small, {"torch": 1.0, "numpy": 2.0}, lambda: calls.update(["small"])),
+        middle: Rating(middle, {"torch": 2.0, "numpy": 1.0}, lambda: calls.update(["middle"])),
+        large: Rating(large, {"torch": 3.0, "numpy": 4.0}, lambda: calls.update(["large"])),
     }
-    replay({small: 4, large: 1}, ratings)()
+    by_torch, by_numpy = replays({small: 4, middle: 2, large: 1}, ratings)
+    by_torch()
     assert calls == {"small": 4, "large": 1}
+    by_numpy()
+    assert calls == {"small": 4, "large": 1, "middle": 2}
 
 
 @pytest.mark.parametrize(

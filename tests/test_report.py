@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from wmctrl_envs.task import Element, GoalCost, TaskSpec
 
-from wmctrl.commands import pictures
+from wmctrl.commands import pictures, training
 from wmctrl.commands.evaluation import Evaluation, Film, Score
 from wmctrl.commands.intervals import Estimate
-from wmctrl.commands.report import COLUMNS, lead, metrics, section, shown, table_row, write_report
+from wmctrl.commands.report import COLUMNS, lead, section, shown, table_row, write_report
 from wmctrl.config import Config, TaskConfig
 from wmctrl.learning.evaluate import Outcome
 from wmctrl.learning.foresight import Foresight, Outlook
@@ -95,7 +95,7 @@ def test_a_run_without_figures_or_films_still_has_a_report(found: Evaluation, tm
 
 
 def test_rows_cut_off_by_a_kill_are_left_out(found: Evaluation, tmp_path: Path) -> None:
-    assert [row["step"] for row in metrics(tmp_path)] == [50, 60, 100]
+    assert [row["step"] for row in training.logged(tmp_path)] == [50, 60, 100]
 
 
 def test_table_tells_only_what_the_task_defines(found: Evaluation) -> None:

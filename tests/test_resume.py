@@ -13,7 +13,7 @@ import pytest
 
 import wmctrl.learning.train
 from tests.tiny_run import tiny
-from wmctrl.bench.endurance import contents, differences, endure, finished
+from wmctrl.bench.endurance import contents, differences, endure
 from wmctrl.commands import training
 from wmctrl.learning.agent import Agent
 from wmctrl.learning.plants import Plant
@@ -92,7 +92,7 @@ def doing_at(call: int, act: Callable[[], None]) -> Callable[[str], None]:
 
 def finish(folder: Path) -> None:
     """Go on to the end, unless a death came after the last checkpoint."""
-    if not finished(folder):
+    if not training.finished(folder):
         training.train(folder, resume=True)
 
 

@@ -147,6 +147,10 @@ def add_evidence(command: Callable[..., Parser]) -> None:
     add_settings(trials)
     trials.add_argument("--json", metavar="FILE", type=Path, help="also write every episode to this file")
     trials.add_argument("--out", metavar="DIR", type=Path, default=Path("runs"), help="folder of runs (default runs)")
+    trials.add_argument(
+        "--look-every", type=count, default=0, metavar="N", help="steps between looks, of as many episodes"
+    )
+    trials.add_argument("--resume", action="store_true", help="go on with the newest runs of these settings and seeds")
     endure = command(
         "endure", answers.show_endurance, "kill a training again and again, and compare it with one left alone"
     )

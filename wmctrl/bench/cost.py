@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from wmctrl.bench.breakdown import breakdown
 from wmctrl.bench.gemm import Gemm, products_of, total_flops
-from wmctrl.bench.roofline import LIBRARIES, Rating, libraries, rate, replay
+from wmctrl.bench.roofline import LIBRARIES, Rating, libraries, rate, replays
 from wmctrl.commands.training import command_line, make_task
 from wmctrl.config import Config, resolve
+from wmctrl.learning import arithmetic
 from wmctrl.learning.agent import Agent, AgentConfig
 from wmctrl.model.world_model import Batch, Sizes
 from wmctrl.runtime.files import write_atomic
@@ -138,7 +139,7 @@ def bench(question: Question, threads: Sequence[int], patience: float = 900.0) -
 
 def measure(question: Question, threads: int) -> Answer:
     """Measure in this process, which must not have computed anything yet."""
-    torch.set_num_threads(threads)
+    arithmetic.prepare(threads)
     workloads = list(workloads_of(question))
     for work in workloads:
         for _ in range(WARM_UP):
@@ -161,12 +162,10 @@ def _costs(
     threads: int,
 ) -> Iterator[Cost]:
     """Time every workload and its products in turn, so that whatever else the machine does hits both alike."""
-    calls = {work.name: (work.run, replay(gemms[work.name], ratings)) for work in workloads}
-    seconds = {
-        name: np.array([[timed(call) for call in pair] for _ in range(repetitions)]) for name, pair in calls.items()
-    }
     for work in workloads:
-        whole, products = seconds[work.name].T
+        calls = [work.run, *replays(gemms[work.name], ratings)]
+        seconds = np.array([[settled(call) for call in calls] for _ in range(repetitions)])
+        whole, products = seconds[:, 0], seconds[:, 1:].sum(1)
         yield Cost(
             name=work.name,
             threads=threads,
@@ -179,8 +178,9 @@ def _costs(
         )
 
 
-def timed(call: Callable[[], object]) -> float:
-    """Duration [s]."""
+def settled(call: Callable[[], object]) -> float:
+    """Duration of the second of two calls [s], when no other library's threads wait on the cores any more."""
+    call()
     start = time.perf_counter()
     call()
     return time.perf_counter() - start

@@ -1,6 +1,5 @@
 """What a run is worth that was killed again and again: the same as one that never was, or it says what differs."""
 
-import json
 import math
 import subprocess
 import time
@@ -58,7 +57,7 @@ def endure(config: Config, root: Path, kills: int, seed: int = 0) -> Endured:
             if victim.poll() is None:
                 victim.kill()
                 killed_at.append(saved_step(harried))
-    if not finished(harried):  # else the last kill came after the last checkpoint
+    if not training.finished(harried):  # else the last kill came after the last checkpoint
         with process(harried) as last:
             finish(last, harried)
     return Endured(tuple(killed_at), tuple(differences(calm, harried)))
@@ -85,11 +84,6 @@ def finish(started: "subprocess.Popen[bytes]", run: Path) -> None:
     """Wait until a training has done its last step."""
     if started.wait() != 0:
         raise ValueError(f"a training of {run} failed with exit code {started.returncode}; see {run / 'train.log'}")
-
-
-def finished(run: Path) -> bool:
-    """Whether a run's last checkpoint is its end."""
-    return CheckpointFolder(run / "checkpoint").exists() and training.assembled(run).finished
 
 
 def saved_step(run: Path) -> int:
@@ -124,6 +118,4 @@ def bits(array: NDArray[Any]) -> tuple[str, tuple[int, ...], bytes]:
 
 def figures(run: Path) -> list[dict[str, float]]:
     """The rows of `metrics.jsonl` without their times."""
-    path = run / "metrics.jsonl"
-    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in training.logged(run)]

@@ -1,7 +1,7 @@
 """How fast this machine multiplies matrices: the best of the libraries at hand, at the sizes that are used."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -91,16 +91,21 @@ def rate(gemm: Gemm, libraries: Mapping[str, Library]) -> Rating:
     return Rating(gemm, seconds, calls[min(seconds, key=seconds.__getitem__)])
 
 
-def replay(gemms: Mapping[Gemm, int], ratings: Mapping[Gemm, Rating]) -> Call:
-    """A call that computes all products, each as often as counted, with the library that is fastest at its size."""
-    calls = [(ratings[gemm].call, count) for gemm, count in gemms.items()]
+def replays(gemms: Mapping[Gemm, int], ratings: Mapping[Gemm, Rating]) -> list[Call]:
+    """All products, each as often as counted and with the library that is fastest at its size: a call per library.
 
-    def run() -> None:
-        for call, count in calls:
-            for _ in range(count):
-                call()
+    They are calls apart because a library's idle threads wait spinning, for a while, on cores that the next one needs.
+    """
+    calls: dict[str, list[tuple[Call, int]]] = {}
+    for gemm, count in gemms.items():
+        calls.setdefault(ratings[gemm].best, []).append((ratings[gemm].call, count))
+    return [partial(_repeat, group) for group in calls.values()]
 
-    return run
+
+def _repeat(calls: Sequence[tuple[Call, int]]) -> None:
+    for call, count in calls:
+        for _ in range(count):
+            call()
 
 
 def operands(gemm: Gemm) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

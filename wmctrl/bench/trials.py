@@ -1,8 +1,7 @@
 """The evidence behind the tables: a task trained and evaluated over several seeds, kept as JSON."""
 
 import json
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from wmctrl.commands import evaluation, intervals, training
 from wmctrl.commands.intervals import Estimate
 from wmctrl.config import Config
 from wmctrl.config_files import to_mapping
+from wmctrl.learning.checkpoint import CheckpointFolder
 from wmctrl.learning.evaluate import Outcome
 from wmctrl.runtime.files import write_atomic
 
@@ -29,25 +29,44 @@ class Trial:
     run: str
     """Its folder."""
     seconds: float
-    """Of training alone, without looks [s]."""
+    """Of training up to its last news, looks included [s]."""
     steps: int
     """Environment steps it learned from."""
     updates: int
+    looks: Sequence[Mapping[str, float]]
+    """What was seen between, from `metrics.jsonl`."""
     outcomes: Sequence[Outcome]
     baseline: Sequence[Outcome]
     """Random actions."""
 
 
-def trials(config: Config, seeds: Sequence[int], episodes: int, root: Path) -> Iterator[Trial]:
-    """Train and evaluate one seed after another, without looks in between so that the time is training's alone."""
-    quiet = replace(config, schedule=replace(config.schedule, evaluate_every=0))
+def trials(
+    config: Config, seeds: Sequence[int], episodes: int, root: Path, *, look_every: int = 0, resume: bool = False
+) -> Iterator[Trial]:
+    """Train and evaluate one seed after another.
+
+    Args:
+        look_every: Steps between looks of as many episodes; 0 never looks, so that the time is training's alone.
+        resume: Go on with the newest run of each seed that has these settings, where there is one.
+    """
+    looking = {"evaluate_every": look_every, "evaluate_episodes": episodes if look_every else 1}
+    settings = replace(config, schedule=replace(config.schedule, **looking))
     for seed in seeds:
-        run = training.new_run(quiet, seed, "cpu", root)
-        began = time.monotonic()
-        trainer = training.train(run)
-        seconds = time.monotonic() - began
-        agent, random = evaluation.evaluate(run, episodes, seed=1_000_000 * (seed + 1)).scores
-        yield Trial(seed, str(run), seconds, trainer.step, trainer.updates, agent.outcomes, random.outcomes)
+        found = training.newest_run(settings, seed, root) if resume else None
+        run = found or training.new_run(settings, seed, "cpu", root)
+        if not (found and training.finished(found)):
+            training.train(run, resume=found is not None)
+        yield examine(run, seed, episodes)
+
+
+def examine(run: Path, seed: int, episodes: int) -> Trial:
+    """Evaluate a finished run in episodes that no other seed's evaluation has."""
+    agent, random = evaluation.evaluate(run, episodes, seed=1_000_000 * (seed + 1)).scores
+    rows = training.logged(run)
+    seconds = rows[-1]["seconds"] if rows else 0.0
+    looks = [row for row in rows if "return" in row]
+    facts = CheckpointFolder(run / "checkpoint").open()
+    return Trial(seed, str(run), seconds, facts["step"], facts["updates"], looks, agent.outcomes, random.outcomes)
 
 
 def summary(found: Sequence[Trial]) -> dict[str, Estimate]:

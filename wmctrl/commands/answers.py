@@ -112,6 +112,8 @@ def show_trials(
     config: Path | None,
     json: Path | None,
     out: Path,
+    look_every: int,
+    resume: bool,
 ) -> int:
     """Train and evaluate seed after seed, and show and write what was found."""
     from wmctrl.bench import trials
@@ -119,7 +121,7 @@ def show_trials(
 
     settings = resolve(env, config, tuple(overrides))
     found = []
-    for trial in trials.trials(settings, seeds, episodes, out):
+    for trial in trials.trials(settings, seeds, episodes, out, look_every=look_every, resume=resume):
         found.append(trial)
         show_table(f"{env}, {episodes} episodes a seed", trials.COLUMNS, [*map(trials.row, found), trials.total(found)])
         if json is not None:

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from wmctrl.commands import training
 from wmctrl.commands.evaluation import evaluate
-from wmctrl.commands.report import lead, metrics, write_report
+from wmctrl.commands.report import lead, write_report
 from wmctrl.config import resolve
 
 PATIENCE = 60.0
@@ -103,7 +103,7 @@ class Demo:
             shown = bar.add_task("", total=self.car_seconds)
             while car_training.poll() is None and time.monotonic() - began < self.car_seconds:
                 elapsed = time.monotonic() - began
-                bar.update(shown, completed=elapsed, description=f"{self.car.task}: {standing(metrics(car))}")
+                bar.update(shown, completed=elapsed, description=f"{self.car.task}: {standing(training.logged(car))}")
                 time.sleep(0.5)
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -19,6 +18,7 @@ from wmctrl.commands import intervals, training
 from wmctrl.commands.intervals import Estimate
 from wmctrl.commands.video import film
 from wmctrl.config import Config
+from wmctrl.learning import arithmetic
 from wmctrl.learning.agent import Agent, AgentConfig
 from wmctrl.learning.evaluate import Driver, Episode, Outcome, RandomDriver, drive_episode
 from wmctrl.learning.foresight import Foresight, Outlook, foresee, look_ahead
@@ -122,7 +122,7 @@ def evaluate(run: Path, episodes: int, seed: int, *, policy_only: bool = False) 
     if episodes < 1:
         raise ValueError(f"--episodes must be at least 1, came {episodes}")
     config, facts = training.open_run(run)
-    torch.set_num_threads(1)
+    arithmetic.prepare()
     task = training.make_task(config.task)
     agent, step = training.load_agent(run, config, task.task_spec)
     if policy_only:

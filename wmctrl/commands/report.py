@@ -1,7 +1,6 @@
 """One HTML file with everything worth seeing of a run, pictures and films included."""
 
 import base64
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ import jinja2
 from matplotlib.figure import Figure
 
 import wmctrl
-from wmctrl.commands import pictures
+from wmctrl.commands import pictures, training
 from wmctrl.commands.evaluation import Evaluation, Score
 from wmctrl.commands.intervals import Estimate
 from wmctrl.config_files import to_yaml
@@ -100,13 +99,6 @@ def shown(name: str, figure: Estimate) -> str:
     return f"{figure.value:.{decimals}f} ({figure.low:.{decimals}f} to {figure.high:.{decimals}f})"
 
 
-def metrics(run: Path) -> list[dict[str, float]]:
-    """Rows of a run's `metrics.jsonl`; a last line that was cut off by a kill is left out."""
-    path = run / "metrics.jsonl"
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
-
-
 def _films(found: Evaluation) -> list[Panel]:
     return [
         Panel(
@@ -125,7 +117,7 @@ def told(outcome: Outcome) -> str:
 
 
 def _curves(found: Evaluation) -> list[Panel]:
-    rows = metrics(found.run)
+    rows = training.logged(found.run)
     if not rows:
         return []
     curve = pictures.learning_curve(rows, bool(found.spec.success))

@@ -25,6 +25,7 @@ from wmctrl_envs.task import Task, TaskSpec
 
 from wmctrl.config import Config, TaskConfig
 from wmctrl.config_files import from_mapping, nearest, read_yaml, to_yaml
+from wmctrl.learning import arithmetic
 from wmctrl.learning.agent import Agent
 from wmctrl.learning.checkpoint import CheckpointFolder
 from wmctrl.learning.plants import Plant
@@ -51,7 +52,7 @@ def new_run(config: Config, seed: int, device: str, root: Path, recorded: Path |
         recorded_replay(recorded, config)
     check_plant(config)
     torch_device(device)
-    folder = root / config.task.id.replace(":", "-") / f"{time.strftime('%Y%m%d-%H%M%S')}-s{seed}"
+    folder = _home(config.task.id, root) / f"{time.strftime('%Y%m%d-%H%M%S')}-s{seed}"
     folder.mkdir(parents=True)
     facts = {
         "seed": seed,
@@ -65,6 +66,20 @@ def new_run(config: Config, seed: int, device: str, root: Path, recorded: Path |
     write_atomic(folder / "config.yaml", to_yaml(config).encode())
     write_atomic(folder / "run.json", json.dumps(facts, indent=1).encode())
     return folder
+
+
+def newest_run(config: Config, seed: int, root: Path) -> Path | None:
+    """The newest run of these settings and this seed, where there is one."""
+    for path in sorted(_home(config.task.id, root).glob("*/run.json"), reverse=True):
+        theirs, facts = open_run(path.parent)
+        if (theirs, facts["seed"], facts["recorded"]) == (config, seed, None):
+            return path.parent
+    return None
+
+
+def _home(task: str, root: Path) -> Path:
+    """Where a task's runs are."""
+    return root / task.replace(":", "-")
 
 
 def command_line() -> list[str]:
@@ -151,6 +166,11 @@ def assembled(folder: Path) -> Trainer:
     return trainer
 
 
+def finished(folder: Path) -> bool:
+    """Whether nothing is left to train in a run."""
+    return CheckpointFolder(folder / "checkpoint").exists() and assembled(folder).finished
+
+
 def recorded_replay(folder: Path, config: Config) -> CheckpointFolder:
     """The opened checkpoint of a run whose replay fits these settings.
 
@@ -204,7 +224,8 @@ class Logbook:
         self.steps, self.start, self.first_update = trainer.schedule.steps, trainer.step, trainer.updates
         self.live = Live(console=Console(stderr=True), refresh_per_second=4)
         self.path = folder / "metrics.jsonl"
-        self._keep(trainer.told)
+        self.spent = self._keep(trainer.told)
+        """What earlier processes took [s]."""
         self.file = self.path.open("a")
         self.board = SummaryWriter(str(folder), purge_step=trainer.step + 1)
         self.began = time.monotonic()
@@ -212,7 +233,7 @@ class Logbook:
     def __call__(self, progress: Progress, news: Mapping[str, float]) -> None:
         """Record news of a run and refresh the line."""
         if news:
-            seconds = round(time.monotonic() - self.began, 1)
+            seconds = round(self.spent + time.monotonic() - self.began, 1)
             row = {"step": progress.step, "updates": progress.updates, "seconds": seconds, **news}
             self.file.write(json.dumps(row) + "\n")
             self.file.flush()
@@ -239,11 +260,20 @@ class Logbook:
         self.file.close()
         self.board.close()
 
-    def _keep(self, rows: int) -> None:
-        """Cut the figures of an earlier process back to its first `rows`."""
-        if self.path.exists():
-            kept = self.path.read_bytes().splitlines(keepends=True)[:rows]
-            write_atomic(self.path, b"".join(kept))
+    def _keep(self, rows: int) -> float:
+        """Cut the figures of earlier processes back to their first `rows`, and return the time of the last one [s]."""
+        if not self.path.exists():
+            return 0.0
+        kept = self.path.read_bytes().splitlines(keepends=True)[:rows]
+        write_atomic(self.path, b"".join(kept))
+        return float(json.loads(kept[-1])["seconds"]) if kept else 0.0
+
+
+def logged(folder: Path) -> list[dict[str, float]]:
+    """Rows of a run's `metrics.jsonl`; a last line that was cut off by a kill is left out."""
+    path = folder / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def duration(seconds: float) -> str:
@@ -270,7 +300,7 @@ def train(folder: Path, *, resume: bool = False, enough: Callable[[Mapping[str, 
         ValueError: The run cannot go on; says why and what to do.
     """
     config, facts = open_run(folder)
-    torch.set_num_threads(1)  # the plants and many small operations leave nothing for a second thread to win
+    arithmetic.prepare(threads=1)  # the plants and many small operations leave nothing for a second thread to win
     with alone_with(folder):
         trainer = assemble(config, folder, facts)
         if resume and trainer.checkpoint.exists():  # else the run was killed before its first checkpoint

@@ -1,0 +1,48 @@
+"""Products stay as precise as fp32 is, whichever library multiplies."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from wmctrl.learning import arithmetic
+
+products = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]  # torch makes this module's names at import
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    threads, precision = torch.get_num_threads(), products.fp32_precision
+    yield
+    torch.set_num_threads(threads)
+    products.fp32_precision = precision
+
+
+def error_of_product(size: int = 200) -> float:
+    generator = torch.Generator().manual_seed(3)
+    left, right = (torch.randn(size, size, generator=generator) for _ in range(2))
+    truth = left.double() @ right.double()
+    return float((left @ right - truth).abs().max() / truth.abs().max())
+
+
+def test_prepared_products_keep_the_precision_of_fp32() -> None:
+    arithmetic.prepare()
+    assert error_of_product() < 2e-6
+
+
+def test_a_library_that_rounds_to_bfloat16_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = torch.Tensor.__matmul__
+
+    def rounding(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        if left.dtype == torch.float32 and products.fp32_precision == "bf16":
+            return exact(left.bfloat16(), right.bfloat16()).float()
+        return exact(left, right)
+
+    monkeypatch.setattr(torch.Tensor, "__matmul__", rounding)
+    arithmetic.prepare()
+    assert products.fp32_precision == "ieee"
+
+
+def test_threads_are_set() -> None:
+    arithmetic.prepare(threads=1)
+    assert torch.get_num_threads() == 1

@@ -1,0 +1,63 @@
+"""Trials train and evaluate several seeds, and go on where they were interrupted."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.tiny_run import tiny
+from wmctrl.bench import trials
+from wmctrl.commands import training
+
+CONFIG = tiny("Pendulum-v1", "schedule.steps=44")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("trials")
+
+
+@pytest.fixture(scope="module")
+def found(root: Path) -> list[trials.Trial]:
+    return list(trials.trials(CONFIG, [0, 1], episodes=2, root=root, look_every=22))
+
+
+def test_every_seed_is_trained_looked_at_and_evaluated(found: list[trials.Trial]) -> None:
+    assert [trial.seed for trial in found] == [0, 1]
+    for trial in found:
+        assert trial.steps == 44
+        assert [look["step"] for look in trial.looks] == [22, 44]
+        assert len(trial.outcomes) == len(trial.baseline) == 2
+        assert 0.0 < trial.seconds < 600.0
+    assert found[0].outcomes != found[1].outcomes
+
+
+def test_finished_runs_are_evaluated_again_without_training(found: list[trials.Trial], root: Path) -> None:
+    again = list(trials.trials(CONFIG, [0, 1], episodes=2, root=root, look_every=22, resume=True))
+    assert again == found
+
+
+def test_an_interrupted_run_is_finished(root: Path, tmp_path: Path, found: list[trials.Trial]) -> None:
+    started = training.new_run(training.open_run(Path(found[0].run))[0], 0, "cpu", tmp_path)
+    training.train(started, enough=lambda news: "return" in news)
+    assert not training.finished(started)
+    (trial,) = trials.trials(CONFIG, [0], episodes=2, root=tmp_path, look_every=22, resume=True)
+    assert trial.run == str(started)
+    assert trial.outcomes == found[0].outcomes
+
+
+def test_runs_of_other_settings_are_not_gone_on_with(found: list[trials.Trial], root: Path) -> None:
+    assert training.newest_run(CONFIG, 0, root) is None, "those runs look elsewhere"
+    (trial,) = trials.trials(CONFIG, [0], episodes=1, root=root, resume=True)
+    assert trial.run != found[0].run
+    assert trial.looks == []
+
+
+def test_everything_a_reader_may_ask_for_is_written(found: list[trials.Trial], tmp_path: Path) -> None:
+    trials.write_json(tmp_path / "trials.json", CONFIG, found)
+    kept = json.loads((tmp_path / "trials.json").read_text())
+    assert kept["versions"]["torch"]
+    assert kept["config"]["schedule"]["steps"] == 44
+    assert [len(trial["outcomes"]) for trial in kept["trials"]] == [2, 2]
+    returns = [outcome["reward"] for trial in kept["trials"] for outcome in trial["outcomes"]]
+    assert kept["summary"]["return"]["value"] == pytest.approx(sum(returns) / 4)
