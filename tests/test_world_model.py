@@ -209,3 +209,49 @@ def test_the_same_noise_gives_the_same_loss() -> None:
     one, same, other = (model.loss(batch, noise(seed))[0] for seed in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
+
+
+def crashes(count: int, generator: torch.Generator) -> Batch:
+    """A plant that moves 0.25 a step and, at 1.0, crashes four times in ten and is thrown off its course."""
+    steps = 9
+    position = 0.25 * (torch.arange(steps) - torch.randint(4, (count, 1), generator=generator))
+    crash = ((position - 1.0).abs() < 0.1) & (torch.rand(count, 1, generator=generator) < 0.4)
+    crash = crash.float()
+    return Batch(
+        action=torch.zeros(count, steps, 1),
+        reward=torch.zeros(count, steps),
+        terminated=crash,
+        failure=crash,
+        is_first=(torch.arange(steps) == 0).float().expand(count, -1) + _after(crash),
+        proprio=torch.stack([position, 2.0 * crash], -1),
+    )
+
+
+def _after(crash: Tensor) -> Tensor:
+    """1 at the step after a crash."""
+    return torch.cat([torch.zeros_like(crash[:, :1]), crash[:, :-1]], 1)
+
+
+def test_a_crash_that_throws_the_plant_off_its_course_is_foreseen_on_its_course() -> None:
+    torch.manual_seed(0)
+    config = replace(CONFIG, deter=32, units=32)
+    model = WorldModel(Sizes(2, 0, 1), config)
+    optimizer = torch.optim.Adam(model.parameters(), 5e-3)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(600):
+        batch = crashes(32, generator)
+        loss, _ = model.loss(batch, torch.randn(*batch.reward.shape, config.stoch, generator=generator))
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+    seen = 0.25 * torch.arange(-2.0, 2.0)  # up to 0.25, so that three steps later it is at 1.0
+    start, still = torch.tensor([[1.0, 0.0, 0.0, 0.0]]), torch.zeros(1, 4)
+    batch = Batch(still.unsqueeze(-1), still, still, still, start, torch.stack([seen, torch.zeros(4)], -1)[None])
+    belief = Belief(*(part[:, -1] for part in model.believe(batch, torch.zeros(1, 4, config.stoch)).belief))
+    foreseen = []
+    with torch.no_grad():
+        for _ in range(4):
+            belief = model.rssm.imagine(belief, torch.zeros(1, 1), noise=None)
+            foreseen.append(float(model.prospect_head(belief.features).failure.mean))
+    assert foreseen[2] == pytest.approx(0.4, abs=0.25)
+    assert max(foreseen[:2]) < 0.1

@@ -60,6 +60,10 @@ class Mixture:
         choice = (self.logits + noise.component).argmax(-1)
         return Gaussian(chosen(self.means, choice), chosen(self.log_stds, choice)).sample(noise.value)
 
+    def mode(self) -> Tensor:
+        """The mean of the most probable component (..., D)."""
+        return chosen(self.means, self.logits.argmax(-1))
+
     def entropy(self) -> Tensor:
         """Upper bound (...,) in nats: sum_k pi_k (H_k - ln pi_k) (Huber et al. 2008, eq. 8)."""
         log_weights = self.logits.log_softmax(-1)

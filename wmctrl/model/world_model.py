@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from wmctrl.model.distributions import Gaussian
 from wmctrl.model.encoders import CameraDecoder, Encoder, centred_pixels
 from wmctrl.model.heads import Ensemble, ProspectHead
-from wmctrl.model.mdn import MDNHead, kl_to_mixture
+from wmctrl.model.mdn import MDNHead, Mixture, kl_to_mixture
 from wmctrl.model.rssm import RSSM, Belief, Rollout
 
 
@@ -177,7 +177,7 @@ class WorldModel(nn.Module):
         rollout = self.believe(batch, noise)
         features = rollout.belief.features
         parts = self._reconstruction(batch, features) | self._kl(batch, rollout)
-        parts |= self._scalars(batch, features, arrived=1.0 - batch.is_first)
+        parts |= self._scalars(batch, rollout.belief.deter, rollout.prior, arrived=1.0 - batch.is_first)
         parts["ensemble"] = self._ensemble(batch, rollout)
         if self.config.context < T:
             parts |= self._foresight(batch, rollout)
@@ -204,12 +204,17 @@ class WorldModel(nn.Module):
             parts["camera"] = 0.5 * (difference**2).flatten(1).sum(-1).mean()
         return parts
 
-    def _scalars(self, batch: Batch, features: Tensor, arrived: Tensor) -> dict[str, Tensor]:
-        """-ln p of reward, continuation and failure.
+    def _scalars(self, batch: Batch, deter: Tensor, prior: Mixture, arrived: Tensor) -> dict[str, Tensor]:
+        """-ln p of reward, continuation and failure, given the most probable arrival before anything of it is observed.
+
+        That is what planning asks for. Given what is observed there, a crash that throws the plant off its course would
+        be told from that course's leaving, and planning, which follows the course, would never be told of it.
 
         Args:
+            deter: Memory on arrival (B, T, D).
             arrived: 1 where an action led to them (B, T).
         """
+        features = Belief(deter, prior.mode()).features
         count = arrived.sum().clamp_min(1.0)
         reward, proceed, failure = self.prospect_head(self.with_goal(features, batch.goal))
         log_probs = {
@@ -233,6 +238,8 @@ class WorldModel(nn.Module):
         """Losses of looking ahead: after some context, the rest of the sequence is imagined and held against reality.
 
         Training one step alone leaves errors that grow when planning feeds the model its own predictions.
+
+        Proprioception is held against the branch that was taken; reward, end and failure as in `_scalars`.
         """
         C = self.config.context
         start = Belief(*(part[:, C - 1] for part in rollout.belief))
@@ -242,7 +249,7 @@ class WorldModel(nn.Module):
         count = within.sum().clamp_min(1.0)
         parts = {"foreseen_kl": (kl_to_mixture(ahead, prior) * within).sum() / count}
         later = batch._replace(**{name: part[:, C:] for name, part in batch._asdict().items() if part is not None})
-        parts |= {f"foreseen_{name}": part for name, part in self._scalars(later, belief.features, within).items()}
+        parts |= {f"foreseen_{name}": part for name, part in self._scalars(later, belief.deter, prior, within).items()}
         if self.proprio_head is not None and batch.proprio is not None:
             target = self.proprio_normaliser(batch.proprio[:, C:])
             error = (self.proprio_head.expectation(belief.features) - target) / self.config.resolution
