@@ -45,6 +45,17 @@ def test_every_weight_of_the_model_is_moved_by_one_optimiser() -> None:
     assert sorted(moved) == sorted(id(one) for one in agent.trained.parameters())
 
 
+def test_the_models_rates_fall_with_its_updates_and_the_policys_do_not() -> None:
+    agent = Agent(SIZES, replace(SMALL, decay_after=1000))
+    agent.updates = 3000
+    agent.learn(recorded(), torch.Generator().manual_seed(0))
+    optimizers = (agent.matrix_optimizer, agent.model_optimizer, agent.actor_optimizer, agent.critic_optimizer)
+    rates = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
+    config = agent.config
+    assert rates == [config.matrix_rate / 2, config.model_rate / 2, config.behavior_rate, config.behavior_rate]
+    assert agent.updates == 3001
+
+
 def test_behaviour_learns_as_often_as_asked_from_other_starts_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     agent = Agent(SIZES, replace(SMALL, behavior=BehaviorConfig(units=8, horizon=2, starts=3, updates=2)))
     follow, begun = agent.behavior.imagine, []

@@ -243,7 +243,7 @@ def progress(step: int, updates: int, metrics: Mapping[str, float]) -> Progress:
 
 def test_the_line_tells_rates_figures_and_the_time_left(finished: Path, tmp_path: Path) -> None:
     trainer = training.assemble(training.open_run(finished)[0], tmp_path, training.open_run(finished)[1])
-    trainer.step, trainer.updates = 6, 100
+    trainer.step, trainer.agent.updates = 6, 100
     with Logbook(tmp_path, trainer) as logbook:
         assert "unknown time left" in logbook.line(progress(6, 100, {}))
         logbook.began -= 10.0

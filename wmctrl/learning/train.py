@@ -20,7 +20,7 @@ from wmctrl.learning.replay import Replay
 
 EXAMINATION_SEED = 10_000_019
 """Episodes of looks start from here on, far from those of `wm eval`."""
-COUNTS = ("step", "updates", "looked", "told", "saves")
+COUNTS = ("step", "looked", "told", "saves")
 """A trainer's counters, which its checkpoint keeps."""
 
 
@@ -89,7 +89,7 @@ class Trainer:
         self.prefill = plants[0].config.prefill if plants else 0
         self.generator = np.random.default_rng([seed, 1])
         self.learn_generator = torch.Generator(agent.device).manual_seed(seed)
-        self.step, self.updates = 0, 0
+        self.step = 0
         self.looked = 0
         """Step of the last look."""
         self.told = 0
@@ -101,6 +101,11 @@ class Trainer:
         self.metrics: dict[str, float] = {}
         self.stopping = False
         """Set it, from a signal handler say, to save and stop within an update or an episode of a look."""
+
+    @property
+    def updates(self) -> int:
+        """Updates of the agent so far."""
+        return self.agent.updates
 
     @property
     def finished(self) -> bool:
@@ -182,7 +187,6 @@ class Trainer:
         while self.updates < due and not self.stopping:
             batch = self.replay.sample(self.generator, self.agent.device)
             losses = self.agent.learn(batch, self.learn_generator)
-            self.updates += 1
             if self.updates % 100 == 0:
                 self._tell({f"loss/{name}": float(value) for name, value in losses.items()})
 
@@ -239,6 +243,7 @@ class Trainer:
             {
                 "state": state,
                 **{name: getattr(self, name) for name in COUNTS},
+                "updates": self.updates,
                 "metrics": self.metrics,
                 "generator": self.generator.bit_generator.state,
                 "plants": [plant.counts() for plant in self.plants],
