@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from wmctrl.commands import demo, training
+from wmctrl.commands import demo, logbook, training
 from wmctrl.commands.demo import Demo, Lesson, all_succeeded, standing
 from wmctrl.config import resolve
 
@@ -41,7 +41,7 @@ def test_demo_learns_both_at_once_and_writes_one_report(tmp_path: Path) -> None:
 def test_the_second_training_is_saved_when_time_is_up(tmp_path: Path) -> None:
     run = training.new_run(resolve(LONG.task, overrides=LONG.overrides), 0, "cpu", tmp_path)
     with demo.beside(run) as process:
-        while process.poll() is None and len(training.logged(run)) < 1:
+        while process.poll() is None and len(logbook.logged(run)) < 1:
             pass
     assert process.returncode == 0
     assert (run / "checkpoint" / "checkpoint.json").exists()

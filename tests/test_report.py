@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from wmctrl_envs.task import Element, GoalCost, TaskSpec
 
-from wmctrl.commands import pictures, training
+from wmctrl.commands import logbook, pictures
 from wmctrl.commands.evaluation import Evaluation, Film, Score
 from wmctrl.commands.intervals import Estimate
 from wmctrl.commands.report import COLUMNS, lead, section, shown, table_row, write_report
@@ -95,7 +95,7 @@ def test_a_run_without_figures_or_films_still_has_a_report(found: Evaluation, tm
 
 
 def test_rows_cut_off_by_a_kill_are_left_out(found: Evaluation, tmp_path: Path) -> None:
-    assert [row["step"] for row in training.logged(tmp_path)] == [50, 60, 100]
+    assert [row["step"] for row in logbook.logged(tmp_path)] == [50, 60, 100]
 
 
 def test_table_tells_only_what_the_task_defines(found: Evaluation) -> None:

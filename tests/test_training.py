@@ -20,8 +20,8 @@ from wmctrl_envs.task import Task
 from tests.tiny_run import SETTINGS, tiny
 from wmctrl.bench.endurance import contents, saved_step
 from wmctrl.cli import main
-from wmctrl.commands import training
-from wmctrl.commands.training import Logbook
+from wmctrl.commands import logbook, training
+from wmctrl.commands.logbook import Logbook
 from wmctrl.config import resolve
 from wmctrl.learning.agent import Agent
 from wmctrl.learning.evaluate import Driver, RandomDriver, drive_episode
@@ -257,7 +257,7 @@ def test_the_line_tells_rates_figures_and_the_time_left(finished: Path, tmp_path
     ("seconds", "text"), [(0.4, "0 s"), (59.6, "1 min 00 s"), (245, "4 min 05 s"), (7500, "2 h 05 min")]
 )
 def test_a_time_is_told_as_people_do(seconds: float, text: str) -> None:
-    assert training.duration(seconds) == text
+    assert logbook.duration(seconds) == text
 
 
 def test_a_camera_alone_can_be_learned_from(tmp_path: Path) -> None:

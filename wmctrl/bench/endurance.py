@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wmctrl.commands import training
+from wmctrl.commands import logbook, training
 from wmctrl.config import Config
 from wmctrl.learning.checkpoint import CheckpointFolder
 
@@ -118,4 +118,4 @@ def bits(array: NDArray[Any]) -> tuple[str, tuple[int, ...], bytes]:
 
 def figures(run: Path) -> list[dict[str, float]]:
     """The rows of `metrics.jsonl` without their times."""
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in training.logged(run)]
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in logbook.logged(run)]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from wmctrl.commands import evaluation, intervals, training
+from wmctrl.commands import evaluation, intervals, logbook, training
 from wmctrl.commands.intervals import Estimate
 from wmctrl.config import Config
 from wmctrl.config_files import to_mapping
@@ -62,7 +62,7 @@ def trials(
 def examine(run: Path, seed: int, episodes: int) -> Trial:
     """Evaluate a finished run in episodes that no other seed's evaluation has."""
     agent, random = evaluation.evaluate(run, episodes, seed=1_000_000 * (seed + 1)).scores
-    rows = training.logged(run)
+    rows = logbook.logged(run)
     seconds = rows[-1]["seconds"] if rows else 0.0
     looks = [row for row in rows if "return" in row]
     facts = CheckpointFolder(run / "checkpoint").open()

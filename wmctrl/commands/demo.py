@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from wmctrl.commands import training
+from wmctrl.commands import logbook, training
 from wmctrl.commands.evaluation import evaluate
 from wmctrl.commands.report import lead, write_report
 from wmctrl.config import resolve
@@ -78,7 +78,7 @@ class Demo:
         found.append(evaluate(car, self.episodes, self.seed))
         say(lead(found[1]))
         write_report(root / "report.html", "An arm and a car that taught themselves to drive", found)
-        say(f"Done in {training.duration(time.monotonic() - began)}. Look at {root / 'report.html'}")
+        say(f"Done in {logbook.duration(time.monotonic() - began)}. Look at {root / 'report.html'}")
         say("\n".join(["", "Next:", *next_commands(arm, car, self.car.task)]))
         return root / "report.html"
 
@@ -103,7 +103,7 @@ class Demo:
             shown = bar.add_task("", total=self.car_seconds)
             while car_training.poll() is None and time.monotonic() - began < self.car_seconds:
                 elapsed = time.monotonic() - began
-                bar.update(shown, completed=elapsed, description=f"{self.car.task}: {standing(training.logged(car))}")
+                bar.update(shown, completed=elapsed, description=f"{self.car.task}: {standing(logbook.logged(car))}")
                 time.sleep(0.5)
 
 

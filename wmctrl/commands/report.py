@@ -9,7 +9,7 @@ import jinja2
 from matplotlib.figure import Figure
 
 import wmctrl
-from wmctrl.commands import pictures, training
+from wmctrl.commands import logbook, pictures
 from wmctrl.commands.evaluation import Evaluation, Score
 from wmctrl.commands.intervals import Estimate
 from wmctrl.config_files import to_yaml
@@ -117,7 +117,7 @@ def told(outcome: Outcome) -> str:
 
 
 def _curves(found: Evaluation) -> list[Panel]:
-    rows = training.logged(found.run)
+    rows = logbook.logged(found.run)
     if not rows:
         return []
     curve = pictures.learning_curve(rows, bool(found.spec.success))

@@ -13,16 +13,13 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import Any, Self
+from typing import Any
 
 import torch
 import wmctrl_envs
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
-from torch.utils.tensorboard import SummaryWriter
 from wmctrl_envs.task import Task, TaskSpec
 
+from wmctrl.commands.logbook import Logbook
 from wmctrl.config import Config, TaskConfig
 from wmctrl.config_files import from_mapping, nearest, read_yaml, to_yaml
 from wmctrl.learning import arithmetic
@@ -211,78 +208,6 @@ def hindsight(task: Task) -> Hindsight | None:
     if cost is None or not task.task_spec.goal:
         return None
     return Hindsight(cost.achieved, lambda achieved, goal: -cost(achieved, goal))
-
-
-class Logbook:
-    """Keeps every figure in `metrics.jsonl` and TensorBoard, and shows a live line."""
-
-    def __init__(self, folder: Path, trainer: Trainer) -> None:
-        """
-        Args:
-            trainer: Where the run goes on from; rows after it, of a run that was killed, are forgotten.
-        """
-        self.steps, self.start, self.first_update = trainer.schedule.steps, trainer.step, trainer.updates
-        self.live = Live(console=Console(stderr=True), refresh_per_second=4)
-        self.path = folder / "metrics.jsonl"
-        self.spent = self._keep(trainer.told)
-        """What earlier processes took [s]."""
-        self.file = self.path.open("a")
-        self.board = SummaryWriter(str(folder), purge_step=trainer.step + 1)
-        self.began = time.monotonic()
-
-    def __call__(self, progress: Progress, news: Mapping[str, float]) -> None:
-        """Record news of a run and refresh the line."""
-        if news:
-            seconds = round(self.spent + time.monotonic() - self.began, 1)
-            row = {"step": progress.step, "updates": progress.updates, "seconds": seconds, **news}
-            self.file.write(json.dumps(row) + "\n")
-            self.file.flush()
-            for name, value in news.items():
-                self.board.add_scalar(name, value, progress.step)
-        self.live.update(Text(self.line(progress)))
-
-    def line(self, progress: Progress) -> str:
-        """How the run stands, such as `1,200 of 2,000 steps, 9.8 steps/s, 8.1 updates/s, 1 min 22 s left`."""
-        elapsed = max(time.monotonic() - self.began, 1e-9)
-        done = progress.step - self.start
-        left = duration(elapsed * (self.steps - progress.step) / done) if done else "unknown time"
-        shown = ("loss/proprio", "loss/camera", "loss/reward", "loss/kl", "episode_return", "return", "success")
-        figures = [f"{name} {progress.metrics[name]:.3g}" for name in shown if name in progress.metrics]
-        rates = [f"{done / elapsed:.1f} steps/s", f"{(progress.updates - self.first_update) / elapsed:.1f} updates/s"]
-        return ", ".join([f"{progress.step:,} of {self.steps:,} steps", *rates, f"{left} left", *figures])
-
-    def __enter__(self) -> Self:
-        self.live.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.live.stop()
-        self.file.close()
-        self.board.close()
-
-    def _keep(self, rows: int) -> float:
-        """Cut the figures of earlier processes back to their first `rows`, and return the time of the last one [s]."""
-        if not self.path.exists():
-            return 0.0
-        kept = self.path.read_bytes().splitlines(keepends=True)[:rows]
-        write_atomic(self.path, b"".join(kept))
-        return float(json.loads(kept[-1])["seconds"]) if kept else 0.0
-
-
-def logged(folder: Path) -> list[dict[str, float]]:
-    """Rows of a run's `metrics.jsonl`; a last line that was cut off by a kill is left out."""
-    path = folder / "metrics.jsonl"
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
-
-
-def duration(seconds: float) -> str:
-    """A time a person reads at a glance, such as `4 min 05 s`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 def never(news: Mapping[str, float]) -> bool:
