@@ -167,7 +167,8 @@ def slope() -> WorldModel:
     return model.requires_grad_(False)
 
 
-REWARDED = Pay(ObjectiveConfig(), failure_reward=0.0)
+def rewarded(failure_reward: float) -> Pay:
+    return Pay(ObjectiveConfig(), failure_reward)
 
 
 def places(*values: float) -> Belief:
@@ -181,7 +182,9 @@ def trained_actor(failure_reward: float) -> Actor:
     generator = torch.Generator().manual_seed(0)
     for _ in range(200):
         starts = Belief(2.0 * torch.rand(64, 1, generator=generator) - 1.0, torch.zeros(64, 1))
-        situation = learner.imagine(model, REWARDED, starts, None, torch.randn(64, 6, 1, generator=generator))
+        situation = learner.imagine(
+            model, rewarded(failure_reward), starts, None, torch.randn(64, 6, 1, generator=generator)
+        )
         actor_loss, critic_loss, _ = learner.losses(situation, failure_reward)
         for loss, part, optimizer in zip(
             (actor_loss, critic_loss), (learner.actor, learner.critic), optimizers, strict=True
@@ -197,8 +200,8 @@ def trained_actor(failure_reward: float) -> Actor:
 
 def test_imagination_starts_from_the_belief_and_follows_the_actor() -> None:
     learner = behavior(inputs=2, action=1)
-    situation = learner.imagine(slope(), REWARDED, places(0.0, 0.5), None, draws(2, H, 1))
-    torch.testing.assert_close(situation.before[:, 0, 0].detach(), torch.tensor([0.0, 0.5]))
+    situation = learner.imagine(slope(), rewarded(0.0), places(-0.5, -0.2), None, draws(2, H, 1))
+    torch.testing.assert_close(situation.before[:, 0, 0].detach(), torch.tensor([-0.5, -0.2]))
     torch.testing.assert_close(situation.before[:, 1:], situation.after[:, :-1])
     torch.testing.assert_close(situation.reward, situation.after[..., 0])
     steps = (situation.after - situation.before)[..., 0].detach()
@@ -208,9 +211,10 @@ def test_imagination_starts_from_the_belief_and_follows_the_actor() -> None:
 
 def test_a_failed_plant_does_not_go_on_in_imagination() -> None:
     learner = behavior(inputs=2, action=1).requires_grad_(False)
-    situation = learner.imagine(slope(), REWARDED, places(3.0), None, torch.zeros(1, H, 1))
+    situation = learner.imagine(slope(), rewarded(0.0), places(3.0), None, torch.zeros(1, H, 1))
     assert float((situation.proceed + situation.failure).max()) <= 1.0 + 1e-6
     assert float(situation.proceed.max()) < 1e-3
+    assert float(situation.reward.max()) < 1e-3, "beyond the cliff the reward would be 3, and failing pays 0"
 
 
 def test_actor_learns_the_good_action_and_keeps_from_the_cliff() -> None:

@@ -81,13 +81,14 @@ def test_commands_of_one_reach_the_limits_of_the_box() -> None:
     assert task.task_spec.control_period == pytest.approx(0.05)
 
 
-def test_termination_without_success_is_failure_and_cost_is_the_environments() -> None:
+def test_an_unknown_environments_ending_is_no_failure_and_cost_is_the_environments() -> None:
     task = wmctrl_envs.make("Cart-v0", config={"edge": 2.0, "start": 0.5})
     task.reset(seed=0)
     _, _, terminated, _, info = task.step(command(0, 0))
     assert (terminated, info["success"], info["failure"], info["cost"]) == (False, False, False, 0.5)
     _, _, terminated, _, info = task.step(command(0, 0))
-    assert (terminated, info["success"], info["failure"]) == (True, False, True)
+    assert (terminated, info["success"], info["failure"]) == (True, False, False)
+    assert task.task_spec.failure == ""
 
 
 def test_goal_environment_gives_goal_success_and_its_own_time_limit() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 import wmctrl_envs.task
 
-from wmctrl.planning.objective import GoalCost, absorb, conditional_value_at_risk
+from wmctrl.planning.objective import GoalCost, absorb, arrival_reward, conditional_value_at_risk
 
 H = 3
 WORST = -4.0
@@ -18,11 +18,16 @@ def test_absorb_by_hand() -> None:
     reward = torch.tensor([[1.0, 2.0, 3.0]])
     rewards, alive, failed = absorb(reward, torch.tensor([[0.9, 0.8, 0.5]]), torch.tensor([[0.1, 0.1, 0.5]]), -5.0)
     # Before each arrival: 1, 0.9, 0.72 go on; failed so far: 0, 0.1, 0.1 + 0.9 * 0.1 = 0.19.
-    # Arrivals, the failing share of which is worth -5: 0.9 - 0.5, 1.8 - 0.5, 1.5 - 2.5.
-    expected = [0.4, 0.9 * 1.3 - 0.5, 0.72 * -1.0 - 0.95]
+    expected = [1.0, 0.9 * 2.0 - 0.5, 0.72 * 3.0 - 0.95]
     torch.testing.assert_close(rewards, torch.tensor([expected]))
     torch.testing.assert_close(alive, torch.tensor([0.72 * 0.5]))
     torch.testing.assert_close(failed, torch.tensor([0.19 + 0.72 * 0.5]))
+
+
+def test_the_failing_share_of_an_arrival_earns_no_more_than_failing() -> None:
+    reward, failure = torch.tensor([1.0, 2.0, -7.0]), torch.tensor([0.1, 0.5, 0.5])
+    expected = [0.9 - 0.5, 1.0 - 2.5, -7.0]
+    torch.testing.assert_close(arrival_reward(reward, failure, -5.0), torch.tensor(expected))
 
 
 def test_absorb_changes_nothing_where_nothing_ends() -> None:
@@ -43,7 +48,7 @@ def test_failing_at_any_step_is_never_better_than_driving_on(step: int) -> None:
     reward = WORST * torch.rand(211, 5, generator=generator)  # all negative, none worse than failing
     failure = torch.zeros(211, 5)
     failure[:, step] = torch.rand(211, generator=generator)
-    crashing = absorb(reward, 1.0 - failure, failure, WORST)[0].sum(-1)
+    crashing = absorb(arrival_reward(reward, failure, WORST), 1.0 - failure, failure, WORST)[0].sum(-1)
     assert bool((crashing <= reward.sum(-1) + 1e-5).all())
 
 

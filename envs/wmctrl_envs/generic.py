@@ -28,7 +28,7 @@ def build(
 ) -> Task:
     """The task of a Gymnasium id, `package.module:Env-v0` included.
 
-    `failure` is an episode that the environment terminates without reporting success.
+    Nothing is called a failure: why an unknown environment ends its episodes is not known, and its reward may tell.
 
     Args:
         config: Keyword arguments of the environment, and `max_steps`.
@@ -47,7 +47,6 @@ def build(
             control_period=_control_period(env, task_id),
             max_steps=max_steps,
             success="The environment reports success.",
-            failure="The environment terminated the episode without reporting success.",
         )
         return PlantTask(_plant(env), reading, spec, observe, camera_size)
     except ValueError:

@@ -103,7 +103,7 @@ class PlantTask(Task):
         observation = self._observation(raw)
         self._check_plant(float(reward))
         success = self._reading.success(raw, info)
-        failure = bool(terminated) and not success
+        failure = bool(self.task_spec.failure) and bool(terminated) and not success
         outcome = {"success": success, "failure": failure, "cost": float(info.get("cost", 0.0))}
         out_of_time = bool(truncated) or self._steps >= self.task_spec.max_steps
         return observation, float(reward), bool(terminated), out_of_time, info | outcome

@@ -21,6 +21,9 @@ from wmctrl.planning.objective import GoalCost, ObjectiveConfig
 from wmctrl.planning.planner import Health, Plan, Planner
 from wmctrl.runtime.noise import coloured_noise
 
+LARGEST_RANGE = 1e6
+"""An element whose range is larger has bounds that say nothing, such as those of float32."""
+
 
 @dataclass(frozen=True)
 class AgentConfig:
@@ -227,7 +230,7 @@ class Agent:
     def _statistics(self, values: NDArray[Any], elements: Sequence[Element]) -> tuple[Tensor, Tensor]:
         """Mean and std of values (steps, n); what hardly moved yet is not blown up beyond an eighth of its range."""
         ranges = np.array([element.high - element.low for element in elements])
-        floor = np.where(np.isfinite(ranges), ranges / 8.0, 1e-2)
+        floor = np.where(ranges < LARGEST_RANGE, ranges / 8.0, 1e-2)
         return self._tensor(values.mean(0)), self._tensor(np.maximum(values.std(0), floor))
 
     def state(self) -> dict[str, NDArray[Any]]:
@@ -287,7 +290,8 @@ class Agent:
         """One update of actor and critic from some of a batch's beliefs (B, T, ...)."""
         c = self.config.behavior
         flat = Belief(belief.deter.flatten(0, 1), belief.stoch.flatten(0, 1))
-        chosen = torch.randperm(flat.deter.shape[0], generator=generator, device=self.device)[: c.starts]
+        going = torch.nonzero(batch.terminated.flatten() == 0.0).squeeze(-1)
+        chosen = going[torch.randperm(len(going), generator=generator, device=self.device)[: c.starts]]
         goal = None if batch.goal is None else batch.goal.flatten(0, 1)[chosen]
         noise = torch.randn(len(chosen), c.horizon, self.sizes.action, generator=generator, device=self.device)
         imagined = self.behavior.imagine(

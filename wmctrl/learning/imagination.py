@@ -10,7 +10,7 @@ from torch import Tensor
 from wmctrl.model.mdn import MixtureNoise
 from wmctrl.model.rssm import Belief
 from wmctrl.model.world_model import WorldModel
-from wmctrl.planning.objective import GoalCost, ObjectiveConfig, absorb, conditional_value_at_risk
+from wmctrl.planning.objective import GoalCost, ObjectiveConfig, absorb, arrival_reward, conditional_value_at_risk
 
 Critic = Callable[[Tensor], Tensor]
 """Expected discounted return (...,) from features beside the goal (..., D + S + G)."""
@@ -20,7 +20,7 @@ class Arrival(NamedTuple):
     """What imagined arrivals bring."""
 
     reward: Tensor
-    """(...,)"""
+    """Of a failure, at most what failing pays (...,)."""
     proceed: Tensor
     """Probability that the episode does not end there (...,), at most 1 - failure."""
     failure: Tensor
@@ -45,12 +45,12 @@ class Pay:
         reward = torch.zeros_like(failure)
         if c.reward:
             reward = reward + c.reward * prospect.reward.mean
-        if c.goal and self.goal_cost is not None and goal is not None:
+        if self.goal_cost is not None and goal is not None and (c.goal or self.goal_cost.ends_below is not None):
             cost = self.goal_cost(model.decode_proprio(features), goal)
             reward = reward - c.goal * cost
             if self.goal_cost.ends_below is not None:
                 proceed = proceed * (cost >= self.goal_cost.ends_below)
-        return Arrival(reward, proceed, failure)
+        return Arrival(arrival_reward(reward, failure, self.failed), proceed, failure)
 
     @property
     def failed(self) -> float:

@@ -46,7 +46,7 @@ class Hindsight:
     achieved: tuple[int, ...]
     """Indices into proprioception of what is compared with the goal."""
     reward: Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
-    """Reward (...,) of achieved values (..., G) for goals (..., G): the task's own function."""
+    """The goal's part of the reward (...,), of achieved values (..., G) for goals (..., G)."""
 
 
 class Stream:
@@ -178,8 +178,10 @@ class Replay:
             inside = slice(step - begin, min(end - begin, T))
             achieved = window["proprio"][inside][:, list(hindsight.achieved)]
             goal = stream.arrays["proprio"][reached, list(hindsight.achieved)]
+            # The difference, because a reward can hold more than its goal's part: a crash costs extra, say.
+            window["reward"][inside] += hindsight.reward(achieved, goal)
+            window["reward"][inside] -= hindsight.reward(achieved, window["goal"][inside])
             window["goal"][inside] = goal
-            window["reward"][inside] = hindsight.reward(achieved, goal)
             step = end
 
     def save(self, checkpoint: CheckpointFolder) -> None:

@@ -18,7 +18,7 @@ from wmctrl.learning.limits import require_at_least
 from wmctrl.learning.plants import Plant
 from wmctrl.learning.replay import Replay
 
-EXAMINATION_SEED = 10_000_019
+EXAMINATION_SEED = 2_000_000_011
 """Episodes of looks start from here on, far from those of `wm eval`."""
 COUNTS = ("step", "looked", "told", "saves")
 """A trainer's counters, which its checkpoint keeps."""
@@ -88,7 +88,7 @@ class Trainer:
         self.listener: Listener = _nobody
         self.prefill = plants[0].config.prefill if plants else 0
         self.generator = np.random.default_rng([seed, 1])
-        self.learn_generator = torch.Generator(agent.device).manual_seed(seed)
+        self.learn_generator = torch.Generator(agent.device).manual_seed(int(self.generator.integers(2**63)))
         self.step = 0
         self.looked = 0
         """Step of the last look."""

@@ -4,6 +4,7 @@ import itertools
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from wmctrl.model.nets import mlp
 
@@ -19,7 +20,8 @@ class CameraEncoder(nn.Module):
         layers: list[nn.Module] = []
         for source, target in itertools.pairwise(sizes):
             layers += [nn.Conv2d(source, target, 4, stride=2, padding=1), nn.SiLU()]
-        self.convolutions = nn.Sequential(*layers)
+        # A third faster on a CPU than the other order of axes, which is also not the one that pictures come in.
+        self.convolutions = convert_conv2d_weight_memory_format(nn.Sequential(*layers), torch.channels_last)
         self.project = mlp(sizes[-1] * (height // 16) * (width // 16), outputs, 1)
 
     def forward(self, camera: Tensor) -> Tensor:
@@ -39,11 +41,12 @@ class CameraDecoder(nn.Module):
         layers: list[nn.Module] = []
         for source, target in itertools.pairwise(sizes):
             layers += [nn.SiLU(), nn.ConvTranspose2d(source, target, 4, stride=2, padding=1)]
-        self.convolutions = nn.Sequential(*layers)
+        self.convolutions = convert_conv2d_weight_memory_format(nn.Sequential(*layers), torch.channels_last)
 
     def forward(self, features: Tensor) -> Tensor:
         """Pixels (N, h, w, c) around [-0.5, 0.5] from features (N, inputs)."""
-        pixels: Tensor = self.convolutions(self.expand(features).unflatten(-1, self.start))
+        coarse = self.expand(features).unflatten(-1, self.start).contiguous(memory_format=torch.channels_last)
+        pixels: Tensor = self.convolutions(coarse)
         return pixels.permute(0, 2, 3, 1)
 
 

@@ -177,7 +177,9 @@ class WorldModel(nn.Module):
         rollout = self.believe(batch, noise)
         features = rollout.belief.features
         parts = self._reconstruction(batch, features) | self._kl(batch, rollout)
-        parts |= self._scalars(batch, rollout.belief.deter, rollout.prior, arrived=1.0 - batch.is_first)
+        arrived = 1.0 - batch.is_first
+        arrived[:, 0] = 0.0  # there is nothing yet to predict it from
+        parts |= self._scalars(batch, rollout.belief.deter, rollout.prior, arrived)
         parts["ensemble"] = self._ensemble(batch, rollout)
         if self.config.context < T:
             parts |= self._foresight(batch, rollout)

@@ -55,13 +55,19 @@ class ObjectiveConfig:
             raise ValueError(f"particles must be at least 1, came {self.particles}")
 
 
+def arrival_reward(reward: Tensor, failure: Tensor, failure_reward: float) -> Tensor:
+    """Rewards (...,) of arrivals that fail with some probability (...,): failing earns at most `failure_reward`.
+
+    Otherwise a plan could gain by failing on its last step.
+    """
+    return torch.lerp(reward, reward.clamp_max(failure_reward), failure)
+
+
 def absorb(reward: Tensor, proceed: Tensor, failure: Tensor, failure_reward: float) -> tuple[Tensor, Tensor, Tensor]:
     """Rewards when failing is for ever: the failed share of the future gets `failure_reward` at every later step.
 
-    It gets no more than that on the failing arrival either, or a plan could gain by failing on its last step.
-
     Args:
-        reward: On each arrival, given the episode had not ended (M, H).
+        reward: On each arrival, given the episode had not ended before (M, H).
         proceed: Probability that each arrival does not end the episode (M, H), at most 1 - failure.
         failure: Probability that each arrival is a failure (M, H).
 
@@ -73,8 +79,7 @@ def absorb(reward: Tensor, proceed: Tensor, failure: Tensor, failure_reward: flo
     before = torch.cat([torch.ones_like(after[:, :1]), after[:, :-1]], -1)
     failed_after = torch.cumsum(before * failure, -1)
     failed_before = torch.cat([torch.zeros_like(after[:, :1]), failed_after[:, :-1]], -1)
-    arrival = torch.lerp(reward, reward.clamp_max(failure_reward), failure)
-    return before * arrival + failed_before * failure_reward, after[:, -1], failed_after[:, -1]
+    return before * reward + failed_before * failure_reward, after[:, -1], failed_after[:, -1]
 
 
 def conditional_value_at_risk(returns: Tensor, risk: float) -> Tensor:
