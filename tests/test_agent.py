@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import wmctrl_envs
 from torch import Tensor
+from wmctrl_envs.task import Element
 
 from wmctrl.learning.agent import Agent, AgentConfig, goal_cost_of
 from wmctrl.learning.behavior import BehaviorConfig, Imagination
@@ -13,6 +15,7 @@ from wmctrl.learning.imagination import Pay
 from wmctrl.model.rssm import Belief
 from wmctrl.model.world_model import Batch, Sizes, WorldModel, WorldModelConfig
 from wmctrl.planning.objective import GoalCost, ObjectiveConfig
+from wmctrl.planning.planner import Planner
 
 SIZES = Sizes(proprio=3, goal=0, action=2)
 SMALL = AgentConfig(model=WorldModelConfig(deter=8, stoch=5, units=8, layers=1))
@@ -100,3 +103,101 @@ def test_imagination_starts_where_the_driving_model_believes_it_is(monkeypatch: 
     own = agent.model.believe(batch, noise).belief.stoch.flatten(0, 1)
     nearest = torch.cdist(starts[0].stoch, own, compute_mode="donot_use_mm_for_euclid_dist").min(1).values
     assert float(nearest.max()) < 1e-5
+
+
+def goal_batch(terminated: Tensor | None = None) -> Batch:
+    """Recorded sequences whose goal tells the place in the batch."""
+    batch = recorded()
+    place = torch.arange(28.0).view(4, 7, 1)
+    return batch._replace(goal=place, terminated=batch.terminated if terminated is None else terminated)
+
+
+def imagined_starts(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> tuple[Belief, Tensor, Belief]:
+    """Beliefs and goals that imagination starts from, and all beliefs of the batch (28, ...)."""
+    torch.manual_seed(0)
+    agent = Agent(replace(SIZES, goal=1), replace(SMALL, behavior=BehaviorConfig(units=8, horizon=2, starts=28)))
+    follow, begun = agent.behavior.imagine, []
+
+    def watched(model: WorldModel, pay: Pay, belief: Belief, goal: Tensor | None, noise: Tensor) -> Imagination:
+        assert goal is not None
+        begun.append((belief, goal))
+        return follow(model, pay, belief, goal, noise)
+
+    monkeypatch.setattr(agent.behavior, "imagine", watched)
+    agent.learn(batch, torch.Generator().manual_seed(1))
+    noise = torch.randn(4, 7, 5, generator=torch.Generator().manual_seed(1))
+    beliefs = agent.model.believe(batch, noise).belief
+    return *begun[0], Belief(beliefs.deter.flatten(0, 1), beliefs.stoch.flatten(0, 1))
+
+
+def test_every_belief_is_imagined_on_with_its_own_goal(monkeypatch: pytest.MonkeyPatch) -> None:
+    starts, goals, beliefs = imagined_starts(goal_batch(), monkeypatch)
+    places = goals[:, 0].long()
+    assert sorted(places.tolist()) == list(range(28))
+    torch.testing.assert_close(starts.stoch, beliefs.stoch[places])
+    torch.testing.assert_close(starts.deter, beliefs.deter[places])
+
+
+def test_nothing_is_imagined_on_from_where_the_plant_ended_the_episode(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = torch.zeros(4, 7)
+    ended[1, 3] = ended[2, 6] = 1.0
+    _, goals, _ = imagined_starts(goal_batch(ended), monkeypatch)
+    assert set(range(28)) - set(goals[:, 0].long().tolist()) == {7 + 3, 14 + 6}
+
+
+@pytest.mark.parametrize("proposals", [0, 3])
+def test_what_is_sent_is_the_plans_first_action_and_the_rest_is_carried_on(proposals: int) -> None:
+    torch.manual_seed(0)
+    agent = Agent(SIZES, replace(SMALL, proposals=proposals))
+    state, observation = agent.start(), {"proprio": np.ones(3, np.float32)}
+    belief = agent.observe(state, observation)
+    with torch.no_grad():
+        plan, _ = agent.plan(belief, None, state, np.random.default_rng(3))
+    action, after = agent.act(state, observation, np.random.default_rng(3))
+    np.testing.assert_array_equal(action, plan.mean[0].numpy())
+    torch.testing.assert_close(after.action, plan.mean[0])
+    torch.testing.assert_close(after.plan.mean[:-1], plan.mean[1:])
+    torch.testing.assert_close(after.belief, belief)
+
+
+def test_the_policy_alone_sends_its_mean() -> None:
+    agent = Agent(SIZES, replace(SMALL, plan=False))
+    state, observation = agent.start(), {"proprio": np.ones(3, np.float32)}
+    action, _ = agent.act(state, observation, np.random.default_rng(3))
+    belief = agent.observe(state, observation)
+    np.testing.assert_array_equal(action, agent.behavior.actor(belief.features).mean.detach().numpy())
+
+
+def test_a_goal_is_normalised_as_what_it_is_compared_with() -> None:
+    spec = wmctrl_envs.make("FetchReach-v4").task_spec
+    agent = Agent.for_task(spec, SMALL)
+    proprio = np.random.default_rng(0).normal(3.0, 7.0, (50, len(spec.proprio)))
+    agent.calibrate(proprio, np.zeros((50, len(spec.goal))), spec)
+    assert agent.goal_cost is not None
+    compared = list(agent.goal_cost.achieved)
+    for model in (agent.trained, agent.model):
+        torch.testing.assert_close(model.goal_normaliser.mean, model.proprio_normaliser.mean[compared])
+        torch.testing.assert_close(model.goal_normaliser.std, model.proprio_normaliser.std[compared])
+        np.testing.assert_allclose(model.proprio_normaliser.mean, proprio.mean(0), rtol=1e-5)
+
+
+def test_bounds_that_say_nothing_set_no_scale() -> None:
+    agent = Agent(SIZES, SMALL)
+    largest = float(np.finfo(np.float32).max)
+    elements = [Element("far", "1", -largest, largest), Element("near", "1", -4.0, 4.0)]
+    _, std = agent._statistics(np.random.default_rng(0).normal(0.0, 0.5, (400, 2)), elements)
+    assert std.tolist() == pytest.approx([0.5, 1.0], rel=0.1)  # an eighth of its range is more than it moved
+
+
+def test_settings_that_do_not_go_together_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"planner.elites must be at most the candidates, 20, came 21"):
+        AgentConfig(planner=Planner(samples=12, kept=4, elites=21), proposals=3)
+    with pytest.raises(ValueError, match="decay_after must be at least 1"):
+        AgentConfig(decay_after=0)
+
+
+def test_a_loss_that_is_not_finite_stops_with_what_to_do() -> None:
+    agent = Agent(SIZES, SMALL)
+    batch = recorded()
+    with pytest.raises(ValueError, match="a loss became nan after 0 updates; start anew with lower rates"):
+        agent.learn(batch._replace(reward=batch.reward * torch.nan), torch.Generator().manual_seed(0))

@@ -98,6 +98,14 @@ def test_what_comes_after_an_ending_counts_only_as_far_as_it_is_reached() -> Non
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-5, atol=1e-5)
 
 
+def test_the_actor_is_paid_for_being_undecided() -> None:
+    learner = behavior(replace(CONFIG, entropy=0.25))
+    with torch.no_grad():
+        sure, _, _ = learner.losses(imagined(), 0.0)
+        unsure, _, _ = learner.losses(imagined()._replace(entropy=torch.full((N, H), 2.0)), 0.0)
+    torch.testing.assert_close(unsure, sure - 0.25 * 2.0)
+
+
 def test_the_critics_loss_moves_neither_actor_nor_slow_critic() -> None:
     learner = behavior()
     _, loss, _ = learner.losses(imagined(reward=1.0), failure_reward=0.0)

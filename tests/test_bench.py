@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,10 +22,12 @@ from wmctrl.bench.cost import (
     planning,
     random_batch,
     tables,
+    update,
     write_json,
 )
 from wmctrl.bench.gemm import Gemm, products_of, total_flops
 from wmctrl.bench.roofline import LIBRARIES, Rating, libraries, operands, rate, replays
+from wmctrl.config import Config, TaskConfig
 from wmctrl.learning.agent import Agent, AgentConfig
 from wmctrl.learning.behavior import BehaviorConfig
 from wmctrl.model.world_model import Sizes, WorldModelConfig
@@ -93,6 +96,23 @@ def test_a_decision_steps_the_model_as_often_as_it_says() -> None:
     work = planning("planning", driver)
     work.run()
     assert rows == work.model_steps == decision_steps(SMALL) == 1 + 4 * (5 + 3 * (19 + 1 + 2 + 5))
+
+
+@pytest.mark.parametrize("learn_behavior", [False, True])
+def test_an_update_steps_the_model_as_often_as_it_says(learn_behavior: bool) -> None:
+    config = replace(SMALL, learn_behavior=learn_behavior, behavior=replace(SMALL.behavior, updates=3))
+    learner = Agent(agent().sizes, config)
+    rows = 0
+
+    def count(module: torch.nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        nonlocal rows
+        rows += output.shape[:-1].numel()
+
+    for model in (learner.trained, learner.model):
+        model.rssm.gates.register_forward_hook(count)
+    work = update("update", learner, Config(TaskConfig("any"), config))
+    work.run()
+    assert rows == work.model_steps
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

@@ -27,6 +27,10 @@ from wmctrl.commands.doctor import Finding
         (["envs", "Pendulum-v1", "Hopper-v5"], "wm envs: Hopper-v5 is not an argument here; known: --help"),
         (["train"], "wm train: one of the arguments --env --resume is required (see wm train --help)"),
         (["train", "--env", "Pendulum-v1", "--steps", "2.5"], "wm train: argument --steps: invalid count value: '2.5'"),
+        (
+            ["train", "--resume", "x", "--seed", "1", "--device", "cuda", "--out", "y"],
+            "wm train: --resume keeps the run's own settings; leave out --seed, --device, --out",
+        ),
         (["train", "--resume", "x", "--steps", "9"], "wm train: --resume keeps the run's own settings; leave out"),
         (["train", "--env", "Pendulum-v1", "--set", "a.b"], "wm train: an override must read key=value"),
         (["envs", "Pendulm-v1"], "wm envs: unknown task 'Pendulm-v1'; did you mean Pendulum-v1"),

@@ -9,6 +9,7 @@ import pytest
 from highway_env.vehicle.behavior import IDMVehicle
 from numpy.typing import NDArray
 from wmctrl_envs import driving
+from wmctrl_envs.driving_parameters import traffic
 from wmctrl_envs.driving_task import DrivingTask
 from wmctrl_envs.task import Observation
 
@@ -160,6 +161,36 @@ def test_every_parameter_changes_the_plant_while_it_runs(task_id: str) -> None:
         assert same(nominal, drive(task, gentle(task, 0, 12))), parameter.name
 
 
+def test_traffic_that_appears_later_is_slowed_and_freed_like_the_rest() -> None:
+    task = build("intersection-v1", spawn_probability=1.0)
+    task.reset(seed=0, options={"parameters": {"traffic_speed": 0.5}})
+    first = traffic(task.scenario)
+    drive(task, np.zeros((30, 2), np.float32))
+    appeared = [vehicle for vehicle in traffic(task.scenario) if vehicle not in first]
+    assert len(appeared) >= 3
+    # highway-env lets a vehicle want 8 m/s give or take a few, 10 m/s after it gave way, and 0 m/s while it does
+    assert all(vehicle.target_speed == 0 or 2.5 < vehicle.target_speed < 5.5 for vehicle in traffic(task.scenario))
+    task.set_parameters({"traffic_speed": 1.0})
+    assert all(vehicle.target_speed == 0 or 5 < vehicle.target_speed < 11 for vehicle in traffic(task.scenario))
+
+
+def test_speed_that_highway_env_gives_a_vehicle_is_nominal_and_remembered_by_snapshots() -> None:
+    task = build("highway-v0")
+    task.reset(seed=0, options={"parameters": {"traffic_speed": 0.5}})
+    for nominal in (0.0, 10.0):
+        traffic(task.scenario)[0].target_speed = nominal
+        for _ in range(2):
+            task.step(np.zeros(2, np.float32))
+            assert traffic(task.scenario)[0].target_speed == nominal / 2
+    snapshot = task.snapshot()
+    for _ in range(2):
+        task.restore(snapshot)
+        task.set_parameters({"traffic_speed": 1.5})
+        assert traffic(task.scenario)[0].target_speed == 15.0
+        task.set_parameters({"traffic_speed": 1.0})
+        assert traffic(task.scenario)[0].target_speed == 10.0
+
+
 def test_delayed_command_takes_effect_after_the_delay() -> None:
     task = build("parking-v0")
     task.reset(seed=0, options={"parameters": {"action_delay": 3.0}})
@@ -306,9 +337,31 @@ def test_parameters_are_checked_by_name_and_range() -> None:
     task.reset(seed=0)
     with pytest.raises(ValueError, match="did you mean steering_gain"):
         task.set_parameters({"steering_gian": 1.0})
-    with pytest.raises(ValueError, match=r"length must be in \[3.5, 7\] m, not 50"):
+    with pytest.raises(ValueError, match=r"length must be in \[3.5, 7\] m, got 50"):
         task.reset(options={"parameters": {"length": 50.0}})
     with pytest.raises(ValueError, match="proprio"):
         build("parking-v0", ["proprioception"])
     with pytest.raises(ValueError, match="did you mean parking-v0"):
         build("parkin-v0")
+
+
+def test_unknown_reset_option_is_refused() -> None:
+    with pytest.raises(ValueError, match="unknown reset option 'parametres'; did you mean parameters"):
+        build("parking-v0").reset(options={"parametres": {"length": 4.0}})
+
+
+@pytest.mark.parametrize("action", [(0.0,), (0.0, np.nan), (0.0, 0.0, 0.0), (0.0, -np.inf)])
+def test_malformed_action_is_refused(action: tuple[float, ...]) -> None:
+    task = build("parking-v0")
+    task.reset(seed=0)
+    with pytest.raises(ValueError, match=r"an action must be \(2,\) finite values in \[-1, 1\], got array"):
+        task.step(np.array(action, np.float32))
+
+
+def test_success_and_failure_are_said_without_docstrings_too() -> None:
+    code = (
+        "import sys; from wmctrl_envs import driving; spec = driving.build('parking-v0').task_spec;"
+        "sys.exit((spec.success, spec.failure) != ('The car stands in the spot.', 'The car crashed or left the road.'))"
+    )
+    path = {"PYTHONPATH": ":".join(sys.path)}
+    assert subprocess.run([sys.executable, "-BOO", "-c", code], env=path, check=False).returncode == 0

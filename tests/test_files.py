@@ -94,5 +94,7 @@ def test_a_cut_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="weights is missing; restore it from a backup or start again"):
+    with pytest.raises(
+        ValueError, match="weights is missing; try again where a training may just have replaced it, else restore"
+    ):
         read_verified(tmp_path / "weights", hashlib.sha256(b"").hexdigest())

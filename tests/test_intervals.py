@@ -29,8 +29,17 @@ def test_interval_of_a_mean_is_as_wide_as_the_normal_one_for_many_values() -> No
     assert estimate.high - estimate.low == pytest.approx(2 * half, rel=0.05)
 
 
-def test_same_values_give_the_same_interval() -> None:
-    assert mean([1.0, 4.0, 9.0]) == mean([1.0, 4.0, 9.0])
+def test_interval_of_three_values_by_hand() -> None:
+    # Mean 4; deviations -3, 0, 3 give a std of 3; t with 2 degrees of freedom is 4.30265 at 97.5 %.
+    half = 4.30265 * 3.0 / np.sqrt(3.0)
+    assert mean([1.0, 4.0, 7.0]) == pytest.approx((4.0, 4.0 - half, 4.0 + half), abs=1e-3)
+
+
+@pytest.mark.parametrize("count", [3, 10])
+def test_interval_holds_the_truth_as_often_as_it_says(count: int) -> None:
+    samples = np.random.default_rng(0).normal(1.0, 2.0, (2000, count))
+    held = [estimate.low <= 1.0 <= estimate.high for estimate in map(mean, samples)]
+    assert np.mean(held) == pytest.approx(0.95, abs=0.02)  # 4 sigma
 
 
 def test_constant_values_leave_no_doubt() -> None:

@@ -154,7 +154,7 @@ def test_every_candidate_is_within_the_action_limits() -> None:
 
 def test_shift_moves_every_action_up_and_holds_the_last() -> None:
     plan = Plan(torch.tensor([[1.0], [2.0], [3.0]]), torch.full((3, 1), 0.1), torch.tensor([[[4.0], [5.0], [6.0]]]))
-    shifted = Planner(horizon=3, elites=1, init_std=0.7).shift(plan)
+    shifted = Planner(horizon=3, elites=1, kept=1, init_std=0.7).shift(plan)
     assert shifted.mean.flatten().tolist() == [2.0, 3.0, 3.0]
     assert shifted.elites.flatten().tolist() == [5.0, 6.0, 6.0]
     torch.testing.assert_close(shifted.std, torch.full((3, 1), 0.7))
@@ -208,7 +208,7 @@ def test_coloured_noise_reaches_a_place_that_white_noise_misses() -> None:
 
 
 def test_a_fresh_plan_rests_and_searches_widely() -> None:
-    plan = Planner(horizon=H, elites=7, init_std=0.4).initial(torch.ones(A, dtype=torch.float64))
+    plan = Planner(horizon=H, elites=7, kept=7, init_std=0.4).initial(torch.ones(A, dtype=torch.float64))
     assert (plan.mean.shape, plan.elites.shape, plan.mean.dtype) == ((H, A), (7, H, A), torch.float64)
     assert float(plan.mean.abs().max()) == 0.0
     assert float(plan.std.min()) == float(plan.std.max()) == 0.4

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import wmctrl_envs
 from wmctrl_envs import Element, GoalCost
-from wmctrl_envs.plant import check_parameters
+from wmctrl_envs.contract import checked_parameters
 from wmctrl_envs.signals import PARAMETERS, SignalPath
 from wmctrl_envs.suggestion import refusal
 
@@ -55,10 +55,19 @@ def test_measurement_noise_has_the_asked_share_of_each_range() -> None:
     np.testing.assert_allclose(measured.mean(axis=0), [7.0, 0.0], atol=0.02)
 
 
+@pytest.mark.parametrize("bound", [float(np.finfo(np.float32).max), 2e6, np.inf])
+def test_an_element_with_the_bounds_of_its_type_has_range_one(bound: float) -> None:
+    elements = (Element("a", "m", -bound, bound), Element("b", "m", 0.0, bound), Element("c", "m", -bound, 0.0))
+    path, rng = SignalPath(elements, 1), np.random.default_rng(0)
+    path.set_parameters({"observation_noise": 0.1})
+    measured = np.array([path.measurement(np.zeros(3, np.float32), rng) for _ in range(4000)])
+    np.testing.assert_allclose(measured.std(axis=0), [0.1, 0.1, 0.1], rtol=0.05)
+
+
 def test_parameter_outside_its_range_or_not_a_number_is_refused() -> None:
     for value in (-0.1, 0.6, float("nan")):
         with pytest.raises(ValueError, match=r"action_noise must be in \[0, 0\.5\]"):
-            check_parameters({"action_noise": value}, PARAMETERS)
+            checked_parameters({"action_noise": value}, PARAMETERS)
 
 
 def test_refusal_names_the_nearest_or_everything() -> None:

@@ -23,7 +23,7 @@ from wmctrl.cli import main
 from wmctrl.commands import logbook, training
 from wmctrl.commands.logbook import Logbook
 from wmctrl.config import resolve
-from wmctrl.learning.agent import Agent
+from wmctrl.learning.agent import Agent, DriveState
 from wmctrl.learning.evaluate import Driver, RandomDriver, drive_episode
 from wmctrl.learning.train import Progress
 
@@ -89,7 +89,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_cannot_be_trained_is_refused_in_one_line_before_a_run_is_made(
     words: list[str], message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["train", *words, "--out", str(tmp_path)]) == 2
+    where = [] if "--resume" in words else ["--out", str(tmp_path)]
+    assert main(["train", *words, *where]) == 2
     error = capfd.readouterr().err
     assert error.startswith(f"wm train: {message}"), error
     assert error.count("\n") == 1
@@ -235,6 +236,59 @@ def test_every_figure_is_a_row_and_in_tensorboard(finished: Path) -> None:
     content = events.read_bytes()
     assert b"loss/reward" in content
     assert b"success" in content
+
+
+def test_figures_that_a_power_cut_damaged_do_not_keep_a_run_from_going_on(tmp_path: Path) -> None:
+    folder = new_run(tmp_path, "schedule.evaluate_every=30")
+    training.train(folder, enough=lambda news: "return" in news)
+    whole = logbook.logged(folder)
+    path = folder / "metrics.jsonl"
+    path.write_bytes(path.read_bytes()[:-9] + b"\0\0\0\0\n")
+    assert logbook.logged(folder) == whole[:-1]
+    assert training.train(folder, resume=True).finished
+    assert logbook.logged(folder)[: len(whole) - 1] == whole[:-1]
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "agent.objective.goal=1",
+        "collect.randomise=[nonsense]",
+        "replay.capacity=3",
+        "agent.planner.elites=99",
+        "agent.model.context=0",
+        "agent.planner.temperature=0",
+        "agent.planner.kept=5",
+        "replay.hindsight=50",
+        "replay.failures=2",
+    ],
+)
+def test_a_run_that_could_not_start_leaves_nothing(tmp_path: Path, override: str) -> None:
+    with pytest.raises(ValueError, match=r"^[^\n]+$"):
+        new_run(tmp_path, override)
+    assert list(tmp_path.rglob("*")) == []
+
+
+@pytest.mark.parametrize("std", [0.0, 0.3])
+def test_the_agents_actions_are_explored_around_with_the_std_that_was_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, std: float
+) -> None:
+    folder = new_run(tmp_path, "schedule.steps=400", f"collect.exploration_std={std}", "schedule.updates_per_step=0")
+    config, facts = training.open_run(folder)
+    trainer = training.assemble(config, folder, facts)
+    decide, decided = trainer.agent.act, []
+
+    def act(*arguments: Any) -> tuple[NDArray[np.float32], DriveState]:
+        action, state = decide(*arguments)
+        decided.append(0.1 * action)  # far from the borders, where noise would be cut off
+        return decided[-1], state
+
+    monkeypatch.setattr(trainer.agent, "act", act)
+    trainer.run(lambda progress, news: None)
+    stream = trainer.replay.streams[0].arrays
+    sent = stream["action"][: len(trainer.replay)][stream["is_first"][: len(trainer.replay)] == 0.0]
+    noise = sent[-len(decided) :] - np.array(decided)
+    assert noise.std() == pytest.approx(std, rel=0.15, abs=1e-6)
 
 
 def progress(step: int, updates: int, metrics: Mapping[str, float]) -> Progress:

@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.tiny_run import tiny
 from wmctrl.bench import trials
-from wmctrl.commands import training
+from wmctrl.commands import evaluation, training
+from wmctrl.learning.train import EXAMINATION_SEED
 
 CONFIG = tiny("Pendulum-v1", "schedule.steps=44")
 
@@ -53,6 +55,33 @@ def test_runs_of_other_settings_are_not_gone_on_with(found: list[trials.Trial], 
     assert trial.looks == []
 
 
+def test_no_two_seeds_are_evaluated_in_the_same_episodes(
+    found: list[trials.Trial], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[range] = []
+
+    def evaluated(run: Path, episodes: int, seed: int) -> SimpleNamespace:
+        asked.append(range(seed, seed + episodes))
+        return SimpleNamespace(scores=(SimpleNamespace(outcomes=[]), SimpleNamespace(outcomes=[])))
+
+    monkeypatch.setattr(evaluation, "evaluate", evaluated)
+    for seed in range(12):
+        trials.examine(Path(found[0].run), seed, episodes=1000)
+    numbers = [number for episodes in asked for number in episodes]
+    assert len(set(numbers)) == 12 * 1000
+    assert not set(numbers) & set(range(EXAMINATION_SEED, EXAMINATION_SEED + 1000)), "looks have their own"
+
+
+def test_a_run_of_another_version_is_passed_over(found: list[trials.Trial], root: Path) -> None:
+    settings = training.open_run(Path(found[0].run))[0]
+    stale = root / "Pendulum-v1" / "99999999-000000-s0"
+    stale.mkdir()
+    (stale / "run.json").write_text("{}")
+    (stale / "config.yaml").write_text("task: {id: Pendulum-v1}\nold_setting: 3\n")
+    newest = training.newest_run(settings, 0, root)
+    assert newest == Path(found[0].run)
+
+
 def test_everything_a_reader_may_ask_for_is_written(found: list[trials.Trial], tmp_path: Path) -> None:
     trials.write_json(tmp_path / "trials.json", CONFIG, found)
     kept = json.loads((tmp_path / "trials.json").read_text())
@@ -60,4 +89,5 @@ def test_everything_a_reader_may_ask_for_is_written(found: list[trials.Trial], t
     assert kept["config"]["schedule"]["steps"] == 44
     assert [len(trial["outcomes"]) for trial in kept["trials"]] == [2, 2]
     returns = [outcome["reward"] for trial in kept["trials"] for outcome in trial["outcomes"]]
+    assert kept["config"]["agent"]["planner"]["temperature"] == "inf", "JSON has no infinite number"
     assert kept["summary"]["return"]["value"] == pytest.approx(sum(returns) / 4)

@@ -187,6 +187,16 @@ def test_the_first_step_of_a_window_or_episode_is_not_held_against_the_prior() -
     torch.testing.assert_close(moved, model._kl(batch, rollout), rtol=0.0, atol=0.0)
 
 
+def test_the_first_step_of_a_window_is_not_held_against_the_scalar_heads() -> None:
+    model, batch = make(), make_batch()._replace(is_first=torch.zeros(B, T))
+    torch.nn.init.normal_(model.prospect_head.net[-1].get_parameter("weight"))
+    reward = batch.reward.clone()
+    reward[:, 0] += 5.0
+    assert model.loss(batch, noise())[1]["reward"] == model.loss(batch._replace(reward=reward), noise())[1]["reward"]
+    reward[:, 1] += 5.0
+    assert model.loss(batch, noise())[1]["reward"] != model.loss(batch._replace(reward=reward), noise())[1]["reward"]
+
+
 def test_kl_balance_pulls_prior_and_posterior_each_by_its_share() -> None:
     model, rollout = make(), gaussians(offset=2.0)
     kl = model._kl(make_batch(), rollout)["kl"]

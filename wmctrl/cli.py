@@ -98,12 +98,12 @@ def add_train_arguments(parser: Parser) -> None:
     what.add_argument("--env", metavar="ID", help="start a run on this task; see wm envs")
     what.add_argument("--resume", metavar="RUN", type=Path, help="go on with this run's folder where it stopped")
     parser.add_argument("--steps", metavar="N", type=count, help="environment steps in all, such as 20000 or 2e4")
-    parser.add_argument("--seed", metavar="S", type=int, default=0, help="the same seed gives the same run (default 0)")
+    parser.add_argument("--seed", metavar="S", type=int, help="the same seed gives the same run (default 0)")
     parser.add_argument("--offline", metavar="FOLDER", type=Path, help="learn from this run's recorded replay alone")
     add_settings(parser)
-    parser.add_argument("--device", default="cpu", help="where PyTorch computes: cpu (default) or cuda")
+    parser.add_argument("--device", help="where PyTorch computes: cpu (default) or cuda")
     parser.add_argument("--envs", metavar="K", type=count, help="plants that run side by side")
-    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("runs"), help="folder of runs (default runs)")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="folder of runs (default runs)")
 
 
 def add_settings(parser: Parser) -> None:

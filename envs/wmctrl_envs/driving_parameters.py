@@ -6,9 +6,8 @@ import numpy as np
 from highway_env.vehicle.behavior import IDMVehicle
 from highway_env.vehicle.kinematics import Vehicle
 
-from wmctrl_envs.driving_scenario import Scenario
+from wmctrl_envs.driving_scenario import Scenario, TargetSpeed
 from wmctrl_envs.driving_vehicles import TyreCar
-from wmctrl_envs.suggestion import refusal
 from wmctrl_envs.task import Parameter
 
 LENGTH = Parameter("length", "m", 5.0, 3.5, 7.0, "Length of the car and, in proportion, its wheelbase.")
@@ -42,22 +41,6 @@ def parameters_of(scenario: Scenario) -> tuple[Parameter, ...]:
     return steered + driven + car + others + manners
 
 
-def checked(values: Mapping[str, float], known: tuple[Parameter, ...]) -> dict[str, float]:
-    """The values as floats, known by name and within their ranges.
-
-    Raises:
-        ValueError: Unknown name or a value outside the parameter's range.
-    """
-    table = {parameter.name: parameter for parameter in known}
-    for name, value in values.items():
-        if name not in table:
-            raise refusal("parameter", name, table)
-        low, high = table[name].low, table[name].high
-        if not low <= value <= high:
-            raise ValueError(f"parameter {name} must be in [{low:g}, {high:g}] {table[name].unit}, not {value!r}")
-    return {name: float(value) for name, value in values.items()}
-
-
 def apply(scenario: Scenario, values: Mapping[str, float]) -> None:
     """Give the running scenario a full set of values, those of `parameters_of`."""
     actuation = scenario.action_type
@@ -69,10 +52,7 @@ def apply(scenario: Scenario, values: Mapping[str, float]) -> None:
         _set_tyres(scenario.vehicle, values)
     else:
         _set_length(scenario.vehicle, values["length"])
-    if "traffic_speed" in values:
-        _set_traffic_speed(scenario, values["traffic_speed"])
-    if "traffic_time_gap" in values:
-        set_traffic_manners(scenario, values)
+    set_traffic(scenario, values)
 
 
 def _set_tyres(car: TyreCar, values: Mapping[str, float]) -> None:
@@ -87,14 +67,25 @@ def _set_length(car: Vehicle, length: float) -> None:
     car.diagonal = float(np.hypot(length, car.WIDTH))
 
 
+def set_traffic(scenario: Scenario, values: Mapping[str, float]) -> None:
+    """Give every vehicle of the traffic, also one that has just appeared, its wanted speed and its manners."""
+    if "traffic_speed" in values:
+        _set_traffic_speed(scenario, values["traffic_speed"])
+    if "traffic_time_gap" in values:
+        _set_traffic_manners(scenario, values)
+
+
 def _set_traffic_speed(scenario: Scenario, factor: float) -> None:
+    before, scenario.target_speeds = scenario.target_speeds, {}
     for vehicle in traffic(scenario):
-        vehicle.target_speed *= factor / scenario.traffic_speed
-    scenario.traffic_speed = factor
+        speed = before.get(vehicle)
+        # A speed that was not given here is highway-env's: of a new vehicle, or one that gives way or has done so.
+        nominal = speed.nominal if speed and vehicle.target_speed == speed.given else vehicle.target_speed
+        vehicle.target_speed = factor * nominal
+        scenario.target_speeds[vehicle] = TargetSpeed(nominal, vehicle.target_speed)
 
 
-def set_traffic_manners(scenario: Scenario, values: Mapping[str, float]) -> None:
-    """Give every vehicle of the traffic, also one that has just appeared, its time gap and lane-change manners."""
+def _set_traffic_manners(scenario: Scenario, values: Mapping[str, float]) -> None:
     for vehicle in traffic(scenario):
         vehicle.TIME_WANTED = values["traffic_time_gap"]
         vehicle.POLITENESS = values["traffic_politeness"]

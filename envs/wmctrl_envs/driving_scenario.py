@@ -1,6 +1,6 @@
 """What all driving scenarios share: highway-env's simulator without its slow observations."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
@@ -39,9 +39,22 @@ def forward_speed(vehicle: Vehicle, lane: AbstractLane) -> float:
     return float(vehicle.speed * np.cos(lane.local_angle(vehicle.heading, longitudinal)))
 
 
+class TargetSpeed(NamedTuple):
+    """A speed that a vehicle of the traffic wants [m/s]."""
+
+    nominal: float
+    """As highway-env has set it."""
+    given: float
+    """As it was then scaled for the vehicle."""
+
+
 class Scenario(AbstractEnv):
     """What every scenario here shares: it is not observed, is driven through `Actuation`, and can say how it ended."""
 
+    SUCCESS: ClassVar[str] = "All is well so far."
+    """What `succeeded` means."""
+    FAILURE: ClassVar[str] = "The car crashed or left the road."
+    """What `failed` means."""
     DEFAULTS: ClassVar[dict[str, Any]] = {}
     """Differences from highway-env's configuration."""
     CARS: ClassVar[tuple[type[Vehicle], type[Vehicle]]] = (KinematicCar, TyreCar)
@@ -59,8 +72,8 @@ class Scenario(AbstractEnv):
     """How far a picture's middle is east of the car [m], on roads that lead there."""
     parameters: dict[str, float]
     """Physical parameters in force, by name; kept here so that a copy of the scenario is a copy of everything."""
-    traffic_speed: float
-    """Factor by which the traffic's wanted speeds have been multiplied."""
+    target_speeds: dict[Vehicle, TargetSpeed]
+    """Speeds that the vehicles of the traffic want, kept so that they can be scaled anew."""
 
     @classmethod
     def default_config(cls) -> dict[str, Any]:
@@ -101,7 +114,7 @@ class Scenario(AbstractEnv):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[None, dict[str, Any]]:
         """Place everything anew; whatever was changed on the vehicles or the actuation is gone."""
-        self.traffic_speed = 1.0
+        self.target_speeds = {}
         _, info = super().reset(seed=seed, options=options)
         self.vehicle.color = VehicleGraphics.EGO_COLOR
         return None, info

@@ -26,6 +26,7 @@ HIGHWAY_ACTION = {"type": "ContinuousAction", "steering_range": [-0.1, 0.1]}
 class Parking(Scenario, ParkingEnv):
     """Reward: -(weighted distance to the spot)^0.5, and -5 on a crash, as in highway-env."""
 
+    SUCCESS = "The car stands in the spot."
     CARS = (ParkingCar, ParkingTyreCar)
     PICTURE_SPAN = 72.0
     SCALES: ClassVar[NDArray[np.float64]] = np.array((100.0, 100.0, 5.0, 5.0, 1.0, 1.0))
@@ -167,6 +168,7 @@ class Roundabout(Scenario, RoundaboutEnv):
     highway-env counts the speed in steps of its discrete speed controller, which a throttle does not have.
     """
 
+    SUCCESS = "The car has left by the second exit."
     ROUTE = (("ser", "ses"), ("ses", "se"), ("se", "ex"), ("ex", "ee"), ("ee", "nx"), ("nx", "nxs"), ("nxs", "nxr"))
     LOOK_AHEAD = (4.0, 8.0, 15.0, 25.0, 40.0)
     TOP_SPEED = 20.0
@@ -201,6 +203,7 @@ class Intersection(Scenario, ContinuousIntersectionEnv):
     Arriving truncates rather than terminates: rewards are positive, so ending them there would reward dawdling.
     """
 
+    SUCCESS = "The car has arrived in one piece."
     DEFAULTS: ClassVar[dict[str, Any]] = {
         "offroad_terminal": True, "policy_frequency": 5,
         "spawn_probability": 0.17,  # a step: as many vehicles a second as with 0.6 at highway-env's 1 Hz

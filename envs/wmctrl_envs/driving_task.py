@@ -1,15 +1,23 @@
 """Driving plants behind the common contract."""
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from wmctrl_envs.contract import (
+    PARTS,
+    checked_action,
+    checked_parameters,
+    chosen_parts,
+    episode_parameters,
+    observation_space,
+)
 from wmctrl_envs.driving_camera import TopDown
-from wmctrl_envs.driving_parameters import apply, checked, parameters_of, set_traffic_manners
+from wmctrl_envs.driving_parameters import apply, parameters_of, set_traffic
 from wmctrl_envs.driving_scenario import Scenario
 from wmctrl_envs.driving_senses import ParkingSenses, pose, senses_of
 from wmctrl_envs.driving_simulators import (
@@ -23,7 +31,7 @@ from wmctrl_envs.driving_simulators import (
     Roundabout,
 )
 from wmctrl_envs.stock_observations import FAST
-from wmctrl_envs.suggestion import refusal
+from wmctrl_envs.suggestion import refusal, refuse_unknown
 from wmctrl_envs.task import Element, GoalCost, Observation, Task, TaskSpec
 
 SCENARIOS: dict[str, type[Scenario]] = {
@@ -46,7 +54,6 @@ ACTION_KEYS = (
     "type", "acceleration_range", "steering_range", "speed_range", "longitudinal", "lateral", "dynamical", "clip",
     "target_speeds",
 )  # fmt: skip
-PARTS = ("proprio", "goal", "camera")
 CRASH_REWARD = -1.0
 """Reward per step credited to a crashed parking car; standing at the far end of the car park earns about -0.9."""
 
@@ -75,13 +82,6 @@ def configured(scenario: type[Scenario], config: Mapping[str, Any]) -> dict[str,
     return entries
 
 
-def refuse_unknown(what: str, names: Iterable[str], known: Iterable[str]) -> None:
-    """Raise for the first name that is not known."""
-    for name in names:
-        if name not in known:
-            raise refusal(what, name, known)
-
-
 def action_elements(scenario: Scenario) -> tuple[Element, ...]:
     """What -1 and 1 stand for, throttle before steering."""
     actuation = scenario.action_type
@@ -102,7 +102,7 @@ class DrivingTask(Task):
         self.camera_size = camera_size
         self.cameras: dict[int, TopDown] = {}
         self.senses = senses_of(self.scenario)
-        self.parts = self._chosen_parts(observe, has_goal)
+        self.parts = chosen_parts(task_id, PARTS if has_goal else ("proprio", "camera"), observe)
         self.task_spec = TaskSpec(
             id=task_id,
             proprio=self.senses.elements if "proprio" in self.parts else (),
@@ -114,57 +114,40 @@ class DrivingTask(Task):
             parameters=parameters_of(self.scenario),
             goal_cost=self._goal_cost(),
             failure_reward=CRASH_REWARD if has_goal else None,
-            success=(kind.succeeded.__doc__ or "").strip(),
-            failure=(kind.failed.__doc__ or "").strip(),
+            success=kind.SUCCESS,
+            failure=kind.FAILURE,
         )
         self.action_space = spaces.Box(-1.0, 1.0, (len(self.task_spec.action),), np.float32)
-        parts: dict[str, spaces.Space[NDArray[Any]]] = {part: self._space(part) for part in self.parts}
-        self.observation_space = cast("spaces.Space[Observation]", spaces.Dict(parts))
+        self.observation_space = observation_space(self.task_spec)
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": round(1 / self.task_spec.control_period)}
-
-    @staticmethod
-    def _chosen_parts(observe: Sequence[str] | None, has_goal: bool) -> tuple[str, ...]:
-        known = PARTS if has_goal else ("proprio", "camera")
-        if observe is None:
-            return tuple(part for part in known if part != "camera")
-        refuse_unknown("observation part", observe, known)
-        if not {"proprio", "camera"} & set(observe):
-            raise ValueError(f"observe must hold 'proprio' or 'camera', not only {list(observe)}")
-        return tuple(part for part in known if part in observe)
 
     def _goal_cost(self) -> GoalCost | None:
         """highway-env's parking reward as a cost on what is observed, where that suffices."""
-        if not isinstance(self.senses, ParkingSenses) or not {"proprio", "goal"} <= set(self.parts):
+        if not isinstance(self.senses, ParkingSenses) or not self.parts >= {"proprio", "goal"}:
             return None
         weights, threshold = self.scenario.weights(), float(self.scenario.config["success_goal_reward"])
         achieved = (0, 1, 2, 3, 4, 5)
         return GoalCost(achieved, tuple(weights.tolist()), order=1.0, power=0.5, threshold=threshold, ends=True)
 
-    def _space(self, part: str) -> spaces.Box:
-        if part == "camera":
-            return spaces.Box(0, 255, self.task_spec.camera, np.uint8)
-        size = len(self.task_spec.proprio if part == "proprio" else self.task_spec.goal)
-        return spaces.Box(-np.inf, np.inf, (size,), np.float32)
-
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        wanted = checked((options or {}).get("parameters", {}), self.task_spec.parameters)
+        wanted = episode_parameters(options, self.task_spec.parameters)
         self.scenario.reset(seed=seed)
         nominal = {parameter.name: parameter.nominal for parameter in self.task_spec.parameters}
         self._set(nominal | wanted)
         return self._observe(), self._info(cost=0.0)
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        _, reward, terminated, truncated, _ = self.scenario.step(np.asarray(action, np.float64))
-        if "traffic_time_gap" in self.scenario.parameters:
-            set_traffic_manners(self.scenario, self.scenario.parameters)
+        command = checked_action(action, len(self.task_spec.action)).astype(np.float64)
+        _, reward, terminated, truncated, _ = self.scenario.step(command)
+        set_traffic(self.scenario, self.scenario.parameters)
         truncated = truncated or self.scenario.elapsed >= self.task_spec.max_steps
         info = self._info(cost=float(self.scenario.failed()))
         return self._observe(), float(reward), bool(terminated), bool(truncated), info
 
     def set_parameters(self, values: Mapping[str, float]) -> None:
-        self._set(self.scenario.parameters | checked(values, self.task_spec.parameters))
+        self._set(self.scenario.parameters | checked_parameters(values, self.task_spec.parameters))
 
     def _set(self, values: dict[str, float]) -> None:
         self.scenario.parameters = values

@@ -9,7 +9,6 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from wmctrl_envs.suggestion import refusal
 from wmctrl_envs.task import Parameter
 
 _NO_STATE = ("env", "spec", "metadata", "observation_space", "action_space")
@@ -45,17 +44,6 @@ class Plant(Protocol):
 
     def close(self) -> None:
         """Release the environment and its rendering contexts."""
-
-
-def check_parameters(values: Mapping[str, float], parameters: tuple[Parameter, ...]) -> None:
-    """Refuse values that no parameter has or that lie outside its range."""
-    known = {parameter.name: parameter for parameter in parameters}
-    for name, value in values.items():
-        if name not in known:
-            raise refusal("parameter", name, known)
-        low, high = known[name].low, known[name].high
-        if not low <= value <= high:
-            raise ValueError(f"parameter {name} must be in [{low:g}, {high:g}] {known[name].unit}, got {value!r}")
 
 
 class PythonMemory(NamedTuple):

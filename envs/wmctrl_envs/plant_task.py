@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, cast, final
+from typing import Any, NamedTuple, final
 
 import gymnasium as gym
 import numpy as np
@@ -10,11 +10,17 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from wmctrl_envs import signals
-from wmctrl_envs.plant import Picture, Plant, PlantError, check_parameters
-from wmctrl_envs.suggestion import refusal
+from wmctrl_envs.contract import (
+    PARTS,
+    checked_action,
+    checked_parameters,
+    chosen_parts,
+    episode_parameters,
+    observation_space,
+)
+from wmctrl_envs.plant import Picture, Plant, PlantError
 from wmctrl_envs.task import Element, Observation, Task, TaskSpec
 
-PARTS = ("proprio", "camera", "goal")
 VIDEO_SIZE = (240, 320)
 """Height and width of `render()`."""
 
@@ -61,7 +67,8 @@ class PlantTask(Task):
     def __init__(
         self, plant: Plant, reading: Reading, spec: TaskSpec, observe: Sequence[str] | None, camera_size: int
     ) -> None:
-        parts = _chosen_parts(spec, observe)
+        available = [name for name in PARTS if name == "camera" or getattr(spec, name)]
+        parts = chosen_parts(spec.id, available, observe)
         self._plant, self._reading, self._parts = plant, reading, parts
         self._elements = spec.proprio
         self._path = signals.SignalPath(spec.proprio, len(spec.action))
@@ -69,7 +76,7 @@ class PlantTask(Task):
         self._steps = 0
         self._center, self._half = _command_scaling(plant.env, spec.id)
         self.task_spec = _observed(spec, parts, camera_size, plant)
-        self.observation_space = _observation_space(self.task_spec)
+        self.observation_space = observation_space(self.task_spec)
         self.action_space = spaces.Box(-1.0, 1.0, (len(spec.action),), np.float32)
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": round(1.0 / spec.control_period)}
         self.render_mode = "rgb_array"
@@ -78,11 +85,7 @@ class PlantTask(Task):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """Start an episode on the nominal plant, or on the one that `options["parameters"]` describes."""
-        options = options or {}
-        for name in options.keys() - {"parameters"}:
-            raise refusal("reset option", name, ("parameters",))
-        parameters = options.get("parameters", {})
-        check_parameters(parameters, self.task_spec.parameters)
+        parameters = episode_parameters(options, self.task_spec.parameters)
         gym.Env.reset(self, seed=seed)  # the contract's own reset is abstract
         self._put_parameters(parameters)
         self._path.reset()
@@ -97,7 +100,8 @@ class PlantTask(Task):
             ValueError: An action of another shape or with values that are not finite.
             PlantError: The plant returned values that are not finite, or its simulation became unstable.
         """
-        command = self._path.command(self._checked(action), self.np_random)
+        saturated = np.clip(checked_action(action, len(self._center)), np.float32(-1.0), np.float32(1.0))
+        command = self._path.command(saturated, self.np_random)
         raw, reward, terminated, truncated, info = self._plant.env.step(self._center + self._half * command)
         self._steps += 1
         observation = self._observation(raw)
@@ -110,8 +114,7 @@ class PlantTask(Task):
 
     def set_parameters(self, values: Mapping[str, float]) -> None:
         """Change the running plant; parameters not named keep their present values."""
-        check_parameters(values, self.task_spec.parameters)
-        self._put_parameters(self._values | dict(values))
+        self._put_parameters(self._values | checked_parameters(values, self.task_spec.parameters))
 
     def snapshot(self) -> TaskMemory:
         """The whole state of plant, signal path and random numbers."""
@@ -138,12 +141,6 @@ class PlantTask(Task):
         self._path.set_parameters({name: value for name, value in values.items() if name in of_path})
         self._plant.set_parameters({name: value for name, value in values.items() if name not in of_path})
         self._values = dict(values)
-
-    def _checked(self, action: NDArray[Any]) -> NDArray[np.float32]:
-        checked = np.array(action, np.float32)
-        if checked.shape != self.action_space.shape or not np.isfinite(checked).all():
-            raise ValueError(f"an action must be {self.action_space.shape} finite values in [-1, 1], got {action!r}")
-        return np.minimum(np.maximum(checked, np.float32(-1.0)), np.float32(1.0))
 
     def _observation(self, raw: Any) -> Observation:
         observation: Observation = {}
@@ -172,18 +169,6 @@ class PlantTask(Task):
             raise PlantError(f"{self.task_spec.id}: {fault} at step {self._steps}; reset the task")
 
 
-def _chosen_parts(spec: TaskSpec, observe: Sequence[str] | None) -> frozenset[str]:
-    available = [name for name in PARTS if name == "camera" or getattr(spec, name)]
-    if observe is None:
-        observe = [name for name in available if name != "camera"]
-    for name in observe:
-        if name not in available:
-            raise refusal(f"part of {spec.id}'s observation", name, available)
-    if not set(observe) & {"proprio", "camera"}:
-        raise ValueError(f"{spec.id} must be observed by proprio, camera or both, got {list(observe)}")
-    return frozenset(observe)
-
-
 def _observed(spec: TaskSpec, parts: frozenset[str], camera_size: int, plant: Plant) -> TaskSpec:
     return replace(
         spec,
@@ -193,17 +178,6 @@ def _observed(spec: TaskSpec, parts: frozenset[str], camera_size: int, plant: Pl
         parameters=plant.parameters + signals.PARAMETERS,
         goal_cost=spec.goal_cost if parts >= {"proprio", "goal"} else None,
     )
-
-
-def _observation_space(spec: TaskSpec) -> spaces.Space[Observation]:
-    parts: dict[str, spaces.Space[NDArray[Any]]] = {}
-    if spec.proprio:
-        parts["proprio"] = spaces.Box(-np.inf, np.inf, (len(spec.proprio),), np.float32)
-    if spec.camera is not None:
-        parts["camera"] = spaces.Box(0, 255, spec.camera, np.uint8)
-    if spec.goal:
-        parts["goal"] = spaces.Box(-np.inf, np.inf, (len(spec.goal),), np.float32)
-    return cast("spaces.Space[Observation]", spaces.Dict(parts))  # gymnasium types a Dict's values as spaces
 
 
 def _command_scaling(env: gym.Env[Any, Any], task_id: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

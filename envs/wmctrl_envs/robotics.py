@@ -25,4 +25,4 @@ def build(task_id: str, observe: Sequence[str] | None, camera_size: int, config:
 def _import_robotics() -> None:
     # The package announces news about tasks other than these on stderr when it is imported.
     with contextlib.redirect_stderr(io.StringIO()):
-        import gymnasium_robotics  # noqa: F401
+        import gymnasium_robotics  # noqa: F401  # importing it registers the Fetch tasks

@@ -14,6 +14,9 @@ Vector = NDArray[np.float32]
 LONGEST_DELAY = 5
 """Most control steps a command can be held back."""
 
+UNBOUNDED = 1e6
+"""An element that may go beyond this has no range: boxes also write the largest number of their type for infinity."""
+
 PARAMETERS = (
     Parameter("action_scale", "1", 1.0, 0.2, 2.0, "Gain on every command, which still saturates at -1 and 1."),
     Parameter("action_delay", "1", 0.0, 0.0, LONGEST_DELAY, "Control steps a command waits, rounded to whole ones."),
@@ -41,13 +44,12 @@ class SignalPath:
     """Commands on their way to the plant and measurements on their way back; nominally it changes neither.
 
     Args:
-        proprio: Measured elements; one without a finite range is taken to have range 1.
+        proprio: Measured elements; one without bounds is taken to have range 1.
         actions: Number of commands.
     """
 
     def __init__(self, proprio: tuple[Element, ...], actions: int) -> None:
-        ranges = np.array([element.high - element.low for element in proprio], np.float32)
-        self._ranges = np.where(np.isfinite(ranges), ranges, np.float32(1.0))
+        self._ranges = np.array([_range(element) for element in proprio], np.float32)
         self._actions = actions
         self._values = dict(_NOMINAL)
         self.reset()
@@ -85,6 +87,10 @@ class SignalPath:
         """Return to a snapshot."""
         self._sent = deque(snapshot.sent, maxlen=LONGEST_DELAY + 1)
         self._values = dict(snapshot.values)
+
+
+def _range(element: Element) -> float:
+    return element.high - element.low if max(-element.low, element.high) <= UNBOUNDED else 1.0
 
 
 def _noise(rng: np.random.Generator, std: float, size: int) -> Vector:

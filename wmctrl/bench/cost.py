@@ -212,7 +212,7 @@ def update(name: str, agent: Agent, config: Config) -> Workload:
     behavior = agent.config.behavior
     steps = B * T + B * max(0, T - agent.config.model.context)  # followed, then foreseen
     if agent.config.learn_behavior:
-        steps += min(behavior.starts, B * T) * behavior.horizon
+        steps += B * T + behavior.updates * min(behavior.starts, B * T) * behavior.horizon  # followed again, imagined
     return Workload(name, lambda: agent.learn(batch, generator), steps)
 
 

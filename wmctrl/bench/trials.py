@@ -1,6 +1,7 @@
 """The evidence behind the tables: a task trained and evaluated over several seeds, kept as JSON."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -104,8 +105,15 @@ def write_json(path: Path, config: Config, found: Sequence[Trial]) -> None:
         "schema": SCHEMA,
         "command": training.command_line(),
         "versions": training.versions(),
-        "config": to_mapping(config),
+        "config": _finite(to_mapping(config)),
         "summary": {name: estimate._asdict() for name, estimate in summary(found).items()},
         "trials": [asdict(trial) for trial in found],
     }
-    write_atomic(path, json.dumps(content, indent=1).encode())
+    write_atomic(path, json.dumps(content, indent=1, allow_nan=False).encode())
+
+
+def _finite(value: Any) -> Any:
+    """The same settings with what JSON has no number for, such as an infinite temperature, as text."""
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -29,28 +29,28 @@ def train(
     env: str | None,
     resume: Path | None,
     steps: int | None,
-    seed: int,
+    seed: int | None,
     offline: Path | None,
     config: Path | None,
     overrides: Sequence[str],
-    device: str,
+    device: str | None,
     envs: int | None,
-    out: Path,
+    out: Path | None,
 ) -> int:
     """Start a run, or go on with one."""
     from wmctrl.commands import training
     from wmctrl.config import resolve
 
     if resume is not None:
-        if steps or offline or config or overrides or envs:
-            raise ValueError(
-                "--resume keeps the run's own settings; leave out --steps, --offline, --config, --set and --envs"
-            )
+        given = {"--steps": steps, "--seed": seed, "--offline": offline, "--config": config, "--set": overrides or None}
+        given |= {"--device": device, "--envs": envs, "--out": out}
+        if named := [name for name, value in given.items() if value is not None]:
+            raise ValueError(f"--resume keeps the run's own settings; leave out {', '.join(named)}")
         return taught(training.train(resume, resume=True), resume)
     assert env is not None, "the parser asks for --env or --resume"
     short = {"schedule.steps": steps, "collect.plants": envs}
     settings = resolve(env, config, (*(f"{key}={value}" for key, value in short.items() if value), *overrides))
-    folder = training.new_run(settings, seed, device, out, offline)
+    folder = training.new_run(settings, seed or 0, device or "cpu", out or Path("runs"), offline)
     return taught(training.train(folder), folder)
 
 

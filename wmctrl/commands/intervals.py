@@ -6,11 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 Z = 1.959964
 """The standard normal distribution has 95 % within +-Z."""
-RESAMPLES = 4000
-"""Bootstrap means; their 2.5 % quantile then repeats to about a twentieth of the interval's width."""
 
 
 class Estimate(NamedTuple):
@@ -36,7 +35,7 @@ def rate(hits: int, trials: int) -> Estimate:
 
 
 def mean(values: Sequence[float] | NDArray[np.float64]) -> Estimate:
-    """Mean with the percentile bootstrap's interval (Efron 1979); the same values always give the same one.
+    """Mean with Student's interval (Student 1908); a single value, which tells nothing of its spread, has none.
 
     Raises:
         ValueError: No values.
@@ -44,6 +43,8 @@ def mean(values: Sequence[float] | NDArray[np.float64]) -> Estimate:
     array = np.asarray(values, np.float64)
     if array.size == 0:
         raise ValueError("a mean needs at least one value; evaluate some episodes")
-    drawn = np.random.default_rng(0).integers(array.size, size=(RESAMPLES, array.size))
-    low, high = np.quantile(array[drawn].mean(1), [0.025, 0.975])
-    return Estimate(float(array.mean()), float(low), float(high))
+    centre = float(array.mean())
+    if array.size == 1:
+        return Estimate(centre, centre, centre)
+    half = float(stdtrit(array.size - 1, 0.975) * array.std(ddof=1) / math.sqrt(array.size))
+    return Estimate(centre, centre - half, centre + half)

@@ -66,16 +66,21 @@ class Logbook:
         """Cut the figures of earlier processes back to their first `rows`, and return the time of the last one [s]."""
         if not self.path.exists():
             return 0.0
-        kept = self.path.read_bytes().splitlines(keepends=True)[:rows]
-        write_atomic(self.path, b"".join(kept))
-        return float(json.loads(kept[-1])["seconds"]) if kept else 0.0
+        kept = logged(self.path.parent)[:rows]
+        write_atomic(self.path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+        return kept[-1]["seconds"] if kept else 0.0
 
 
 def logged(folder: Path) -> list[dict[str, float]]:
-    """Rows of a run's `metrics.jsonl`; a last line that was cut off by a kill is left out."""
+    """Rows of a run's `metrics.jsonl`, up to where a kill or a power cut damaged it."""
     path = folder / "metrics.jsonl"
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    rows: list[dict[str, float]] = []
+    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
+        try:
+            rows.append(dict(json.loads(line)))
+        except ValueError:
+            break
+    return rows
 
 
 def duration(seconds: float) -> str:

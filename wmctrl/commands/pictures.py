@@ -17,7 +17,7 @@ Row = Mapping[str, float]
 
 DRIVING = ("return", "success", "failure", "length", "episode_return", "episode_success")
 """Rows' names that tell of driving; all but the counters are losses and other figures of learning."""
-COUNTERS = ("step", "updates")
+COUNTERS = ("step", "updates", "seconds")
 SHOWN = 4
 """Elements plotted against reality."""
 STRIP = 8

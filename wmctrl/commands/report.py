@@ -143,7 +143,7 @@ def _predictions(found: Evaluation) -> list[Panel]:
         ),
         _drawn(
             "Error over the horizon",
-            f"Root-mean-square over {len(foresight.actual)} situations, in units of the spread in random driving. "
+            f"Root-mean-square over {len(foresight.actual)} situations, in units of each element's normaliser. "
             f"{foresight.covered:.0%} of the measurements fall into the band that should hold {high - low:.0%}.",
             pictures.prediction_error(foresight, spec.control_period, planned),
         ),

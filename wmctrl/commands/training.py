@@ -30,7 +30,7 @@ from wmctrl.learning.replay import Hindsight, Replay
 from wmctrl.learning.train import Progress, Trainer
 from wmctrl.runtime.files import write_atomic
 
-RECORDED = ("torch", "numpy", "mujoco", "gymnasium", "gymnasium-robotics", "highway-env")
+RECORDED = ("wmctrl-stack", "torch", "numpy", "mujoco", "gymnasium", "gymnasium-robotics", "highway-env")
 """Packages whose versions a run depends on."""
 GO_ON = "import sys, pathlib, wmctrl.commands.training as t; t.train(pathlib.Path(sys.argv[1]), resume=True)"
 """What a process of `in_background` runs, with the run's folder as its argument."""
@@ -47,8 +47,7 @@ def new_run(config: Config, seed: int, device: str, root: Path, recorded: Path |
     """
     if recorded is not None:
         recorded_replay(recorded, config)
-    check_plant(config)
-    torch_device(device)
+    check(config, device)
     folder = _home(config.task.id, root) / f"{time.strftime('%Y%m%d-%H%M%S')}-s{seed}"
     folder.mkdir(parents=True)
     facts = {
@@ -68,7 +67,10 @@ def new_run(config: Config, seed: int, device: str, root: Path, recorded: Path |
 def newest_run(config: Config, seed: int, root: Path) -> Path | None:
     """The newest run of these settings and this seed, where there is one."""
     for path in sorted(_home(config.task.id, root).glob("*/run.json"), reverse=True):
-        theirs, facts = open_run(path.parent)
+        try:
+            theirs, facts = open_run(path.parent)
+        except ValueError:  # another version's run, with settings that this one does not have
+            continue
         if (theirs, facts["seed"], facts["recorded"]) == (config, seed, None):
             return path.parent
     return None
@@ -111,18 +113,23 @@ def make_task(config: TaskConfig) -> Task:
     return wmctrl_envs.make(config.id, config.observe, config.camera_size)
 
 
-def check_plant(config: Config) -> None:
-    """Make the plant once, to refuse early what cannot be driven.
+def check(config: Config, device: str) -> None:
+    """Make plant, agent and replay once, to refuse early what could not be trained.
 
     Raises:
-        ValueError: Unknown id, a task without continuous actions, or a parameter to randomise that it does not have.
+        ValueError: Unknown id or device, a task without continuous actions, a parameter to randomise that it does not
+            have, or settings that do not go together.
     """
     task = make_task(config.task)
-    task.close()
-    known = [parameter.name for parameter in task.task_spec.parameters]
-    for name in config.collect.randomise:
-        if name not in known:
-            raise ValueError(f"collect.randomise: {name!r} is not a parameter here; {nearest(name, known)}")
+    try:
+        known = [parameter.name for parameter in task.task_spec.parameters]
+        for name in config.collect.randomise:
+            if name not in known:
+                raise ValueError(f"collect.randomise: {name!r} is not a parameter here; {nearest(name, known)}")
+        agent = Agent.for_task(task.task_spec, config.agent, torch_device(device))
+        Replay(agent.sizes, config.replay, config.collect.plants)
+    finally:
+        task.close()
 
 
 def torch_device(name: str) -> torch.device:

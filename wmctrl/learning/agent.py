@@ -14,6 +14,7 @@ from wmctrl_envs.task import Element, TaskSpec
 
 from wmctrl.learning.behavior import Behavior, BehaviorConfig
 from wmctrl.learning.imagination import ImaginedReturn, Pay
+from wmctrl.limits import require_at_least
 from wmctrl.model.mdn import MixtureNoise
 from wmctrl.model.rssm import Belief
 from wmctrl.model.world_model import Batch, Sizes, WorldModel, WorldModelConfig
@@ -53,8 +54,10 @@ class AgentConfig:
     """Largest norm of the gradient."""
 
     def __post_init__(self) -> None:
-        if self.decay_after < 1:
-            raise ValueError(f"decay_after must be at least 1, came {self.decay_after}")
+        require_at_least(self, decay_after=1, proposals=0)
+        candidates = self.planner.samples + 1 + self.planner.kept + self.proposals
+        if self.planner.elites > candidates:
+            raise ValueError(f"planner.elites must be at most the candidates, {candidates}, came {self.planner.elites}")
 
 
 class DriveState(NamedTuple):
@@ -94,7 +97,7 @@ class Agent:
     ) -> None:
         """
         Args:
-            failure_reward: Reward per step of a failed plant; None takes the worst reward seen.
+            failure_reward: Reward per step of a failed plant; None takes the worst reward seen, or 0 if that is worse.
             goal_cost: The task's reward where it is a goal cost.
             can_fail: Whether the plant can fail at all.
         """
@@ -308,8 +311,9 @@ class Agent:
         groups = [group for optimizer in optimizers for group in optimizer.param_groups]
         parameters = [parameter for group in groups for parameter in group["params"]]
         if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"a loss is {float(loss)}; lower the learning rate, or look for absurd values in the replay"
+            raise ValueError(
+                f"a loss became {float(loss.detach())} after {self.updates} updates; start anew with lower rates,"
+                " such as --set agent.matrix_rate=1e-3 --set agent.model_rate=1e-3 --set agent.behavior_rate=1e-4"
             )
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):

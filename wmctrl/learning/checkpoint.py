@@ -72,5 +72,9 @@ class CheckpointFolder:
         return facts
 
     def get(self, name: str) -> dict[str, NDArray[Any]]:
-        """Arrays of one file of the opened checkpoint, verified."""
+        """Arrays of one file of the opened checkpoint, verified.
+
+        Raises:
+            ValueError: It is damaged or gone; a training that goes on replaces files, so opening anew may help.
+        """
         return load(read_verified(self.folder / name, self.files[name]))

@@ -35,7 +35,7 @@ class Foresight:
     high: NDArray[np.float32]
     """Upper edge of the band (N, H + 1, O)."""
     scale: NDArray[np.float32]
-    """Spread of every element (O,) in the random driving that training began with."""
+    """What the model normalises every element by (O,): its spread in random driving, or an eighth of its range."""
 
     @property
     def rmse(self) -> NDArray[np.float32]:
@@ -99,11 +99,9 @@ def look_ahead(agent: Agent, episode: Episode, horizon: int) -> Outlook | None:
     if head is None or episode.outcome.length < OBSERVED + horizon:
         return None
     belief = _beliefs(agent, episode)[OBSERVED]
-    zeros = belief.stoch.new_zeros
-    noise = MixtureNoise(zeros(agent.config.model.prior_components), zeros(agent.config.model.stoch))
     beliefs = [belief]
     for action in torch.from_numpy(episode.actions[OBSERVED : OBSERVED + horizon]).to(agent.device):
-        belief = agent.model.rssm.imagine(belief, action, noise)
+        belief = agent.model.rssm.imagine(belief, action, noise=None)
         beliefs.append(belief)
     pixels = 255.0 * (head(torch.stack([one.features for one in beliefs])) + 0.5)
     actual = np.stack([o["camera"] for o in episode.observations[OBSERVED : OBSERVED + horizon + 1]])

@@ -11,7 +11,7 @@ from wmctrl_envs.task import Observation, Task
 
 from wmctrl.learning.agent import DriveState
 from wmctrl.learning.evaluate import Outcome
-from wmctrl.learning.limits import require_at_least
+from wmctrl.limits import require_at_least
 from wmctrl.runtime.noise import coloured_noise
 
 

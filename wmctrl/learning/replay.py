@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from wmctrl.learning.checkpoint import CheckpointFolder
-from wmctrl.learning.limits import require_at_least
+from wmctrl.limits import require_at_least
 from wmctrl.model.world_model import Batch, Sizes
 
 Arrays = dict[str, NDArray[Any]]
@@ -28,7 +28,7 @@ class ReplayConfig:
     length: int = 12
     """Steps in a sequence, T."""
     hindsight: float = 0.5
-    """Share of the sequences whose goal is replaced by one reached later in the same episode (Andrychowicz 2017)."""
+    """Share of the sequences whose goal is replaced by one reached in the rest of its episode (Andrychowicz 2017)."""
     failures: float = 0.0
     """Share of the sequences that are chosen to hold a failure: rare ones are learned too slowly otherwise.
 
@@ -37,6 +37,8 @@ class ReplayConfig:
 
     def __post_init__(self) -> None:
         require_at_least(self, capacity=self.length, batch=1, length=2, hindsight=0, failures=0)
+        if self.hindsight > 1 or self.failures > 1:
+            raise ValueError(f"hindsight and failures are shares, at most 1, came {self.hindsight}, {self.failures}")
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from wmctrl_envs.task import Task
 from wmctrl.learning.agent import Agent
 from wmctrl.learning.checkpoint import CheckpointFolder
 from wmctrl.learning.evaluate import Outcome, drive
-from wmctrl.learning.limits import require_at_least
 from wmctrl.learning.plants import Plant
 from wmctrl.learning.replay import Replay
+from wmctrl.limits import require_at_least
 
 EXAMINATION_SEED = 2_000_000_011
 """Episodes of looks start from here on, far from those of `wm eval`."""

@@ -1,4 +1,4 @@
-"""What heads return: distributions with one small interface (`log_prob`, `mean`, `sample(noise)`, `entropy`)."""
+"""What heads return: distributions that share the names `log_prob`, `mean`, `sample(noise)` and `entropy`."""
 
 import math
 from dataclasses import dataclass

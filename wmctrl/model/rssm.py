@@ -66,7 +66,7 @@ class RSSM(nn.Module):
         return Belief(weight.new_zeros(*batch, self.deter), weight.new_zeros(*batch, self.stoch))
 
     def observe(self, belief: Belief, action: Tensor, embedding: Tensor, noise: Tensor) -> Belief:
-        """Belief after the plant answered `action` (..., A) with an observation embedded as (..., units).
+        """Belief after the plant answered `action` (..., A) with an observation embedded as (..., E).
 
         Args:
             noise: Standard normal draws (..., S); zeros take the posterior's mean.
@@ -96,7 +96,7 @@ class RSSM(nn.Module):
         Args:
             belief: Before the first step (B, D), (B, S).
             action: The action that led to each observation (B, T, A).
-            embedding: (B, T, units)
+            embedding: (B, T, E)
             is_first: 1 where an episode starts (B, T).
             noise: Standard normal draws (B, T, S).
         """

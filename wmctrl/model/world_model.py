@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from wmctrl.limits import require_at_least
 from wmctrl.model.distributions import Gaussian
 from wmctrl.model.encoders import CameraDecoder, Encoder, centred_pixels
 from wmctrl.model.heads import Ensemble, ProspectHead
@@ -47,8 +48,8 @@ class WorldModelConfig:
     """Weight of the camera's reconstruction."""
 
     def __post_init__(self) -> None:
-        if self.members < 2:
-            raise ValueError(f"members must be at least 2, or there is nothing to disagree, came {self.members}")
+        # Nothing could be looked ahead from without context, and a single member has nobody to disagree with.
+        require_at_least(self, context=1, members=2)
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ class WorldModel(nn.Module):
         head.skip.weight[:, self.config.deter :] = torch.eye(O, S)
 
     def embed(self, proprio: Tensor | None, camera: Tensor | None) -> Tensor:
-        """Embedding (..., units) of an observation in the task's units."""
+        """Embedding (..., E) of an observation in the task's units."""
         normal = None if proprio is None else self.proprio_normaliser(proprio)
         return self.encoder(normal, camera)
 

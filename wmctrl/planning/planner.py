@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from wmctrl.limits import require_at_least
+
 Objective = Callable[[Tensor], Tensor]
 """Return (N,) of action sequences (N, H, A): through a model, a simulator or a test's closed form."""
 
@@ -63,6 +65,15 @@ class Planner:
     """Elites weigh exp((R - R_best) / (temperature * range of R)); infinite weighs them all the same."""
     noise_exponent: float = 2.0
     """Colour of the noise along the horizon: 0 is white, 2 wanders slowly."""
+
+    def __post_init__(self) -> None:
+        require_at_least(self, horizon=1, samples=1, iterations=1, elites=1, kept=0, min_std=0, noise_exponent=0)
+        if self.temperature <= 0.0 or self.init_std <= 0.0:
+            raise ValueError(
+                f"temperature and init_std must be above 0, came {self.temperature:g} and {self.init_std:g}"
+            )
+        if self.kept > self.elites:
+            raise ValueError(f"kept must be at most elites ({self.elites}), came {self.kept}")
 
     def initial(self, like: Tensor) -> Plan:
         """The plan before anything is known: zeros. `like` is any action (A,) of the wanted type and device."""
@@ -120,4 +131,4 @@ ICEM = Planner()
 """Improved CEM (Pinneri et al. 2020): coloured noise, elites kept between iterations and between steps."""
 
 MPPI = Planner(kept=0, noise_exponent=0.0, temperature=0.5)
-"""Model-predictive path integral control (Williams et al. 2017) over elites, as in TD-MPC (Hansen et al. 2022)."""
+"""Model-predictive path integral control (Williams et al. 2017) over elites; its temperature is a share of their range."""

@@ -38,7 +38,9 @@ def read_verified(path: Path, sha256: str) -> bytes:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise ValueError(f"{path} is missing; restore it from a backup or start again") from None
+        raise ValueError(
+            f"{path} is missing; try again where a training may just have replaced it, else restore it or start again"
+        ) from None
     if hashlib.sha256(content).hexdigest() != sha256:
         raise ValueError(f"{path} is damaged (its SHA-256 differs from the one recorded); restore it or start again")
     return content
