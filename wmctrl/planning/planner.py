@@ -131,4 +131,4 @@ ICEM = Planner()
 """Improved CEM (Pinneri et al. 2020): coloured noise, elites kept between iterations and between steps."""
 
 MPPI = Planner(kept=0, noise_exponent=0.0, temperature=0.5)
-"""Model-predictive path integral control (Williams et al. 2017) over elites; its temperature is a share of their range."""
+"""Model-predictive path integral control (Williams et al. 2017) over elites; temperature is a share of their range."""
