@@ -40,6 +40,7 @@ RULES = (
     Rule("wmctrl_export", ("wmctrl_envs", "wmctrl.stress")),
     Rule("wmctrl", ("wmctrl_export", *ENTRIES), apart=ENTRIES),
     Rule("wmctrl", ("wmctrl_envs",), but=("wmctrl_envs.task",), apart=(*ENTRIES, "wmctrl.stress")),
+    Rule("wmctrl", ("wmctrl.config", "wmctrl.config_files"), apart=(*ENTRIES, "wmctrl.config")),
     Rule("wmctrl_export", ENTRIES),
 )
 RUNTIME_NEEDS = ("numpy", "onnxruntime")

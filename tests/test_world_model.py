@@ -140,7 +140,7 @@ def test_the_goal_changes_no_belief_and_only_the_scalar_heads() -> None:
     torch.testing.assert_close(one, other, rtol=0.0, atol=0.0)
     parts, changed = (model.loss(each, noise())[1] for each in (batch, elsewhere))
     judged = {"reward", "continue", "failure"}
-    judged |= {f"foreseen_{name}" for name in judged if f"foreseen_{name}" in parts}
+    judged |= {f"foreseen_{name}" for name in judged if f"foreseen_{name}" in parts} | {"observed_reward"}
     assert {name for name in parts if not torch.equal(parts[name], changed[name])} == judged
 
 
@@ -265,3 +265,29 @@ def test_a_crash_that_throws_the_plant_off_its_course_is_foreseen_on_its_course(
             foreseen.append(float(model.prospect_head(belief.features).failure.mean))
     assert foreseen[2] == pytest.approx(0.4, abs=0.25)
     assert max(foreseen[:2]) < 0.1
+
+
+def test_an_observed_reward_is_read_from_the_state_nobody_could_foresee() -> None:
+    """The plant jumps anywhere at every step and is paid by where it lands."""
+    torch.manual_seed(0)
+    model = WorldModel(Sizes(1, 0, 1), replace(CONFIG, deter=32, units=32))
+    optimizer = torch.optim.Adam(model.parameters(), 5e-3)
+    generator = torch.Generator().manual_seed(1)
+    start = (torch.arange(9) == 0).float().expand(32, -1)
+
+    def jumps() -> Batch:
+        place = torch.rand(32, 9, 1, generator=generator) * 4.0 - 2.0
+        still = torch.zeros(32, 9)
+        return Batch(still.unsqueeze(-1), place.squeeze(-1), still, still, start, place)
+
+    for _ in range(300):
+        batch = jumps()
+        loss, _ = model.loss(batch, torch.randn(32, 9, CONFIG.stoch, generator=generator))
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+    batch = jumps()
+    with torch.no_grad():
+        belief = model.believe(batch, torch.zeros(32, 9, CONFIG.stoch)).belief
+        read = model.prospect_head(belief.features).reward.mean
+    assert float((read - batch.reward)[:, 1:].abs().mean()) < 0.3  # the mean of all places is 1.0 off

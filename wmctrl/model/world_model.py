@@ -46,6 +46,8 @@ class WorldModelConfig:
     """Std at which reconstructed proprioception is held against the price of information, in normalised units."""
     camera_scale: float = 1.0
     """Weight of the camera's reconstruction."""
+    reward_scale: float = 1.0
+    """Weight of the reward's likelihood; more where the reward is all that tells the goal."""
 
     def __post_init__(self) -> None:
         # Nothing could be looked ahead from without context, and a single member has nobody to disagree with.
@@ -181,10 +183,13 @@ class WorldModel(nn.Module):
         arrived = 1.0 - batch.is_first
         arrived[:, 0] = 0.0  # there is nothing yet to predict it from
         parts |= self._scalars(batch, rollout.belief.deter, rollout.prior, arrived)
+        parts["observed_reward"] = self._observed_reward(batch, features, arrived)
         parts["ensemble"] = self._ensemble(batch, rollout)
         if self.config.context < T:
             parts |= self._foresight(batch, rollout)
-        weights = {"camera": self.config.camera_scale, "foreseen_kl": self.config.dynamics_scale}
+        c = self.config
+        weights = {"camera": c.camera_scale, "foreseen_kl": c.dynamics_scale}
+        weights |= dict.fromkeys(("reward", "observed_reward", "foreseen_reward"), c.reward_scale)
         total = torch.stack([weights.get(name, 1.0) * part for name, part in parts.items()]).sum()
         return total, {name: part.detach() for name, part in parts.items()}
 
@@ -226,6 +231,19 @@ class WorldModel(nn.Module):
             "failure": failure.log_prob(batch.failure),
         }
         return {name: -(log_prob * arrived).sum() / count for name, log_prob in log_probs.items()}
+
+    def _observed_reward(self, batch: Batch, features: Tensor, arrived: Tensor) -> Tensor:
+        """-ln p of reward given the belief after the arrival is observed.
+
+        Of the arrival predicted alone, a head may read the reward out of memory and leave unlearned how it depends on
+        the state, which is what an actor climbs.
+
+        Args:
+            features: Of the belief on arrival (B, T, D + S).
+            arrived: As in `_scalars`.
+        """
+        reward = self.prospect_head(self.with_goal(features, batch.goal)).reward
+        return -(reward.log_prob(batch.reward) * arrived).sum() / arrived.sum().clamp_min(1.0)
 
     def _kl(self, batch: Batch, rollout: Rollout) -> dict[str, Tensor]:
         """KL balance: the prior learns fast towards the posterior, the posterior slowly towards the prior.
