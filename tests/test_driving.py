@@ -204,7 +204,7 @@ def test_making_an_intersection_leaves_other_traffic_alone() -> None:
     assert before == (IDMVehicle.DISTANCE_WANTED, IDMVehicle.COMFORT_ACC_MAX, IDMVehicle.COMFORT_ACC_MIN)
 
 
-def test_lane_ahead_is_seen_from_the_car() -> None:
+def test_lane_ahead_is_seen_from_the_car_along_its_lane() -> None:
     task = build("racetrack-v1", other_vehicles=0)
     task.reset(seed=0)
     car = task.scenario.vehicle
@@ -216,9 +216,8 @@ def test_lane_ahead_is_seen_from_the_car() -> None:
     assert seen["heading error"] == pytest.approx(0.1)
     assert (seen["distance to left edge"], seen["distance to right edge"]) == pytest.approx((8.5, 1.5))
     assert (seen["lane to the left"], seen["lane to the right"]) == (1.0, 0.0)
-    c, s = np.cos(0.1), np.sin(0.1)
-    assert seen["lane 8 m on, ahead"] == pytest.approx(8 * c - 1 * s, abs=1e-5)
-    assert seen["lane 8 m on, right"] == pytest.approx(-8 * s - 1 * c, abs=1e-5)
+    assert seen["lane 8 m on, ahead"] == pytest.approx(8.0, abs=1e-5)
+    assert seen["lane 8 m on, right"] == pytest.approx(-1.0, abs=1e-5)
 
 
 def test_lane_ahead_follows_the_bend_and_the_route() -> None:
@@ -233,7 +232,7 @@ def test_lane_ahead_follows_the_bend_and_the_route() -> None:
     assert seen[names.index("way left on the route")] == pytest.approx(13 * np.pi / 2 + 100, abs=0.5)
 
 
-def test_nearest_neighbours_come_first_in_the_cars_frame() -> None:
+def test_nearest_neighbours_come_first_and_lie_along_the_road() -> None:
     task = build("highway-v0")
     task.reset(seed=0)
     car = task.scenario.vehicle
@@ -242,9 +241,20 @@ def test_nearest_neighbours_come_first_in_the_cars_frame() -> None:
     others[0].position, others[0].heading, others[0].speed = car.position + np.array((30.0, 0.0)), 0.0, 5.0
     others[1].position, others[1].heading, others[1].speed = car.position + np.array((0.0, 20.0)), np.pi / 2, 7.0
     seen = task.senses.read(task.scenario)[-25:].reshape(5, 5)
-    assert seen[0] == pytest.approx((1, 20, 0, -3, 0))
-    assert seen[1] == pytest.approx((1, 0, -30, -10, -5))
+    assert seen[0] == pytest.approx((1, 0, 20, 0, -3))
+    assert seen[1] == pytest.approx((1, 30, 0, 5, -10))
     assert not seen[2:].any()
+
+
+def test_turning_the_wheel_moves_nothing_but_the_car() -> None:
+    task = build("racetrack-v1")
+    task.reset(seed=0)
+    car = task.scenario.vehicle
+    before, car.heading = task.senses.read(task.scenario), car.heading + 0.2
+    changed = np.flatnonzero(np.abs(task.senses.read(task.scenario) - before) > 1e-9)
+    names = {task.task_spec.proprio[i].name for i in changed}
+    assert "heading error" in names
+    assert all("relative speed" in name for name in names - {"heading error"})
 
 
 @pytest.mark.parametrize("task_id", ["merge-v0", "roundabout-v0", "intersection-v1"])

@@ -1,6 +1,8 @@
-"""What a driver sees: the lane ahead, the edges of the road and the nearest others, in the car's own frame.
+"""What a driver sees: the lane ahead, the edges of the road and the nearest others, as they lie along the road.
 
-The frame's x axis points ahead and its y axis to the right, as highway-env's world does (x east, y south).
+The origin is the car, but the x axis points along its lane and the y axis to the right of that, as highway-env's world
+does (x east, y south): in the car's own frame everything around would swing with every turn of the wheel, and a model
+would have to learn first of all to undo that. The car's own heading stands beside it.
 """
 
 import math
@@ -121,14 +123,15 @@ class RoadSenses:
         car, index = scenario.vehicle, scenario.lane_followed()
         lane = scenario.road.network.get_lane(index)
         longitudinal, lateral = lane.local_coordinates(car.position)
-        c, s = math.cos(car.heading), math.sin(car.heading)
-        into_car = np.array(((c, -s), (s, c)))  # world row vectors to the car's frame
+        along = lane.heading_at(longitudinal)
+        c, s = math.cos(along), math.sin(along)
+        into_lane = np.array(((c, -s), (s, c)))  # world row vectors to along and across the lane
         slip = (car.lateral_speed, car.yaw_rate) if self.dynamical else ()
         way = (min(self.ahead.remaining(scenario, index, longitudinal), 250.0),) if self.routed else ()
-        points = (np.array(self.ahead.points(scenario, index, longitudinal)) - car.position) @ into_car
+        points = (np.array(self.ahead.points(scenario, index, longitudinal)) - car.position) @ into_lane
         error = lane.local_angle(car.heading, longitudinal)
         own = (car.speed, *slip, lateral, error, *edges(scenario, index), *way)
-        return np.concatenate((own, points.ravel(), neighbours(scenario, into_car).ravel()))
+        return np.concatenate((own, points.ravel(), neighbours(scenario, into_lane).ravel()))
 
 
 def edges(scenario: Scenario, index: LaneIndex) -> tuple[float, float, float, float]:
@@ -143,7 +146,7 @@ def edges(scenario: Scenario, index: LaneIndex) -> tuple[float, float, float, fl
     return left, right, float(number > 0), float(number < len(lanes) - 1)
 
 
-def neighbours(scenario: Scenario, into_car: NDArray[np.float64]) -> NDArray[np.float64]:
+def neighbours(scenario: Scenario, into_lane: NDArray[np.float64]) -> NDArray[np.float64]:
     """Presence, position [m] and velocity [m/s] relative to the car of the nearest others (NEIGHBOURS, 5)."""
     car, road = scenario.vehicle, scenario.road
     others = [other for other in (*road.vehicles, *road.objects) if other is not car and other.solid]
@@ -156,6 +159,6 @@ def neighbours(scenario: Scenario, into_car: NDArray[np.float64]) -> NDArray[np.
     if nearest:
         velocities = np.array([others[i].velocity for i in nearest]) - car.velocity
         rows[: len(nearest), 0] = 1.0
-        rows[: len(nearest), 1:3] = positions[nearest] @ into_car
-        rows[: len(nearest), 3:5] = velocities @ into_car
+        rows[: len(nearest), 1:3] = positions[nearest] @ into_lane
+        rows[: len(nearest), 3:5] = velocities @ into_lane
     return rows
