@@ -239,11 +239,36 @@ def test_nearest_neighbours_come_first_and_lie_along_the_road() -> None:
     others = [vehicle for vehicle in task.scenario.road.vehicles if vehicle is not car][:2]
     car.heading, car.speed, task.scenario.road.vehicles = np.pi / 2, 10.0, [car, *others]
     others[0].position, others[0].heading, others[0].speed = car.position + np.array((30.0, 0.0)), 0.0, 5.0
-    others[1].position, others[1].heading, others[1].speed = car.position + np.array((0.0, 20.0)), np.pi / 2, 7.0
+    others[1].position, others[1].heading, others[1].speed = car.position + np.array((0.0, 12.0)), np.pi / 2, 7.0
     seen = task.senses.read(task.scenario)[-25:].reshape(5, 5)
-    assert seen[0] == pytest.approx((1, 0, 20, 0, -3))
+    assert seen[0] == pytest.approx((1, 0, 12, 0, -3))
     assert seen[1] == pytest.approx((1, 30, 0, 5, -10))
     assert not seen[2:].any()
+
+
+@pytest.mark.parametrize(("gap", "place"), [(15.0, "ahead"), (-15.0, "behind")])
+@pytest.mark.parametrize("lane", [0, 1])
+def test_in_a_bend_the_other_lane_is_beside_and_the_gap_is_along_it(gap: float, place: str, lane: int) -> None:
+    """The car is half through the first bend, the other 15 m on or back along it, in that lane or the right one."""
+    task = build("racetrack-v1")
+    task.reset(seed=0)
+    network, car = task.scenario.road.network, task.scenario.vehicle
+    bend = network.get_lane(("b", "c", 0))
+    middle = bend.length / 2
+    car.position, car.heading, car.speed = bend.position(middle, 0.0), bend.heading_at(middle), 10.0
+    car.lane_index = ("b", "c", 0)
+    other = next(vehicle for vehicle in task.scenario.road.vehicles if vehicle is not car)
+    own, follows = network.get_lane(("a", "b", lane)), network.get_lane(("c", "d", lane))
+    before_bend = gap + middle  # way from where the bend begins
+    if 0 < before_bend < bend.length:
+        road = network.get_lane(("b", "c", lane))
+        along = before_bend * road.length / bend.length
+    else:
+        road = own if before_bend < 0 else follows
+        along = own.length + before_bend if before_bend < 0 else before_bend - bend.length
+    other.position, other.heading, other.speed = road.position(along, 0.0), road.heading_at(along), 6.0
+    seen = task.senses.read(task.scenario)[-25:].reshape(5, 5)[0]
+    assert seen == pytest.approx((1, gap, 5.0 * lane, -4, 0), abs=1e-6), place
 
 
 def test_turning_the_wheel_moves_nothing_but_the_car() -> None:

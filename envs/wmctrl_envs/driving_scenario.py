@@ -64,6 +64,8 @@ class Scenario(AbstractEnv):
     """Distances along the lane at which its centre is seen [m]."""
     VIEW: ClassVar[float] = 60.0
     """Distance up to which others are seen [m]."""
+    ASIDE: ClassVar[float] = 15.0
+    """How far aside others are told apart [m]."""
     TOP_SPEED: ClassVar[float] = 15.0
     """Largest speed of ordinary driving [m/s]."""
     PICTURE_SPAN: ClassVar[float] = 50.0

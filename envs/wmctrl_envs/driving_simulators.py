@@ -172,6 +172,7 @@ class Roundabout(Scenario, RoundaboutEnv):
     ROUTE = (("ser", "ses"), ("ses", "se"), ("se", "ex"), ("ex", "ee"), ("ee", "nx"), ("nx", "nxs"), ("nxs", "nxr"))
     LOOK_AHEAD = (4.0, 8.0, 15.0, 25.0, 40.0)
     TOP_SPEED = 20.0
+    ASIDE = Scenario.VIEW
     REWARDED_SPEED = 16.0
     """Speed that earns the whole speed reward [m/s]."""
 
@@ -204,6 +205,7 @@ class Intersection(Scenario, ContinuousIntersectionEnv):
     """
 
     SUCCESS = "The car has arrived in one piece."
+    ASIDE = Scenario.VIEW
     DEFAULTS: ClassVar[dict[str, Any]] = {
         "offroad_terminal": True, "policy_frequency": 5,
         "spawn_probability": 0.17,  # a step: as many vehicles a second as with 0.6 at highway-env's 1 Hz

@@ -1,17 +1,19 @@
 """What a driver sees: the lane ahead, the edges of the road and the nearest others, as they lie along the road.
 
-The origin is the car, but the x axis points along its lane and the y axis to the right of that, as highway-env's world
-does (x east, y south): in the car's own frame everything around would swing with every turn of the wheel, and a model
-would have to learn first of all to undo that. The car's own heading stands beside it.
+The lane ahead is seen from the car, along its lane (x) and to the right of that (y). Others are told by how far on
+along the road they are and how far to the right across it (Frenet coordinates): what is straight ahead in a bend is in
+another lane, and in the car's own frame everything would swing with every turn of the wheel.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
-from highway_env.road.road import LaneIndex, RoadNetwork
+from highway_env.road.road import LaneIndex
 from numpy.typing import NDArray
 
 from wmctrl_envs.driving_scenario import Scenario
+from wmctrl_envs.lane_course import LaneCourse, Stretch
 from wmctrl_envs.task import Element
 
 NEIGHBOURS = 5
@@ -21,75 +23,17 @@ SLIP = (Element("lateral speed", "m/s", -5, 5), Element("yaw rate", "rad/s", -3,
 """Hidden in the path of a kinematic car, states of their own in one whose tyres slip."""
 
 
-class LaneAhead:
-    """Follows a road network from lane to lane; remembers which lane continues which."""
-
-    def __init__(self) -> None:
-        self.network: RoadNetwork | None = None
-        self.continuations: dict[LaneIndex, tuple[LaneIndex, float] | None] = {}
-
-    def points(self, scenario: Scenario, start: LaneIndex, longitudinal: float) -> list[NDArray[np.float64]]:
-        """Centre of the lane at each of the scenario's look-ahead distances from `longitudinal` [m] on lane `start`."""
-        self._enter(scenario)
-        index, origin, found = start, longitudinal, []
-        for distance in scenario.LOOK_AHEAD:
-            while (follows := self._continuation(scenario, index)) and origin + distance > self._length(index):
-                origin += follows[1] - self._length(index)
-                index = follows[0]
-            found.append(scenario.road.network.get_lane(index).position(origin + distance, 0.0))
-        return found
-
-    def remaining(self, scenario: Scenario, start: LaneIndex, longitudinal: float) -> float:
-        """Way from `longitudinal` on lane `start` to the end of the route [m]."""
-        self._enter(scenario)
-        index, way = start, self._length(start) - longitudinal
-        while follows := self._continuation(scenario, index):
-            index = follows[0]
-            way += self._length(index) - follows[1]
-        return way
-
-    def _enter(self, scenario: Scenario) -> None:
-        if self.network is not scenario.road.network:
-            self.network, self.continuations = scenario.road.network, {}
-
-    def _length(self, index: LaneIndex) -> float:
-        assert self.network is not None
-        return float(self.network.get_lane(index).length)
-
-    def _continuation(self, scenario: Scenario, index: LaneIndex) -> tuple[LaneIndex, float] | None:
-        """The lane after this one and where on it one arrives [m]; None where the road or the route ends."""
-        if index not in self.continuations:
-            self.continuations[index] = self._find_continuation(scenario, index)
-        return self.continuations[index]
-
-    def _find_continuation(self, scenario: Scenario, index: LaneIndex) -> tuple[LaneIndex, float] | None:
-        network, route = scenario.road.network, scenario.route()
-        begin, end, number = index
-        nodes = network.graph.get(end, {})
-        if route:
-            nodes = {node: lanes for node, lanes in nodes.items() if (end, node) in route}
-        if not nodes:
-            return None
-        arrival = network.get_lane(index).position(self._length(index), 0.0)
-        options = {}
-        for node in nodes:
-            chosen, distance = network.next_lane_given_next_road(begin, end, number, node, None, arrival)
-            options[end, node, chosen] = distance
-        follows = min(options, key=lambda option: options[option])
-        return follows, float(network.get_lane(follows).local_coordinates(arrival)[0])
-
-
 class RoadSenses:
     """The car in its lane, the lane ahead, the road's edges and the nearest others."""
 
     def __init__(self, scenario: Scenario):
-        self.ahead = LaneAhead()
+        self.course = LaneCourse()
         self.dynamical = bool(scenario.action_type.dynamical)
         self.routed = bool(scenario.route())
         self.elements = self._elements(scenario)
 
     def _elements(self, scenario: Scenario) -> tuple[Element, ...]:
-        view, fast = scenario.VIEW, scenario.TOP_SPEED
+        view, aside, fast = scenario.VIEW, scenario.ASIDE, scenario.TOP_SPEED
         car = (Element("speed", "m/s", -fast / 4, fast), *(SLIP if self.dynamical else ()))
         lane = (
             Element("lateral offset", "m", -5, 5),
@@ -111,7 +55,7 @@ class RoadSenses:
             for element in (
                 Element(f"neighbour {number} present", "1", 0, 1),
                 Element(f"neighbour {number} ahead", "m", -view, view),
-                Element(f"neighbour {number} right", "m", -view, view),
+                Element(f"neighbour {number} right", "m", -aside, aside),
                 Element(f"neighbour {number} relative speed ahead", "m/s", -20, 20),
                 Element(f"neighbour {number} relative speed right", "m/s", -20, 20),
             )
@@ -123,15 +67,22 @@ class RoadSenses:
         car, index = scenario.vehicle, scenario.lane_followed()
         lane = scenario.road.network.get_lane(index)
         longitudinal, lateral = lane.local_coordinates(car.position)
-        along = lane.heading_at(longitudinal)
-        c, s = math.cos(along), math.sin(along)
-        into_lane = np.array(((c, -s), (s, c)))  # world row vectors to along and across the lane
+        across = frame(lane.heading_at(longitudinal))
         slip = (car.lateral_speed, car.yaw_rate) if self.dynamical else ()
-        way = (min(self.ahead.remaining(scenario, index, longitudinal), 250.0),) if self.routed else ()
-        points = (np.array(self.ahead.points(scenario, index, longitudinal)) - car.position) @ into_lane
+        way = (min(self.course.remaining(scenario, index, longitudinal), 250.0),) if self.routed else ()
+        points = (np.array(self.course.points(scenario, index, longitudinal)) - car.position) @ across
         error = lane.local_angle(car.heading, longitudinal)
         own = (car.speed, *slip, lateral, error, *edges(scenario, index), *way)
-        return np.concatenate((own, points.ravel(), neighbours(scenario, into_lane).ravel()))
+        others = neighbours(
+            scenario, self.course.stretches(scenario, index, longitudinal), lateral, car.velocity @ across
+        )
+        return np.concatenate((own, points.ravel(), others.ravel()))
+
+
+def frame(heading: float) -> NDArray[np.float64]:
+    """Matrix that takes row vectors of the world to along and across a heading (2, 2)."""
+    c, s = math.cos(heading), math.sin(heading)
+    return np.array(((c, -s), (s, c)))
 
 
 def edges(scenario: Scenario, index: LaneIndex) -> tuple[float, float, float, float]:
@@ -146,19 +97,28 @@ def edges(scenario: Scenario, index: LaneIndex) -> tuple[float, float, float, fl
     return left, right, float(number > 0), float(number < len(lanes) - 1)
 
 
-def neighbours(scenario: Scenario, into_lane: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Presence, position [m] and velocity [m/s] relative to the car of the nearest others (NEIGHBOURS, 5)."""
+def neighbours(
+    scenario: Scenario, course: Sequence[Stretch], lateral: float, velocity: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Presence, distance along and across the road [m] and the same of relative velocity [m/s] (NEIGHBOURS, 5).
+
+    Args:
+        course: The car's lane and what follows and precedes it.
+        lateral: The car's offset from its lane [m].
+        velocity: The car's, along and across its lane [m/s] (2,).
+    """
     car, road = scenario.vehicle, scenario.road
     others = [other for other in (*road.vehicles, *road.objects) if other is not car and other.solid]
     rows = np.zeros((NEIGHBOURS, 5))
     if not others:
         return rows
-    positions = np.array([other.position for other in others]) - car.position
-    distances = np.einsum("ij,ij->i", positions, positions)
+    positions = np.array([other.position for other in others])
+    distances = ((positions - car.position) ** 2).sum(1)
     nearest = [i for i in np.argsort(distances, kind="stable")[:NEIGHBOURS] if distances[i] < scenario.VIEW**2]
-    if nearest:
-        velocities = np.array([others[i].velocity for i in nearest]) - car.velocity
-        rows[: len(nearest), 0] = 1.0
-        rows[: len(nearest), 1:3] = positions[nearest] @ into_lane
-        rows[: len(nearest), 3:5] = velocities @ into_lane
+    for row, i in zip(rows, nearest, strict=False):
+        stretch = min(course, key=lambda stretch: stretch.lane.distance(positions[i]))
+        along, across = stretch.lane.local_coordinates(positions[i])
+        ahead, right = stretch.origin + along, across - lateral
+        row[:3] = 1.0, np.clip(ahead, -scenario.VIEW, scenario.VIEW), np.clip(right, -scenario.ASIDE, scenario.ASIDE)
+        row[3:] = others[i].velocity @ frame(stretch.lane.heading_at(along)) - velocity
     return rows
