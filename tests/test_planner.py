@@ -158,6 +158,8 @@ def test_shift_moves_every_action_up_and_holds_the_last() -> None:
     assert shifted.mean.flatten().tolist() == [2.0, 3.0, 3.0]
     assert shifted.elites.flatten().tolist() == [5.0, 6.0, 6.0]
     torch.testing.assert_close(shifted.std, torch.full((3, 1), 0.7))
+    wider = Planner(horizon=3, elites=1, kept=1, init_std=0.7).shift(plan, 0.9)
+    torch.testing.assert_close(wider.std, torch.full((3, 1), 0.9))
 
 
 def test_a_good_proposal_wins() -> None:

@@ -291,6 +291,19 @@ def test_the_agents_actions_are_explored_around_with_the_std_that_was_asked(
     assert noise.std() == pytest.approx(std, rel=0.15, abs=1e-6)
 
 
+@pytest.mark.parametrize(("override", "std"), [("collect.search_std=0.9", 0.9), ("collect.search_std=null", 0.5)])
+def test_the_search_is_as_wide_as_was_asked_while_experience_is_gathered(
+    tmp_path: Path, override: str, std: float
+) -> None:
+    folder = new_run(tmp_path, override, "agent.planner.init_std=0.5", "schedule.updates_per_step=0")
+    config, facts = training.open_run(folder)
+    trainer = training.assemble(config, folder, facts)
+    trainer.run(lambda progress, news: None)
+    state = trainer.plants[0].state
+    assert state is not None
+    assert state.plan.std.flatten().tolist() == pytest.approx([std] * state.plan.std.numel())
+
+
 def progress(step: int, updates: int, metrics: Mapping[str, float]) -> Progress:
     return Progress(step, updates, metrics)
 

@@ -151,15 +151,23 @@ class Agent:
 
     @torch.no_grad()
     def act(
-        self, state: DriveState, observation: Mapping[str, NDArray[Any]], generator: np.random.Generator
+        self,
+        state: DriveState,
+        observation: Mapping[str, NDArray[Any]],
+        generator: np.random.Generator,
+        search_std: float | None = None,
     ) -> tuple[NDArray[np.float32], DriveState]:
-        """Observe, plan, and return the action (A,) in [-1, 1] with the state to carry on."""
+        """Observe, plan, and return the action (A,) in [-1, 1] with the state to carry on.
+
+        Args:
+            search_std: Std that the next search starts with, instead of the planner's `init_std`.
+        """
         belief = self.observe(state, observation)
         goal = self._tensor(observation["goal"]) if self.sizes.goal else None
         if self.config.plan:
             plan, _ = self.plan(belief, goal, state, generator)
             action = plan.mean[0]
-            plan = self.config.planner.shift(plan)
+            plan = self.config.planner.shift(plan, search_std)
         else:
             plan, action = state.plan, self.behavior.actor(self.model.with_goal(belief.features, goal)).mean
         return action.cpu().numpy(), DriveState(belief, plan, action)

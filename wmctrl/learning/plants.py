@@ -23,6 +23,11 @@ class CollectConfig:
     """Plants driven side by side."""
     exploration_std: float = 0.2
     """Std of the noise added to the agent's actions."""
+    search_std: float | None = None
+    """Std that the planner's search starts with while experience is gathered; None takes its `init_std`.
+
+    A wide search finds what the model promises wrongly, which is what to learn from and not what to drive by.
+    """
     prefill: int = 500
     """Steps of random actions before the agent drives, over all plants."""
     prefill_exponent: float = 2.0
@@ -37,6 +42,8 @@ class CollectConfig:
     def __post_init__(self) -> None:
         require_at_least(self, plants=1, exploration_std=0, prefill=0, prefill_exponent=0, prefill_wave=1)
         require_at_least(self, episode_steps=0)
+        if self.search_std is not None and self.search_std <= 0.0:
+            raise ValueError(f"search_std must be above 0, or null to search as in driving, came {self.search_std:g}")
 
 
 @dataclass

@@ -173,7 +173,8 @@ class Trainer:
         state = plant.state or self.agent.start()
         if plant.state is None and plant.actions:  # until now the episode was driven at random
             state = state._replace(action=torch.from_numpy(plant.actions[-1]).to(self.agent.device))
-        action, plant.state = self.agent.act(state, plant.observation, self.generator)
+        search = plant.config.search_std
+        action, plant.state = self.agent.act(state, plant.observation, self.generator, search)
         noise = self.generator.standard_normal(action.shape, np.float32)
         action = np.clip(action + plant.config.exploration_std * noise, -1.0, 1.0)
         plant.state = plant.state._replace(action=torch.from_numpy(action).to(self.agent.device))

@@ -80,11 +80,15 @@ class Planner:
         H, A, E = self.horizon, like.shape[-1], self.elites
         return Plan(like.new_zeros(H, A), like.new_full((H, A), self.init_std), like.new_zeros(E, H, A))
 
-    def shift(self, plan: Plan) -> Plan:
-        """The plan one step later: every action moves up, the last is held, and the search opens up again."""
+    def shift(self, plan: Plan, std: float | None = None) -> Plan:
+        """The plan one step later: every action moves up, the last is held, and the search opens up again.
+
+        Args:
+            std: How far it opens up, instead of `init_std`.
+        """
         return Plan(
             torch.cat([plan.mean[1:], plan.mean[-1:]]),
-            torch.full_like(plan.std, self.init_std),
+            torch.full_like(plan.std, std or self.init_std),
             torch.cat([plan.elites[:, 1:], plan.elites[:, -1:]], 1),
         )
 
