@@ -43,7 +43,7 @@ def test_a_goal_weight_without_a_goal_cost_is_refused() -> None:
 
 def test_every_weight_of_the_model_is_moved_by_one_optimiser() -> None:
     agent = Agent(replace(SIZES, camera=(16, 16, 3)), SMALL)
-    optimizers = (agent.matrix_optimizer, agent.model_optimizer)
+    optimizers = [agent.descent.optimizers[name] for name in ("matrix_optimizer", "model_optimizer")]
     moved = [id(one) for optimizer in optimizers for group in optimizer.param_groups for one in group["params"]]
     assert sorted(moved) == sorted(id(one) for one in agent.trained.parameters())
 
@@ -52,8 +52,7 @@ def test_the_models_rates_fall_with_its_updates_and_the_policys_do_not() -> None
     agent = Agent(SIZES, replace(SMALL, decay_after=1000))
     agent.updates = 3000
     agent.learn(recorded(), torch.Generator().manual_seed(0))
-    optimizers = (agent.matrix_optimizer, agent.model_optimizer, agent.actor_optimizer, agent.critic_optimizer)
-    rates = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
+    rates = [optimizer.param_groups[0]["lr"] for optimizer in agent.descent.optimizers.values()]
     config = agent.config
     assert rates == [config.matrix_rate / 2, config.model_rate / 2, config.behavior_rate, config.behavior_rate]
     assert agent.updates == 3001
