@@ -94,17 +94,29 @@ def test_only_what_ends_the_task_itself_is_learned_as_an_ending(
 def test_random_actions_of_a_long_episode_keep_moving() -> None:
     """Coloured over a whole episode of 1,000 steps they would hold still: neighbours would agree to 0.99 and more."""
     task = wmctrl_envs.make("HalfCheetah-v5")
-    plant = Plant(task, 0, 0, CollectConfig(prefill_wave=20))
+    plant = Plant(task, 0, 0, CollectConfig(longest_wave=20))
     plant.begin()
     walk = plant.walk
     assert walk.shape == (task.task_spec.max_steps, len(task.task_spec.action))
-    assert float(np.abs(walk).max()) <= 1.0
+    assert float(np.abs(plant.random_action()).max()) <= 1.0
 
     def agreement(lag: int) -> float:
         return float((walk[lag:] * walk[:-lag]).mean() / (walk**2).mean())
 
     assert agreement(1) > 0.6  # it wanders
     assert abs(agreement(100)) < 0.1  # but not for long
+
+
+@pytest.mark.parametrize(("exponent", "agreement"), [(0.0, 0.0), (1.0, 0.55), (2.0, 0.88)])
+def test_exploration_has_the_std_and_colour_that_were_asked(exponent: float, agreement: float) -> None:
+    plant = Plant(
+        wmctrl_envs.make("HalfCheetah-v5"), 0, 0, CollectConfig(exploration_std=0.3, exploration_exponent=exponent)
+    )
+    plant.begin()
+    noise = plant.noise
+    assert plant.exploration() == pytest.approx(noise[0])
+    assert float(noise.std()) == pytest.approx(0.3, rel=0.1)
+    assert float((noise[1:] * noise[:-1]).mean() / (noise**2).mean()) == pytest.approx(agreement, abs=0.1)
 
 
 def test_an_episode_cut_short_is_over_but_has_not_ended() -> None:

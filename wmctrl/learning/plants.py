@@ -23,6 +23,8 @@ class CollectConfig:
     """Plants driven side by side."""
     exploration_std: float = 0.2
     """Std of the noise added to the agent's actions."""
+    exploration_exponent: float = 0.0
+    """Colour of that noise: 0 is white; 1, pink, moves a plant further (Eberhard et al. 2023)."""
     search_std: float | None = None
     """Std that the planner's search starts with while experience is gathered; None takes its `init_std`.
 
@@ -32,16 +34,16 @@ class CollectConfig:
     """Steps of random actions before the agent drives, over all plants."""
     prefill_exponent: float = 2.0
     """Colour of the random actions: 2 wanders, which reaches further than white noise; 0 is white."""
-    prefill_wave: int = 50
-    """Longest wave of the random actions [steps]: one as long as a long episode would hardly move in it."""
+    longest_wave: int = 50
+    """Of random actions and coloured noise [steps]: a wave as long as a long episode would hardly move in it."""
     episode_steps: int = 0
     """Steps after which an episode is cut short, so that a plant that fell over stands up again; 0 never cuts."""
     randomise: tuple[str, ...] = ()
     """Physical parameters drawn anew for every episode, evenly from their range."""
 
     def __post_init__(self) -> None:
-        require_at_least(self, plants=1, exploration_std=0, prefill=0, prefill_exponent=0, prefill_wave=1)
-        require_at_least(self, episode_steps=0)
+        require_at_least(self, plants=1, exploration_std=0, prefill=0, prefill_exponent=0)
+        require_at_least(self, exploration_exponent=0, longest_wave=1, episode_steps=0)
         if self.search_std is not None and self.search_std <= 0.0:
             raise ValueError(f"search_std must be above 0, or null to search as in driving, came {self.search_std:g}")
 
@@ -101,7 +103,11 @@ class Plant:
 
     def random_action(self) -> NDArray[np.float32]:
         """The next action of this episode's random walk (A,)."""
-        return self.walk[len(self.actions)]
+        return self.walk[len(self.actions)].clip(-1.0, 1.0)
+
+    def exploration(self) -> NDArray[np.float32]:
+        """What is added to the agent's next action (A,)."""
+        return self.noise[len(self.actions)]
 
     def counts(self) -> dict[str, Any]:
         """What must be kept beside `memory`, as JSON can hold it."""
@@ -131,19 +137,19 @@ class Plant:
         parameters = {
             p.name: float(generator.uniform(p.low, p.high)) for p in spec.parameters if p.name in self.config.randomise
         }
-        self.walk = self._random_walk(generator)
+        self.walk = self._noise(self.config.prefill_exponent, generator)
+        self.noise = self.config.exploration_std * self._noise(self.config.exploration_exponent, generator)
         self.observation, _ = self.task.reset(seed=int(generator.integers(2**31)), options={"parameters": parameters})
         self._check(reward=0.0)
         still = np.zeros(len(spec.action), np.float32)
         first = {"action": still, "reward": 0.0, "terminated": False, "failure": False, "is_first": True}
         return first | self.observation
 
-    def _random_walk(self, generator: np.random.Generator) -> NDArray[np.float32]:
-        """Random actions for a whole episode (max_steps, A), one stretch of coloured noise after another."""
-        spec, wave = self.task.task_spec, min(self.config.prefill_wave, self.task.task_spec.max_steps)
+    def _noise(self, exponent: float, generator: np.random.Generator) -> NDArray[np.float32]:
+        """Unit noise for a whole episode (max_steps, A), one stretch after another."""
+        spec, wave = self.task.task_spec, min(self.config.longest_wave, self.task.task_spec.max_steps)
         stretches = -(-spec.max_steps // wave)
-        walk = coloured_noise(stretches, wave, len(spec.action), self.config.prefill_exponent, generator)
-        return np.clip(walk.reshape(stretches * wave, -1), -1.0, 1.0)
+        return coloured_noise(stretches, wave, len(spec.action), exponent, generator).reshape(stretches * wave, -1)
 
     def _check(self, reward: float) -> None:
         """Refuse an observation or a reward that must not enter the replay."""

@@ -175,8 +175,7 @@ class Trainer:
             state = state._replace(action=torch.from_numpy(plant.actions[-1]).to(self.agent.device))
         search = plant.config.search_std
         action, plant.state = self.agent.act(state, plant.observation, self.generator, search)
-        noise = self.generator.standard_normal(action.shape, np.float32)
-        action = np.clip(action + plant.config.exploration_std * noise, -1.0, 1.0)
+        action = np.clip(action + plant.exploration(), -1.0, 1.0)
         plant.state = plant.state._replace(action=torch.from_numpy(action).to(self.agent.device))
         return action
 
