@@ -223,14 +223,13 @@ class WorldModel(nn.Module):
             arrived: 1 where an action led to them (B, T).
         """
         features = Belief(deter, prior.mode()).features
-        count = arrived.sum().clamp_min(1.0)
         reward, proceed, failure = self.prospect_head(self.with_goal(features, batch.goal))
         log_probs = {
             "reward": reward.log_prob(batch.reward),
             "continue": proceed.log_prob(1.0 - batch.terminated),
             "failure": failure.log_prob(batch.failure),
         }
-        return {name: -(log_prob * arrived).sum() / count for name, log_prob in log_probs.items()}
+        return {name: mean_where(arrived, -log_prob) for name, log_prob in log_probs.items()}
 
     def _observed_reward(self, batch: Batch, features: Tensor, arrived: Tensor) -> Tensor:
         """-ln p of reward given the belief after the arrival is observed.
@@ -243,7 +242,7 @@ class WorldModel(nn.Module):
             arrived: As in `_scalars`.
         """
         reward = self.prospect_head(self.with_goal(features, batch.goal)).reward
-        return -(reward.log_prob(batch.reward) * arrived).sum() / arrived.sum().clamp_min(1.0)
+        return mean_where(arrived, -reward.log_prob(batch.reward))
 
     def _kl(self, batch: Batch, rollout: Rollout) -> dict[str, Tensor]:
         """KL balance: the prior learns fast towards the posterior, the posterior slowly towards the prior.
@@ -253,7 +252,7 @@ class WorldModel(nn.Module):
         c = self.config
         kl = kl_to_mixture(rollout.posterior.damped(c.representation_scale), rollout.prior.damped(c.dynamics_scale))
         known = (1.0 - batch.is_first)[:, 1:]
-        return {"kl": (kl[:, 1:].clamp_min(c.free_nats) * known).sum() / known.sum().clamp_min(1.0)}
+        return {"kl": mean_where(known, kl[:, 1:].clamp_min(c.free_nats))}
 
     def _foresight(self, batch: Batch, rollout: Rollout) -> dict[str, Tensor]:
         """Losses of looking ahead: after some context, the rest of the sequence is imagined and held against reality.
@@ -267,14 +266,13 @@ class WorldModel(nn.Module):
         ahead = Gaussian(rollout.posterior.mean[:, C:].detach(), rollout.posterior.log_std[:, C:].detach())
         belief, prior = self.rssm.forecast(start, batch.action[:, C:], ahead)
         within = torch.cumprod(1.0 - batch.is_first[:, C:], 1)  # (B, T - C): until the episode ends
-        count = within.sum().clamp_min(1.0)
-        parts = {"foreseen_kl": (kl_to_mixture(ahead, prior) * within).sum() / count}
+        parts = {"foreseen_kl": mean_where(within, kl_to_mixture(ahead, prior))}
         later = batch._replace(**{name: part[:, C:] for name, part in batch._asdict().items() if part is not None})
         parts |= {f"foreseen_{name}": part for name, part in self._scalars(later, belief.deter, prior, within).items()}
         if self.proprio_head is not None and batch.proprio is not None:
             target = self.proprio_normaliser(batch.proprio[:, C:])
             error = (self.proprio_head.expectation(belief.features) - target) / self.config.resolution
-            parts["foreseen_proprio"] = 0.5 * ((error**2).sum(-1) * within).sum() / count
+            parts["foreseen_proprio"] = 0.5 * mean_where(within, (error**2).sum(-1))
         return parts
 
     def _ensemble(self, batch: Batch, rollout: Rollout) -> Tensor:
@@ -284,4 +282,9 @@ class WorldModel(nn.Module):
         within = (1.0 - batch.is_first[:, 1:]).flatten()
         guesses = self.ensemble(features, batch.action[:, 1:].flatten(0, 1))  # (members, N, S)
         error = ((guesses - target) ** 2).mean((0, 2))
-        return (error * within).sum() / within.sum().clamp_min(1.0)
+        return mean_where(within, error)
+
+
+def mean_where(mask: Tensor, value: Tensor) -> Tensor:
+    """Mean of the values (...,) whose mask is 1, of (...,) zeros and ones; 0 where none is."""
+    return (value * mask).sum() / mask.sum().clamp_min(1.0)
