@@ -103,7 +103,7 @@ class Plant:
 
     def random_action(self) -> NDArray[np.float32]:
         """The next action of this episode's random walk (A,)."""
-        return self.walk[len(self.actions)].clip(-1.0, 1.0)
+        return self.walk[len(self.actions)]
 
     def exploration(self) -> NDArray[np.float32]:
         """What is added to the agent's next action (A,)."""
@@ -137,7 +137,7 @@ class Plant:
         parameters = {
             p.name: float(generator.uniform(p.low, p.high)) for p in spec.parameters if p.name in self.config.randomise
         }
-        self.walk = self._noise(self.config.prefill_exponent, generator)
+        self.walk = np.clip(self._noise(self.config.prefill_exponent, generator), -1.0, 1.0)
         self.noise = self.config.exploration_std * self._noise(self.config.exploration_exponent, generator)
         self.observation, _ = self.task.reset(seed=int(generator.integers(2**31)), options={"parameters": parameters})
         self._check(reward=0.0)
