@@ -204,30 +204,47 @@ def test_making_an_intersection_leaves_other_traffic_alone() -> None:
     assert before == (IDMVehicle.DISTANCE_WANTED, IDMVehicle.COMFORT_ACC_MAX, IDMVehicle.COMFORT_ACC_MIN)
 
 
-def test_lane_ahead_is_seen_from_the_car_along_its_lane() -> None:
+def test_the_car_is_told_where_it_is_on_the_road_and_across_its_lane() -> None:
     task = build("racetrack-v1", other_vehicles=0)
     task.reset(seed=0)
     car = task.scenario.vehicle
     car.position, car.heading, car.speed = np.array((60.0, 6.0)), 0.1, 0.0
     observation = task.step(np.zeros(1, np.float32))[0]["proprio"]
     seen = dict(zip([element.name for element in task.task_spec.proprio], observation.tolist(), strict=True))
-    # the straight's right lane has its centre at y = 5 and the two lanes span -2.5 to 7.5
-    assert seen["lateral offset"] == pytest.approx(1.0)
+    # the straight's lanes have their centres at y = 0 and 5 and span -2.5 to 7.5, so the car is a fifth of a lane off
     assert seen["heading error"] == pytest.approx(0.1)
     assert (seen["distance to left edge"], seen["distance to right edge"]) == pytest.approx((8.5, 1.5))
-    assert (seen["lane to the left"], seen["lane to the right"]) == (1.0, 0.0)
-    assert seen["lane 8 m on, ahead"] == pytest.approx(8.0, abs=1e-5)
-    assert seen["lane 8 m on, right"] == pytest.approx(-1.0, abs=1e-5)
+    assert (seen["across lane, cosine"], seen["across lane, sine"]) == pytest.approx((0.309017, 0.951057))  # 72 degrees
+    assert (seen["road 8 m on, ahead"], seen["road 8 m on, right"]) == pytest.approx((8.0, 0.0), abs=1e-5)
 
 
-def test_lane_ahead_follows_the_bend_and_the_route() -> None:
+@pytest.mark.parametrize("place", ["straight", "bend"])
+def test_nothing_jumps_where_the_car_enters_another_lane(place: str) -> None:
+    task = build("racetrack-v1")
+    task.reset(seed=0)
+    car = task.scenario.vehicle
+    road = ("a", "b") if place == "straight" else ("b", "c")
+    left = task.scenario.road.network.get_lane((*road, 0))
+
+    def read(lateral: float) -> NDArray[np.float64]:
+        middle = left.length / 2
+        car.position, car.heading = left.position(middle, lateral), left.heading_at(middle)
+        car.lane_index = task.scenario.road.network.get_closest_lane_index(car.position, car.heading)
+        return task.senses.read(task.scenario)
+
+    before, after = read(2.499), read(2.501)
+    assert car.lane_index == (*road, 1)
+    assert after == pytest.approx(before, abs=0.005)
+
+
+def test_road_ahead_follows_the_bend_and_the_route() -> None:
     task = build("intersection-v1")
     task.reset(seed=0)
     car = task.scenario.vehicle
     car.position, car.heading, car.speed = np.array((2.0, 11.0)), -np.pi / 2, 0.0  # at the mouth, going north
     seen = task.step(np.zeros(2, np.float32))[0]["proprio"]
     names = [element.name for element in task.task_spec.proprio]
-    across = [seen[names.index(f"lane {distance} m on, right")] for distance in (8, 12, 18)]
+    across = [seen[names.index(f"road {distance} m on, right")] for distance in (8, 12, 18)]
     assert across[0] < -1.5 > across[1] > across[2]  # left, towards o1
     assert seen[names.index("way left on the route")] == pytest.approx(13 * np.pi / 2 + 100, abs=0.5)
 

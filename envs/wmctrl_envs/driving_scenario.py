@@ -61,7 +61,7 @@ class Scenario(AbstractEnv):
     """The car without and with slipping tyres."""
     ROUTE: ClassVar[tuple[Road, ...]] = ()
     LOOK_AHEAD: ClassVar[tuple[float, ...]] = (4.0, 8.0, 12.0, 18.0, 25.0)
-    """Distances along the lane at which its centre is seen [m]."""
+    """Distances along the road at which its course is seen [m]."""
     VIEW: ClassVar[float] = 60.0
     """Distance up to which others are seen [m]."""
     ASIDE: ClassVar[float] = 15.0

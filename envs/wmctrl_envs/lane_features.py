@@ -1,14 +1,15 @@
-"""What a driver sees: the lane ahead, the edges of the road and the nearest others, as they lie along the road.
+"""What a driver sees: the road ahead, its edges, its lanes and the nearest others, as they lie along the road.
 
-The lane ahead is seen from the car, along its lane (x) and to the right of that (y). Others are told by how far on
-along the road they are and how far to the right across it (Frenet coordinates): what is straight ahead in a bend is in
-another lane, and in the car's own frame everything would swing with every turn of the wheel.
+Everything is told along and across the road (Frenet coordinates), whose course is that of its leftmost lane. In the
+car's own frame everything would swing with every turn of the wheel; along the car's own lane everything would jump
+where the car enters another, and what jumps is hard to predict.
 """
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
+from highway_env.road.lane import AbstractLane
 from highway_env.road.road import LaneIndex
 from numpy.typing import NDArray
 
@@ -24,7 +25,7 @@ SLIP = (Element("lateral speed", "m/s", -5, 5), Element("yaw rate", "rad/s", -3,
 
 
 class RoadSenses:
-    """The car in its lane, the lane ahead, the road's edges and the nearest others."""
+    """The car on the road and across its lane, the road ahead and the nearest others."""
 
     def __init__(self, scenario: Scenario):
         self.course = LaneCourse()
@@ -35,17 +36,16 @@ class RoadSenses:
     def _elements(self, scenario: Scenario) -> tuple[Element, ...]:
         view, aside, fast = scenario.VIEW, scenario.ASIDE, scenario.TOP_SPEED
         car = (Element("speed", "m/s", -fast / 4, fast), *(SLIP if self.dynamical else ()))
-        lane = (
-            Element("lateral offset", "m", -5, 5),
+        road = (
             Element("heading error", "rad", -math.pi / 2, math.pi / 2),
             Element("distance to left edge", "m", 0, 15),
             Element("distance to right edge", "m", 0, 15),
-            Element("lane to the left", "1", 0, 1),
-            Element("lane to the right", "1", 0, 1),
+            Element("across lane, cosine", "1", -1, 1),
+            Element("across lane, sine", "1", -1, 1),
         )
         way = (Element("way left on the route", "m", 0, 250),) if self.routed else ()
         points = [
-            Element(f"lane {distance:g} m on, {axis}", "m", 0 if axis == "ahead" else -distance / 2, distance)
+            Element(f"road {distance:g} m on, {axis}", "m", 0 if axis == "ahead" else -distance / 2, distance)
             for distance in scenario.LOOK_AHEAD
             for axis in ("ahead", "right")
         ]
@@ -60,23 +60,24 @@ class RoadSenses:
                 Element(f"neighbour {number} relative speed right", "m/s", -20, 20),
             )
         ]
-        return (*car, *lane, *way, *points, *others)
+        return (*car, *road, *way, *points, *others)
 
     def read(self, scenario: Scenario) -> NDArray[np.float64]:
         """Values in the elements' order."""
-        car, index = scenario.vehicle, scenario.lane_followed()
+        car, followed = scenario.vehicle, scenario.lane_followed()
+        begin, end, _ = followed
+        index = (begin, end, 0)
         lane = scenario.road.network.get_lane(index)
         longitudinal, lateral = lane.local_coordinates(car.position)
-        across = frame(lane.heading_at(longitudinal))
+        turned = frame(lane.heading_at(longitudinal))
         slip = (car.lateral_speed, car.yaw_rate) if self.dynamical else ()
+        own = (car.speed, *slip, lane.local_angle(car.heading, longitudinal), *place_across(scenario, followed))
         way = (min(self.course.remaining(scenario, index, longitudinal), 250.0),) if self.routed else ()
-        points = (np.array(self.course.points(scenario, index, longitudinal)) - car.position) @ across
-        error = lane.local_angle(car.heading, longitudinal)
-        own = (car.speed, *slip, lateral, error, *edges(scenario, index), *way)
-        others = neighbours(
-            scenario, self.course.stretches(scenario, index, longitudinal), lateral, car.velocity @ across
-        )
-        return np.concatenate((own, points.ravel(), others.ravel()))
+        foot = lane.position(longitudinal, 0.0)
+        points = (np.array(self.course.points(scenario, index, longitudinal)) - foot) @ turned
+        course = self.course.stretches(scenario, index, longitudinal)
+        others = neighbours(scenario, course, lateral, car.velocity @ turned)
+        return np.concatenate((own, way, points.ravel(), others.ravel()))
 
 
 def frame(heading: float) -> NDArray[np.float64]:
@@ -85,16 +86,24 @@ def frame(heading: float) -> NDArray[np.float64]:
     return np.array(((c, -s), (s, c)))
 
 
-def edges(scenario: Scenario, index: LaneIndex) -> tuple[float, float, float, float]:
-    """Distance to the road's left and right edge [m], negative beyond it; whether there is a lane to either side."""
+def place_across(scenario: Scenario, index: LaneIndex) -> tuple[float, float, float, float]:
+    """Distance to the road's left and right edge [m], negative beyond it; cosine and sine of the place in a lane.
+
+    The latter is an angle: 0 at the lane's centre, half a turn at its borders, the same for every lane.
+    """
     begin, end, number = index
     lanes = scenario.road.network.graph[begin][end]
-    position = scenario.vehicle.position
-    along_first, first = lanes[0].local_coordinates(position)
-    along_last, last = lanes[-1].local_coordinates(position)
-    left = lanes[0].width_at(along_first) / 2 + first
-    right = lanes[-1].width_at(along_last) / 2 - last
-    return left, right, float(number > 0), float(number < len(lanes) - 1)
+    (left, left_width), (own, width), (right, right_width) = (
+        _offset(lane, scenario.vehicle.position) for lane in (lanes[0], lanes[number], lanes[-1])
+    )
+    angle = 2 * math.pi * own / width
+    return left_width / 2 + left, right_width / 2 - right, math.cos(angle), math.sin(angle)
+
+
+def _offset(lane: AbstractLane, position: NDArray[np.float64]) -> tuple[float, float]:
+    """How far a position is to the right of a lane's centre, and how wide the lane is there [m]."""
+    longitudinal, lateral = lane.local_coordinates(position)
+    return lateral, lane.width_at(longitudinal)
 
 
 def neighbours(
@@ -103,9 +112,9 @@ def neighbours(
     """Presence, distance along and across the road [m] and the same of relative velocity [m/s] (NEIGHBOURS, 5).
 
     Args:
-        course: The car's lane and what follows and precedes it.
-        lateral: The car's offset from its lane [m].
-        velocity: The car's, along and across its lane [m/s] (2,).
+        course: The road's leftmost lane and what follows and precedes it.
+        lateral: The car's offset from that lane [m].
+        velocity: The car's, along and across the road [m/s] (2,).
     """
     car, road = scenario.vehicle, scenario.road
     others = [other for other in (*road.vehicles, *road.objects) if other is not car and other.solid]
