@@ -113,6 +113,24 @@ def test_untrained_scalar_heads_cost_what_a_uniform_guess_does() -> None:
     torch.testing.assert_close(parts["failure"], torch.tensor(math.log(2.0)))
 
 
+def test_a_rewards_resolution_adds_the_squared_error_of_the_expected_reward() -> None:
+    """Untrained heads expect a reward of exactly 0, at every one of the three places a reward is learned."""
+    batch = make_batch()
+    _, plain = make().loss(batch, noise())
+    model = make()
+    model.config = replace(CONFIG, reward_resolution=0.5)
+    _, resolved = model.loss(batch, noise())
+    arrived = torch.ones(B, T)
+    arrived[:, [0, 6]] = 0.0  # nothing led to where an episode starts
+    within = arrived.clone()
+    within[:, 6:] = 0.0  # what is foreseen ends with the episode
+    for name, mask in (("reward", arrived), ("observed_reward", arrived), ("foreseen_reward", within)):
+        counted = mask[:, CONFIG.context :] if name == "foreseen_reward" else mask
+        paid = batch.reward[:, CONFIG.context :] if name == "foreseen_reward" else batch.reward
+        added = (0.5 * (paid / 0.5) ** 2 * counted).sum() / counted.sum()
+        torch.testing.assert_close(resolved[name] - plain[name], added)
+
+
 @pytest.mark.parametrize("field", ["reward", "terminated", "failure"])
 def test_what_came_before_an_episode_is_not_learned(field: str) -> None:
     model, batch = make(), make_batch()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from wmctrl.limits import require_at_least
-from wmctrl.model.distributions import Gaussian
+from wmctrl.model.distributions import Gaussian, TwoHot
 from wmctrl.model.encoders import CameraDecoder, Encoder, centred_pixels
 from wmctrl.model.heads import Ensemble, ProspectHead
 from wmctrl.model.mdn import MDNHead, Mixture, kl_to_mixture
@@ -46,10 +46,18 @@ class WorldModelConfig:
     """Std at which reconstructed proprioception is held against the price of information, in normalised units."""
     camera_scale: float = 1.0
     """Weight of the camera's reconstruction."""
-    reward_scale: float = 1.0
-    """Weight of the reward's likelihood; more where the reward is all that tells the goal."""
+    reward_resolution: float | None = None
+    """Std at which the expected reward is held against the paid one, in the task's units; None: its likelihood alone.
+
+    The likelihood is nearly flat between two bins, which are 0.2 apart around zero. Where small rewards are all that
+    tells the goal, this squared error is what finds it.
+    """
 
     def __post_init__(self) -> None:
+        if self.reward_resolution is not None and self.reward_resolution <= 0.0:
+            raise ValueError(
+                f"reward_resolution must be above 0, or null for likelihood alone, came {self.reward_resolution:g}"
+            )
         # Nothing could be looked ahead from without context, and a single member has nobody to disagree with.
         require_at_least(self, context=1, members=2)
 
@@ -189,7 +197,6 @@ class WorldModel(nn.Module):
             parts |= self._foresight(batch, rollout)
         c = self.config
         weights = {"camera": c.camera_scale, "foreseen_kl": c.dynamics_scale}
-        weights |= dict.fromkeys(("reward", "observed_reward", "foreseen_reward"), c.reward_scale)
         total = torch.stack([weights.get(name, 1.0) * part for name, part in parts.items()]).sum()
         return total, {name: part.detach() for name, part in parts.items()}
 
@@ -213,7 +220,7 @@ class WorldModel(nn.Module):
         return parts
 
     def _scalars(self, batch: Batch, deter: Tensor, prior: Mixture, arrived: Tensor) -> dict[str, Tensor]:
-        """-ln p of reward, continuation and failure, given the most probable arrival before anything of it is observed.
+        """Losses of reward, continuation and failure, given the most probable arrival before any of it is observed.
 
         That is what planning asks for. Given what is observed there, a crash that throws the plant off its course would
         be told from that course's leaving, and planning, which follows the course, would never be told of it.
@@ -224,15 +231,21 @@ class WorldModel(nn.Module):
         """
         features = Belief(deter, prior.mode()).features
         reward, proceed, failure = self.prospect_head(self.with_goal(features, batch.goal))
-        log_probs = {
-            "reward": reward.log_prob(batch.reward),
-            "continue": proceed.log_prob(1.0 - batch.terminated),
-            "failure": failure.log_prob(batch.failure),
+        losses = {
+            "reward": self._reward_loss(reward, batch.reward),
+            "continue": -proceed.log_prob(1.0 - batch.terminated),
+            "failure": -failure.log_prob(batch.failure),
         }
-        return {name: mean_where(arrived, -log_prob) for name, log_prob in log_probs.items()}
+        return {name: mean_where(arrived, loss) for name, loss in losses.items()}
+
+    def _reward_loss(self, predicted: TwoHot, paid: Tensor) -> Tensor:
+        """-ln p of rewards (...,) and, at some resolution, the squared error of the expected ones (...,)."""
+        resolution = self.config.reward_resolution
+        loss = -predicted.log_prob(paid)
+        return loss if resolution is None else loss + 0.5 * ((predicted.mean - paid) / resolution) ** 2
 
     def _observed_reward(self, batch: Batch, features: Tensor, arrived: Tensor) -> Tensor:
-        """-ln p of reward given the belief after the arrival is observed.
+        """Loss of the reward given the belief after the arrival is observed.
 
         Of the arrival predicted alone, a head may read the reward out of memory and leave unlearned how it depends on
         the state, which is what an actor climbs.
@@ -242,7 +255,7 @@ class WorldModel(nn.Module):
             arrived: As in `_scalars`.
         """
         reward = self.prospect_head(self.with_goal(features, batch.goal)).reward
-        return mean_where(arrived, -reward.log_prob(batch.reward))
+        return mean_where(arrived, self._reward_loss(reward, batch.reward))
 
     def _kl(self, batch: Batch, rollout: Rollout) -> dict[str, Tensor]:
         """KL balance: the prior learns fast towards the posterior, the posterior slowly towards the prior.
