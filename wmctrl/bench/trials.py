@@ -87,16 +87,18 @@ def row(trial: Trial) -> tuple[str, ...]:
     """A trial as a row under COLUMNS."""
     means = {name: np.mean([getattr(outcome, name) for outcome in trial.outcomes]) for name in OUTCOME_COLUMNS}
     random = np.mean([outcome.reward for outcome in trial.baseline])
-    shown = [f"{value:.3g}" for value in (*means.values(), random)]
+    shown = [intervals.told(value) for value in (*means.values(), random)]
     return (str(trial.seed), f"{trial.steps:,}", f"{trial.seconds / 60.0:.1f}", *shown)
 
 
 def total(found: Sequence[Trial]) -> tuple[str, ...]:
     """All trials together as a row under COLUMNS, with 95 % intervals."""
     figures = summary(found)
-    shown = [f"{f.value:.3g} ({f.low:.3g} to {f.high:.3g})" for name, f in figures.items() if name != "minutes"]
+    shown = [
+        "{} ({} to {})".format(*map(intervals.told, figure)) for name, figure in figures.items() if name != "minutes"
+    ]
     random = intervals.mean([outcome.reward for trial in found for outcome in trial.baseline])
-    return ("all", "", f"{figures['minutes'].value:.1f}", *shown, f"{random.value:.3g}")
+    return ("all", "", f"{figures['minutes'].value:.1f}", *shown, intervals.told(random.value))
 
 
 def write_json(path: Path, config: Config, found: Sequence[Trial]) -> None:

@@ -48,3 +48,8 @@ def mean(values: Sequence[float] | NDArray[np.float64]) -> Estimate:
         return Estimate(centre, centre, centre)
     half = float(stdtrit(array.size - 1, 0.975) * array.std(ddof=1) / math.sqrt(array.size))
     return Estimate(centre, centre - half, centre + half)
+
+
+def told(value: float) -> str:
+    """A figure as people read it: three digits, and all of them before the point of a larger one."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
