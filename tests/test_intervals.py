@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from wmctrl.commands.intervals import mean, rate, told
+from wmctrl.commands.intervals import in_digits, mean, rate
 
 
 def test_wilson_interval_of_nine_hits_in_ten() -> None:
@@ -57,4 +57,4 @@ def test_nothing_has_no_interval() -> None:
     ("value", "text"), [(0.98765, "0.988"), (-151.2, "-151"), (999.4, "999"), (6998.95, "6,999"), (-12345.0, "-12,345")]
 )
 def test_a_figure_is_told_without_an_exponent(value: float, text: str) -> None:
-    assert told(value) == text
+    assert in_digits(value) == text

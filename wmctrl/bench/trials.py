@@ -87,7 +87,7 @@ def row(trial: Trial) -> tuple[str, ...]:
     """A trial as a row under COLUMNS."""
     means = {name: np.mean([getattr(outcome, name) for outcome in trial.outcomes]) for name in OUTCOME_COLUMNS}
     random = np.mean([outcome.reward for outcome in trial.baseline])
-    shown = [intervals.told(value) for value in (*means.values(), random)]
+    shown = [intervals.in_digits(value) for value in (*means.values(), random)]
     return (str(trial.seed), f"{trial.steps:,}", f"{trial.seconds / 60.0:.1f}", *shown)
 
 
@@ -95,10 +95,12 @@ def total(found: Sequence[Trial]) -> tuple[str, ...]:
     """All trials together as a row under COLUMNS, with 95 % intervals."""
     figures = summary(found)
     shown = [
-        "{} ({} to {})".format(*map(intervals.told, figure)) for name, figure in figures.items() if name != "minutes"
+        "{} ({} to {})".format(*map(intervals.in_digits, figure))
+        for name, figure in figures.items()
+        if name != "minutes"
     ]
     random = intervals.mean([outcome.reward for trial in found for outcome in trial.baseline])
-    return ("all", "", f"{figures['minutes'].value:.1f}", *shown, intervals.told(random.value))
+    return ("all", "", f"{figures['minutes'].value:.1f}", *shown, intervals.in_digits(random.value))
 
 
 def write_json(path: Path, config: Config, found: Sequence[Trial]) -> None:

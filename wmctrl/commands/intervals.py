@@ -50,6 +50,6 @@ def mean(values: Sequence[float] | NDArray[np.float64]) -> Estimate:
     return Estimate(centre, centre - half, centre + half)
 
 
-def told(value: float) -> str:
+def in_digits(value: float) -> str:
     """A figure as people read it: three digits, and all of them before the point of a larger one."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

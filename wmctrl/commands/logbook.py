@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 from torch.utils.tensorboard import SummaryWriter
 
-from wmctrl.commands.intervals import told
+from wmctrl.commands.intervals import in_digits
 from wmctrl.learning.train import Progress, Trainer
 from wmctrl.runtime.files import write_atomic
 
@@ -50,7 +50,7 @@ class Logbook:
         done = progress.step - self.start
         left = duration(elapsed * (self.steps - progress.step) / done) if done else "unknown time"
         shown = ("loss/proprio", "loss/camera", "loss/reward", "loss/kl", "episode_return", "return", "success")
-        figures = [f"{name} {told(progress.metrics[name])}" for name in shown if name in progress.metrics]
+        figures = [f"{name} {in_digits(progress.metrics[name])}" for name in shown if name in progress.metrics]
         rates = [f"{done / elapsed:.1f} steps/s", f"{(progress.updates - self.first_update) / elapsed:.1f} updates/s"]
         return ", ".join([f"{progress.step:,} of {self.steps:,} steps", *rates, f"{left} left", *figures])
 

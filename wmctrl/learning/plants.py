@@ -11,7 +11,7 @@ from wmctrl_envs.task import Observation, Task
 
 from wmctrl.learning.agent import DriveState
 from wmctrl.learning.evaluate import Outcome
-from wmctrl.limits import require_at_least
+from wmctrl.limits import require_at_least, require_positive_or_null
 from wmctrl.runtime.noise import coloured_noise
 
 
@@ -44,8 +44,7 @@ class CollectConfig:
     def __post_init__(self) -> None:
         require_at_least(self, plants=1, exploration_std=0, prefill=0, prefill_exponent=0)
         require_at_least(self, exploration_exponent=0, longest_wave=1, episode_steps=0)
-        if self.search_std is not None and self.search_std <= 0.0:
-            raise ValueError(f"search_std must be above 0, or null to search as in driving, came {self.search_std:g}")
+        require_positive_or_null(self, "search_std")
 
 
 @dataclass
