@@ -59,6 +59,10 @@ class Descent:
                 index, moment = key.split(".")
                 moments.setdefault(int(index), {})[moment] = tensor
             optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+            for parameter, kept in optimizer.state.items():
+                for key, moment in kept.items():
+                    if moment.shape == parameter.shape:  # fused Adam pairs memory, whatever the strides
+                        kept[key] = torch.empty_like(parameter).copy_(moment)
 
 
 def below(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
