@@ -78,7 +78,8 @@ def foresee(agent: Agent, episodes: Sequence[Episode], horizon: int, seed: int) 
     actions = np.stack([episode.actions[t : t + horizon] for episode, t in chosen])
     actual = np.stack([[o["proprio"] for o in e.observations[t : t + horizon + 1]] for e, t in chosen])
     mean, samples = _imagine(agent, Belief(deter, stoch), torch.from_numpy(actions).to(agent.device), seed)
-    low, high = np.quantile(samples, BAND, axis=1).astype(np.float32)
+    # Of n draws the k-th smallest has, on average, k / (n + 1) of the distribution below it.
+    low, high = np.quantile(samples, BAND, axis=1, method="weibull").astype(np.float32)
     return Foresight(actual, mean, low, high, agent.model.proprio_normaliser.std.cpu().numpy())
 
 
