@@ -35,7 +35,6 @@ def test_gaussian_agrees_with_torch() -> None:
     ours, value = gaussian(), draws(B, D, seed=2)
     theirs: Any = reference.Independent(reference.Normal(ours.mean, ours.std), 1)
     torch.testing.assert_close(ours.log_prob(value), theirs.log_prob(value))
-    torch.testing.assert_close(ours.entropy(), theirs.entropy())
 
 
 def test_gaussian_sample_is_the_mean_moved_by_std_times_noise() -> None:
@@ -104,16 +103,7 @@ def test_bernoulli_agrees_with_torch() -> None:
     theirs: Any = reference.Bernoulli(logits=logit)
     for value in (torch.zeros(5), torch.ones(5)):
         torch.testing.assert_close(ours.log_prob(value), theirs.log_prob(value))
-    torch.testing.assert_close(ours.entropy(), theirs.entropy())
     torch.testing.assert_close(ours.mean, theirs.probs)
-
-
-def test_bernoulli_says_yes_where_uniform_noise_falls_below_its_probability() -> None:
-    probability = torch.tensor(0.3)
-    ours = Bernoulli(torch.logit(probability))
-    torch.testing.assert_close(ours.sample(torch.tensor([0.29, 0.31])), torch.tensor([1.0, 0.0]))
-    share = ours.sample(torch.rand(20_000, generator=torch.Generator().manual_seed(0))).mean()
-    assert float(share) == pytest.approx(0.3, abs=0.013)  # 4 sigma
 
 
 def test_two_hot_spreads_a_value_over_its_neighbours_by_distance() -> None:
@@ -146,8 +136,3 @@ def test_two_hot_score_is_the_cross_entropy_and_best_at_the_target() -> None:
     expected = -torch.nn.functional.cross_entropy(ours.logits, target, reduction="none")
     torch.testing.assert_close(ours.log_prob(value), expected)
     assert bool((two_hot((target + 1e-9).log()).log_prob(value) > ours.log_prob(value)).all())
-
-
-def test_two_hot_entropy_agrees_with_torch() -> None:
-    theirs: Any = reference.Categorical(logits=draws(B, BINS))
-    torch.testing.assert_close(two_hot(draws(B, BINS)).entropy(), theirs.entropy())

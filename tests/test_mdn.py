@@ -34,25 +34,12 @@ def repeated(ours: Mixture, count: int) -> Mixture:
     return Mixture(*(part.expand(count, *part.shape) for part in (ours.logits, ours.means, ours.log_stds)))
 
 
-def test_log_prob_mean_and_var_agree_with_torch() -> None:
+def test_log_prob_and_mean_agree_with_torch() -> None:
     ours, value = mixture(B), draws(B, D, seed=3)
     components = reference.Independent(reference.Normal(ours.means, ours.log_stds.exp()), 1)
     theirs: Any = reference.MixtureSameFamily(reference.Categorical(logits=ours.logits), components)
     torch.testing.assert_close(ours.log_prob(value), theirs.log_prob(value))
     torch.testing.assert_close(ours.mean, theirs.mean)
-    torch.testing.assert_close(ours.var, theirs.variance)
-
-
-def test_var_is_the_within_plus_the_between() -> None:
-    two = Mixture(torch.tensor([0.0, math.log(3.0)]), torch.tensor([[-2.0], [2.0]]), torch.full((2, 1), math.log(0.5)))
-    # Weights 1/4 and 3/4: mean 1; within 0.25; between 1/4 * 9 + 3/4 * 1 = 3.
-    torch.testing.assert_close(two.mean, torch.tensor([1.0]))
-    torch.testing.assert_close(two.var, torch.tensor([3.25]))
-
-
-def test_var_keeps_its_precision_far_from_zero() -> None:
-    narrow = Mixture(torch.zeros(2), torch.full((2, 1), 300.0), torch.full((2, 1), math.log(0.01)))
-    torch.testing.assert_close(narrow.var, torch.tensor([1e-4]))
 
 
 def test_samples_have_the_mixtures_frequencies_and_moments() -> None:
@@ -64,7 +51,8 @@ def test_samples_have_the_mixtures_frequencies_and_moments() -> None:
     shares = torch.bincount(nearest, minlength=3) / count
     torch.testing.assert_close(shares, torch.tensor([0.2, 0.3, 0.5]), rtol=0.0, atol=0.01)  # 4 sigma
     torch.testing.assert_close(sample.mean(0), ours.mean, rtol=0.0, atol=0.15)
-    torch.testing.assert_close(sample.var(0), ours.var, rtol=0.03, atol=0.0)
+    # Within a component 1; between them 0.7 * 81 - 2.7^2 and 0.3 * 81 - 2.7^2.
+    torch.testing.assert_close(sample.var(0), torch.tensor([50.41, 18.01]), rtol=0.03, atol=0.0)
 
 
 def test_zero_noise_gives_the_mean_of_the_most_probable_component() -> None:
@@ -86,20 +74,6 @@ def test_cdf_is_the_weighted_normal_cdf_of_scipy() -> None:
     parts = stats.norm.cdf(value[:, None].numpy(), ours.means.numpy(), ours.log_stds.exp().numpy())  # (B, K, D)
     expected = np.einsum("bk,bkd->bd", ours.weights.numpy(), parts)
     np.testing.assert_allclose(ours.cdf(value).numpy(), expected, rtol=1e-4, atol=1e-6)
-
-
-def test_entropy_bounds_the_true_entropy_from_above() -> None:
-    ours = mixture(B)
-    estimate = -ours.log_prob(repeated(ours, 4000).sample(mixture_noise(4000, B)))
-    slack = 4.0 * estimate.std(0) / math.sqrt(4000)
-    assert bool((ours.entropy() > estimate.mean(0) - slack).all())
-
-
-def test_entropy_is_exact_for_one_component_and_for_components_far_apart() -> None:
-    one = Mixture(torch.zeros(1), torch.zeros(1, D), draws(1, D))
-    torch.testing.assert_close(one.entropy(), Gaussian(one.means[0], one.log_stds[0]).entropy())
-    apart = Mixture(torch.zeros(2), torch.tensor([[-1e3], [1e3]]), torch.zeros(2, 1))
-    torch.testing.assert_close(apart.entropy(), torch.tensor(0.5 * math.log(2 * math.pi * math.e) + math.log(2.0)))
 
 
 def test_kl_to_one_component_agrees_with_torch() -> None:

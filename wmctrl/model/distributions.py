@@ -1,4 +1,4 @@
-"""What heads return: distributions that share the names `log_prob`, `mean`, `sample(noise)` and `entropy`."""
+"""What heads return: distributions that share the names `log_prob` and `mean`, and, where drawn, `sample(noise)`."""
 
 import math
 from dataclasses import dataclass
@@ -47,10 +47,6 @@ class Gaussian:
     def sample(self, noise: Tensor) -> Tensor:
         """mean + std * noise, for standard normal noise (..., D); reparameterised."""
         return self.mean + self.std * noise
-
-    def entropy(self) -> Tensor:
-        """Differential entropy (...,) in nats."""
-        return (self.log_std + 0.5 * (1.0 + LOG_2PI)).sum(-1)
 
     def damped(self, share: float) -> "Gaussian":
         """The same distribution, that passes on this share of its gradient."""
@@ -104,14 +100,6 @@ class Bernoulli:
         """value ln p + (1 - value) ln(1 - p), for values in [0, 1] (...,)."""
         return -F.binary_cross_entropy_with_logits(self.logit, value, reduction="none")
 
-    def sample(self, noise: Tensor) -> Tensor:
-        """1 where uniform noise (...,) falls below P(yes)."""
-        return (noise < self.mean).to(self.logit.dtype)
-
-    def entropy(self) -> Tensor:
-        """Entropy (...,) in nats: softplus(l) - l p."""
-        return F.softplus(self.logit) - self.logit * self.mean
-
 
 @dataclass(frozen=True)
 class TwoHot:
@@ -139,8 +127,3 @@ class TwoHot:
         index = torch.arange(self.bins.numel(), dtype=position.dtype, device=position.device)
         # The hat function of width one around `position`: 1 - |position - index| where that is positive.
         return torch.relu(1.0 - (position.unsqueeze(-1) - index).abs())
-
-    def entropy(self) -> Tensor:
-        """Entropy (...,) of the categorical, in nats."""
-        log_p = self.logits.log_softmax(-1)
-        return -(log_p.exp() * log_p).sum(-1)

@@ -45,12 +45,6 @@ class Mixture:
         """Expectation (..., D)."""
         return (self.weights.unsqueeze(-1) * self.means).sum(-2)
 
-    @property
-    def var(self) -> Tensor:
-        """Variance (..., D) by the law of total variance: the mean variance plus the variance of the means."""
-        spread = (self.means - self.mean.unsqueeze(-2)) ** 2
-        return (self.weights.unsqueeze(-1) * ((2.0 * self.log_stds).exp() + spread)).sum(-2)
-
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density (...,) of values (..., D): ln sum_k pi_k N(value; mean_k, std_k) (Bishop 1994, eq. 22-24)."""
         return torch.logsumexp(self.logits.log_softmax(-1) + self.components.log_prob(value.unsqueeze(-2)), -1)
@@ -63,11 +57,6 @@ class Mixture:
     def mode(self) -> Tensor:
         """The mean of the most probable component (..., D)."""
         return chosen(self.means, self.logits.argmax(-1))
-
-    def entropy(self) -> Tensor:
-        """Upper bound (...,) in nats: sum_k pi_k (H_k - ln pi_k) (Huber et al. 2008, eq. 8)."""
-        log_weights = self.logits.log_softmax(-1)
-        return (log_weights.exp() * (self.components.entropy() - log_weights)).sum(-1)
 
     def cdf(self, value: Tensor) -> Tensor:
         """Marginal distribution functions (..., D) at values (..., D), for the probability-integral transform."""
