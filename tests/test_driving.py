@@ -13,18 +13,9 @@ from wmctrl_envs.driving_parameters import traffic
 from wmctrl_envs.driving_task import DrivingTask
 from wmctrl_envs.task import Observation
 
+from tests.driving_plant import build, gentle
+
 ROADS = tuple(task_id for task_id in driving.IDS if task_id != "parking-v0")
-
-
-def build(task_id: str, observe: list[str] | None = None, **config: Any) -> DrivingTask:
-    task = driving.build(task_id, observe, config=config)
-    assert isinstance(task, DrivingTask)
-    return task
-
-
-def gentle(task: DrivingTask, seed: int, steps: int) -> NDArray[np.float32]:
-    size = task.action_space.shape or ()
-    return np.random.default_rng(seed).uniform(-0.3, 0.3, (steps, *size)).astype(np.float32)
 
 
 def drive(task: DrivingTask, actions: NDArray[np.float32]) -> list[tuple[Observation, float]]:
@@ -88,6 +79,12 @@ def test_goal_cost_reads_the_observation() -> None:
     cost = task.task_spec.goal_cost
     assert cost is not None
     assert -cost(observation["proprio"][list(cost.achieved)], observation["goal"]) == pytest.approx(reward, abs=1e-6)
+
+
+def test_no_goal_cost_where_highway_envs_observation_is_asked_for() -> None:
+    spec = build("parking-v0", observation={"type": "Kinematics"}).task_spec
+    assert [element.name for element in spec.goal][:2] == ["spot x", "spot y"]
+    assert spec.goal_cost is None
 
 
 def test_driving_into_the_wall_fails_and_costs() -> None:

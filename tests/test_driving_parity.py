@@ -1,6 +1,7 @@
-"""The driving plants against highway-env itself, and their tyres against its tyres."""
+"""The driving plants against highway-env itself, and their tyres against its tyres and against theory."""
 
-from typing import Any
+from itertools import product
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -11,22 +12,12 @@ from highway_env.envs.racetrack_env import ConnectedLaneRacetrackEnv
 from highway_env.road.road import RoadNetwork
 from highway_env.vehicle.dynamics import BicycleVehicle
 from numpy.typing import NDArray
-from wmctrl_envs import driving
-from wmctrl_envs.driving_task import DrivingTask
+from wmctrl_envs.driving_parameters import FRICTION, FRICTION_FRONT, MASS
 from wmctrl_envs.driving_vehicles import TyreCar
 
+from tests.driving_plant import build, gentle
+
 STEERED: dict[str, Any] = {"type": "ContinuousAction"}
-
-
-def build(task_id: str, observe: list[str] | None = None, **config: Any) -> DrivingTask:
-    task = driving.build(task_id, observe, config=config)
-    assert isinstance(task, DrivingTask)
-    return task
-
-
-def gentle(task: DrivingTask, seed: int, steps: int) -> NDArray[np.float32]:
-    size = task.action_space.shape or ()
-    return np.random.default_rng(seed).uniform(-0.3, 0.3, (steps, *size)).astype(np.float32)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -148,11 +139,51 @@ def test_slow_tyres_roll_like_a_kinematic_car_forward_and_back(speed: float) -> 
     assert car.lateral_speed == pytest.approx(speed * 0.1 / 2, rel=0.02)  # rear axle follows, centre is 2.5 m ahead
 
 
-def test_tyres_stay_stable_at_every_speed() -> None:
+def test_tyres_settle_at_every_speed_as_in_small_steps() -> None:
     for speed in np.linspace(-15, 15, 31):
-        car = TyreCar(None, (0.0, 0.0), 0.0, speed)
-        car.act({"acceleration": 0.0, "steering": 0.1})
-        for _ in range(60):
-            car.step(1 / 10)
-        assert abs(car.yaw_rate) < 0.5
-        assert abs(car.lateral_speed) < 5
+        coarse, fine = (TyreCar(None, (0.0, 0.0), 0.0, speed) for _ in range(2))
+        for car, dt in ((coarse, 1 / 10), (fine, 1 / 200)):
+            car.act({"acceleration": 0.0, "steering": 0.1})
+            for _ in range(round(5 / dt)):
+                car.step(dt)
+        assert (coarse.yaw_rate, coarse.lateral_speed) == pytest.approx((fine.yaw_rate, fine.lateral_speed), abs=1e-5)
+
+
+SHIFTS = (FRICTION, FRICTION_FRONT, MASS)
+EXTREMES = list(product(*((shift.low, shift.nominal, shift.high) for shift in SHIFTS)))
+
+
+def shifted_car(values: tuple[float, ...]) -> TyreCar:
+    """A car with these values of SHIFTS."""
+    task = build("parking-v0", dynamical=True)
+    shifts = {shift.name: value for shift, value in zip(SHIFTS, values, strict=True)}
+    task.reset(seed=0, options={"parameters": shifts})
+    return cast(TyreCar, task.scenario.vehicle)
+
+
+def growth(car: TyreCar, dt: float) -> NDArray[np.float64]:
+    """Matrix by which `dt` [s] change a small lateral speed and yaw rate (2, 2)."""
+    small, columns = 1e-4, []
+    for state in ((small, 0.0), (0.0, small)):
+        car.lateral_speed, car.yaw_rate = state
+        car.step(dt)
+        columns.append((car.lateral_speed, car.yaw_rate))
+    return np.array(columns).T / small
+
+
+@pytest.mark.parametrize("values", EXTREMES)
+def test_fastest_rate_bounds_both_lateral_modes_closely(values: tuple[float, ...]) -> None:
+    car, moment = shifted_car(values), 1e-6
+    for speed in (-15.0, -4.0, -1.0, 0.0, 0.7, 1.0, 4.0, 9.0, 15.0, 40.0):
+        car.speed = speed
+        rates = np.linalg.eigvals((growth(car, moment) - np.eye(2)) / moment)
+        assert 0.9999 < car.fastest_rate() / np.abs(rates).max() < 1.0001 * np.sqrt(2), speed
+
+
+@pytest.mark.parametrize("values", EXTREMES)
+def test_a_slow_car_stops_sliding_whatever_its_tyres_and_mass(values: tuple[float, ...]) -> None:
+    """Where every car does: with the worst of them a slide grows from 1.05 m/s backwards and from 5.5 m/s forward."""
+    car = shifted_car(values)
+    for speed in np.linspace(-1.0, 4.0, 21):
+        car.speed = speed
+        assert np.abs(np.linalg.eigvals(growth(car, 1 / 10))).max() < 1, speed

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from wmctrl_envs.driving_vehicles import Actuation, KinematicCar, TyreCar
 from wmctrl_envs.lane_search import SearchedNetwork
 from wmctrl_envs.stock_observations import FAST
+from wmctrl_envs.task import Element
 
 Action = NDArray[np.float64]
 Point = NDArray[np.float64]
@@ -55,6 +56,8 @@ class Scenario(AbstractEnv):
     """What `succeeded` means."""
     FAILURE: ClassVar[str] = "The car crashed or left the road."
     """What `failed` means."""
+    GOAL: ClassVar[tuple[Element, ...]] = ()
+    """What the place to reach is told by, if there is one; the car's own is then told likewise, instead of the road."""
     DEFAULTS: ClassVar[dict[str, Any]] = {}
     """Differences from highway-env's configuration."""
     CARS: ClassVar[tuple[type[Vehicle], type[Vehicle]]] = (KinematicCar, TyreCar)

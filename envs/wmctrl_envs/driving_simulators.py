@@ -18,15 +18,29 @@ from numpy.typing import NDArray
 
 from wmctrl_envs.driving_scenario import Action, Point, Road, Scenario, forward_speed
 from wmctrl_envs.driving_vehicles import ParkingCar, ParkingTyreCar
+from wmctrl_envs.task import Element
 
 HIGHWAY_ACTION = {"type": "ContinuousAction", "steering_range": [-0.1, 0.1]}
 """At 25 m/s 0.1 rad of steering asks for 12 m/s^2 sideways; highway-env's 0.8 rad leaves the road within a step."""
+
+
+def pose(place: str) -> tuple[Element, ...]:
+    """The six values parking compares with its goal, of the car or of the spot."""
+    return (
+        Element(f"{place} x", "m", -35, 35),
+        Element(f"{place} y", "m", -21, 21),
+        Element(f"{place} x velocity", "m/s", -15, 15),
+        Element(f"{place} y velocity", "m/s", -15, 15),
+        Element(f"{place} heading cosine", "1", -1, 1),
+        Element(f"{place} heading sine", "1", -1, 1),
+    )
 
 
 class Parking(Scenario, ParkingEnv):
     """Reward: -(weighted distance to the spot)^0.5, and -5 on a crash, as in highway-env."""
 
     SUCCESS = "The car stands in the spot."
+    GOAL = pose("spot")
     CARS = (ParkingCar, ParkingTyreCar)
     PICTURE_SPAN = 72.0
     SCALES: ClassVar[NDArray[np.float64]] = np.array((100.0, 100.0, 5.0, 5.0, 1.0, 1.0))

@@ -19,7 +19,7 @@ from wmctrl_envs.contract import (
 from wmctrl_envs.driving_camera import TopDown
 from wmctrl_envs.driving_parameters import apply, parameters_of, set_traffic
 from wmctrl_envs.driving_scenario import Scenario
-from wmctrl_envs.driving_senses import ParkingSenses, pose, senses_of
+from wmctrl_envs.driving_senses import senses_of
 from wmctrl_envs.driving_simulators import (
     Highway,
     HighwayFast,
@@ -98,22 +98,21 @@ class DrivingTask(Task):
         kind = SCENARIOS[task_id]
         self.scenario = kind(configured(kind, config))
         self.scenario.reset(seed=0)  # highway-env's lane keeping forgets its road at the end of its constructor
-        has_goal = isinstance(self.scenario, Parking)
         self.camera_size = camera_size
         self.cameras: dict[int, TopDown] = {}
         self.senses = senses_of(self.scenario)
-        self.parts = chosen_parts(task_id, PARTS if has_goal else ("proprio", "camera"), observe)
+        self.parts = chosen_parts(task_id, PARTS if kind.GOAL else ("proprio", "camera"), observe)
         self.task_spec = TaskSpec(
             id=task_id,
             proprio=self.senses.elements if "proprio" in self.parts else (),
-            goal=pose("spot") if "goal" in self.parts else (),
+            goal=kind.GOAL if "goal" in self.parts else (),
             action=action_elements(self.scenario),
             camera=(camera_size, camera_size, 3) if "camera" in self.parts else None,
             control_period=1 / self.scenario.config["policy_frequency"],
             max_steps=round(self.scenario.config["duration"] * self.scenario.config["policy_frequency"]),
             parameters=parameters_of(self.scenario),
             goal_cost=self._goal_cost(),
-            failure_reward=CRASH_REWARD if has_goal else None,
+            failure_reward=CRASH_REWARD if kind.GOAL else None,
             success=kind.SUCCESS,
             failure=kind.FAILURE,
         )
@@ -123,7 +122,7 @@ class DrivingTask(Task):
 
     def _goal_cost(self) -> GoalCost | None:
         """highway-env's parking reward as a cost on what is observed, where that suffices."""
-        if not isinstance(self.senses, ParkingSenses) or not self.parts >= {"proprio", "goal"}:
+        if self.scenario.config["observation"]["type"] in FAST or not self.parts >= {"proprio", "goal"}:
             return None
         weights, threshold = self.scenario.weights(), float(self.scenario.config["success_goal_reward"])
         achieved = (0, 1, 2, 3, 4, 5)

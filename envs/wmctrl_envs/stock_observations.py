@@ -11,6 +11,8 @@ from highway_env.vehicle.kinematics import Vehicle
 from highway_env.vehicle.objects import RoadObject
 from numpy.typing import NDArray
 
+from wmctrl_envs.task import Element
+
 Array = NDArray[np.float64]
 Reader = Callable[[Any], float]
 
@@ -34,6 +36,18 @@ OF_VEHICLES: dict[str, Reader] = {
     "ang_off": lambda vehicle: vehicle.lane_offset[2],
 }
 FEATURES = (*OF_ALL, *OF_VEHICLES)
+RANGES = {
+    "presence": ("1", 0.0, 1.0),
+    "x": ("m", -200.0, 200.0),
+    "y": ("m", -200.0, 200.0),
+    "vx": ("m/s", -80.0, 80.0),
+    "vy": ("m/s", -80.0, 80.0),
+    "heading": ("rad", -7.0, 7.0),
+    "long_off": ("m", -200.0, 200.0),
+    "lat_off": ("m", -10.0, 10.0),
+    "ang_off": ("rad", -3.2, 3.2),
+} | {name: ("1", -1.0, 1.0) for name in ("cos_h", "sin_h", "cos_d", "sin_d")}
+"""Unit and range of highway-env's features where they are not normalised."""
 
 
 def feature(thing: RoadObject, name: str, intentions: bool = True) -> float:
@@ -49,6 +63,12 @@ class FastKinematics(KinematicObservation):
     """`Kinematics`: one row for the car and one for each of the nearest others."""
 
     features_range: dict[str, list[float]] | None
+
+    def elements(self) -> tuple[Element, ...]:
+        """What `observe` returns, row by row."""
+        rows = [f"vehicle {row}" for row in range(self.vehicles_count)]
+        ranges = dict.fromkeys(self.features, ("1", -1.0, 1.0)) if self.normalize else RANGES
+        return tuple(Element(f"{row} {name}", *ranges[name]) for row in rows for name in self.features)
 
     def observe(self) -> NDArray[np.float32]:
         """Features of the car and of its neighbours (vehicles_count, features), zero where there is no neighbour."""
@@ -103,6 +123,12 @@ class FastOccupancyGrid(OccupancyGridObservation):
     """`OccupancyGrid`: one layer a feature, the car in the middle."""
 
     features_range: dict[str, list[float]]
+
+    def elements(self) -> tuple[Element, ...]:
+        """What `observe` returns, layer by layer and row by row."""
+        _, ahead, across = self.grid.shape
+        cells = [(name, i, j) for name in self.features for i in range(ahead) for j in range(across)]
+        return tuple(Element(f"{name} at {i}, {j}", "1", -1.0, 1.0) for name, i, j in cells)
 
     def observe(self) -> NDArray[Any]:
         """Layers (features, cells ahead, cells across), zero where nothing is."""
