@@ -1,18 +1,23 @@
-"""The wheel: what is in it, and that it works outside the source tree."""
+"""The wheel: what is in it, what it asks for, and that it works outside the source tree."""
 
+import ast
 import os
 import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Iterable
 from email.parser import Parser
+from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
+FOLDERS = (ROOT / "wmctrl", ROOT / "envs" / "wmctrl_envs", ROOT / "export" / "wmctrl_export")
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +83,7 @@ raise SystemExit(main(["envs", "Pendulum-v1"]))
 
 
 def test_every_pinned_version_is_within_the_declared_range() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = [Requirement(text) for text in project["dependencies"] + project["optional-dependencies"]["dev"]]
+    declared = [Requirement(text) for text in project()["dependencies"] + project()["optional-dependencies"]["dev"]]
     pins = {canonicalize_name(pin.name): pin for pin in map(Requirement, pinned_lines())}
     assert {canonicalize_name(wanted.name) for wanted in declared} <= pins.keys()
     for wanted in declared:
@@ -87,6 +91,43 @@ def test_every_pinned_version_is_within_the_declared_range() -> None:
         assert wanted.specifier.contains(version), f"{wanted} does not allow the pinned {version}"
 
 
+def project() -> dict[str, Any]:
+    return dict(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"])
+
+
 def pinned_lines() -> list[str]:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     return [line for line in lines if line and not line.startswith("#")]
+
+
+def undeclared(sources: Iterable[str], dependencies: Iterable[str]) -> set[str]:
+    """Top names that modules import, at their top or late, of distributions that are not among the dependencies."""
+    names: set[str] = set()
+    for node in (node for source in sources for node in ast.walk(ast.parse(source))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.add(str(node.module))
+    tops = {name.partition(".")[0] for name in names}
+    declared = {canonicalize_name(Requirement(text).name) for text in dependencies}
+    owners = packages_distributions()
+    known = {name for name in tops if declared & {canonicalize_name(owner) for owner in owners.get(name, ())}}
+    return tops - known - sys.stdlib_module_names - {folder.name for folder in FOLDERS}
+
+
+def test_every_package_that_is_imported_is_a_declared_dependency() -> None:
+    sources = [path.read_text() for folder in FOLDERS for path in folder.rglob("*.py")]
+    assert undeclared(sources, project()["dependencies"]) == set()
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("from scipy.special import stdtrit", {"scipy"}),
+        ("def late():\n    import numpy, scipy.stats as stats", {"scipy"}),
+        ("import no_such_package", {"no_such_package"}),
+        ("from PIL import Image\nimport json, wmctrl.cli\nfrom . import replay", set()),
+    ],
+)
+def test_an_import_that_is_not_declared_is_found(source: str, expected: set[str]) -> None:
+    assert undeclared([source], ["numpy>=2.0", "Pillow>=11"]) == expected
