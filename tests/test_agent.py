@@ -1,6 +1,7 @@
 """The agent: what it refuses, and that what it learns from is what it drives with."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from wmctrl_envs.task import Element
 
 from wmctrl.learning.agent import Agent, AgentConfig, goal_cost_of
 from wmctrl.learning.behavior import BehaviorConfig, Imagination
-from wmctrl.learning.imagination import Pay
+from wmctrl.learning.descent import Descent
+from wmctrl.learning.imagination import ImaginedReturn, Pay
 from wmctrl.model.rssm import Belief
 from wmctrl.model.world_model import Batch, Sizes, WorldModel, WorldModelConfig
 from wmctrl.planning.objective import GoalCost, ObjectiveConfig
@@ -56,6 +58,75 @@ def test_the_models_rates_fall_with_its_updates_and_the_policys_do_not() -> None
     config = agent.config
     assert rates == [config.matrix_rate / 2, config.model_rate / 2, config.behavior_rate, config.behavior_rate]
     assert agent.updates == 3001
+
+
+@pytest.mark.parametrize("camera", [None, (16, 16, 3)])
+def test_an_agent_that_was_kept_in_files_learns_on_as_the_one_that_was_not(camera: tuple[int, int, int] | None) -> None:
+    """Files keep arrays in C order, whatever lay in memory."""
+    batch = recorded()
+    if camera:
+        pictures = torch.randint(0, 256, (4, 7, *camera), generator=torch.Generator().manual_seed(2))
+        batch = batch._replace(camera=pictures.to(torch.uint8))
+    left, kept = (Agent(replace(SIZES, camera=camera), SMALL) for _ in range(2))
+    for seed in range(2):
+        left.learn(batch, torch.Generator().manual_seed(seed))
+    kept.load_state({name: np.array(array, order="C") for name, array in left.state().items()})
+    for agent in (left, kept):
+        agent.learn(batch, torch.Generator().manual_seed(9))
+    after = kept.state()
+    assert [name for name, array in left.state().items() if not np.array_equal(array, after[name])] == []
+
+
+def test_what_drives_follows_what_is_trained_by_its_share() -> None:
+    agent = Agent(SIZES, replace(SMALL, average_rate=0.25))
+    before = [parameter.clone() for parameter in agent.model.parameters()]
+    agent.learn(recorded(), torch.Generator().manual_seed(0))
+    for old, new, trained in zip(before, agent.model.parameters(), agent.trained.parameters(), strict=True):
+        torch.testing.assert_close(new, 0.75 * old + 0.25 * trained)
+
+
+def test_a_long_gradient_is_cut_to_its_largest_norm() -> None:
+    weight = torch.zeros(2, requires_grad=True)
+    descent = Descent({"one": torch.optim.SGD([weight], lr=1.0)}, clip=10.0)
+    descent.step((weight * torch.tensor([30.0, 40.0])).sum(), "one")
+    torch.testing.assert_close(weight.detach(), torch.tensor([-6.0, -8.0]))
+
+
+def test_failing_pays_the_worst_reward_seen_unless_the_task_says_what() -> None:
+    batch = recorded()
+    worst = float(batch.reward.min())
+    tracking, told = Agent(SIZES, SMALL), Agent(SIZES, SMALL, failure_reward=-0.5)
+    assert tracking.pay.failed == 0.0
+    for agent in (tracking, told):
+        agent.learn(batch, torch.Generator().manual_seed(0))
+        agent.learn(batch._replace(reward=batch.reward.abs()), torch.Generator().manual_seed(0))
+    assert (tracking.pay.failed, told.pay.failed) == (worst, -0.5)
+
+
+def test_the_planner_searches_for_what_the_agent_is_paid(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[ImaginedReturn] = []
+
+    def watched(**parts: Any) -> ImaginedReturn:
+        asked.append(ImaginedReturn(**parts))
+        return asked[-1]
+
+    monkeypatch.setattr("wmctrl.learning.agent.ImaginedReturn", watched)
+    agent = Agent(SIZES, replace(SMALL, behavior=BehaviorConfig(units=8, discount=0.9)), failure_reward=-3.0)
+    with torch.no_grad():
+        for weight in agent.behavior.slow_critic.parameters():
+            weight.normal_(generator=torch.Generator().manual_seed(0))
+    state = agent.start()._replace(action=torch.tensor([0.3, -0.4]))
+    observation = {"proprio": np.ones(3, np.float32)}
+    agent.act(state, observation, np.random.default_rng(0))
+    (objective,) = asked
+    assert objective.model is agent.model
+    assert (objective.pay, objective.discount) == (agent.pay, 0.9)
+    torch.testing.assert_close(objective.belief, agent.observe(state, observation))
+    torch.testing.assert_close(objective.previous_action, state.action)
+    assert objective.critic is not None
+    x = torch.randn(4, 8 + 5, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(objective.critic(x), agent.behavior.slow_critic(x).mean)
+    assert float(objective.critic(x).abs().min()) > 0.0
 
 
 def test_behaviour_learns_as_often_as_asked_from_other_starts_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,6 +264,18 @@ def test_settings_that_do_not_go_together_are_refused() -> None:
         AgentConfig(planner=Planner(samples=12, kept=4, elites=21), proposals=3)
     with pytest.raises(ValueError, match="decay_after must be at least 1"):
         AgentConfig(decay_after=0)
+    with pytest.raises(ValueError, match="clip must be above 0, came -1"):
+        AgentConfig(clip=-1.0)
+    with pytest.raises(ValueError, match="average_rate must be at most 1, came 2"):
+        AgentConfig(average_rate=2.0)
+    with pytest.raises(ValueError, match=r"agent.plan=false drives by a policy"):
+        AgentConfig(plan=False, learn_behavior=False)
+    with pytest.raises(ValueError, match="horizon must be at least 1"):
+        BehaviorConfig(horizon=0)
+    with pytest.raises(ValueError, match="resolution must be above 0, came 0"):
+        WorldModelConfig(resolution=0.0)
+    with pytest.raises(ValueError, match="momentum must be at least 0 and below 1, came 2"):
+        Planner(momentum=2.0)
 
 
 def test_a_loss_that_is_not_finite_stops_with_what_to_do() -> None:

@@ -74,6 +74,17 @@ def test_each_observation_has_its_part_of_the_loss(proprio: bool, camera: bool) 
     assert (belief.deter.shape, belief.stoch.shape) == ((B, T, CONFIG.deter), (B, T, CONFIG.stoch))
 
 
+def test_the_loss_is_its_parts_each_with_its_weight() -> None:
+    torch.manual_seed(0)
+    model = WorldModel(Sizes(P, G, A, CAMERA), replace(CONFIG, camera_scale=0.2, dynamics_scale=0.7))
+    loss, parts = model.loss(make_batch(camera=True), noise())
+    weights = {"camera": 0.2, "foreseen_kl": 0.7}
+    assert parts.keys() > weights.keys()
+    assert float(loss.detach()) == pytest.approx(
+        sum(weights.get(name, 1.0) * float(part) for name, part in parts.items())
+    )
+
+
 def test_a_task_without_a_goal_needs_none() -> None:
     loss, _ = make(goal=0).loss(make_batch(goal=False), noise())
     assert bool(loss.isfinite())

@@ -13,6 +13,18 @@ def require_at_least(settings: object, **least: float) -> None:
             raise ValueError(f"{name} must be at least {smallest:g}, came {value!r}")
 
 
+def require_positive(settings: object, *names: str) -> None:
+    """Hold settings to numbers above 0.
+
+    Raises:
+        ValueError: Names the first that is not.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if value <= 0.0:
+            raise ValueError(f"{name} must be above 0, came {value:g}")
+
+
 def require_positive_or_null(settings: object, *names: str) -> None:
     """Hold settings that may also be left out to numbers above 0.
 

@@ -15,7 +15,7 @@ from wmctrl_envs.task import Element, TaskSpec
 from wmctrl.learning.behavior import Behavior, BehaviorConfig
 from wmctrl.learning.descent import Descent, below
 from wmctrl.learning.imagination import ImaginedReturn, Pay
-from wmctrl.limits import require_at_least
+from wmctrl.limits import require_at_least, require_positive
 from wmctrl.model.mdn import MixtureNoise
 from wmctrl.model.rssm import Belief
 from wmctrl.model.world_model import Batch, Sizes, WorldModel, WorldModelConfig
@@ -56,6 +56,11 @@ class AgentConfig:
 
     def __post_init__(self) -> None:
         require_at_least(self, decay_after=1, proposals=0)
+        require_positive(self, "matrix_rate", "model_rate", "behavior_rate", "average_rate", "clip")
+        if self.average_rate > 1.0:
+            raise ValueError(f"average_rate must be at most 1, came {self.average_rate:g}")
+        if not (self.plan or self.learn_behavior):
+            raise ValueError("agent.plan=false drives by a policy, which agent.learn_behavior=false leaves untrained")
         candidates = self.planner.samples + 1 + self.planner.kept + self.proposals
         if self.planner.elites > candidates:
             raise ValueError(f"planner.elites must be at most the candidates, {candidates}, came {self.planner.elites}")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from wmctrl.learning.imagination import Pay
+from wmctrl.limits import require_at_least
 from wmctrl.model.distributions import Gaussian, TanhGaussian
 from wmctrl.model.heads import TwoHotHead
 from wmctrl.model.nets import mlp, squashed_log_std
@@ -42,6 +43,7 @@ class BehaviorConfig:
     def __post_init__(self) -> None:
         if not 0.0 < self.discount < 1.0:
             raise ValueError(f"discount must be between 0 and 1, both excluded, came {self.discount:g}")
+        require_at_least(self, layers=1, units=1, horizon=1, starts=1)
         if self.updates < 1:
             raise ValueError(f"updates must be at least 1, or set agent.learn_behavior=false, came {self.updates}")
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from wmctrl.limits import require_at_least
+from wmctrl.limits import require_at_least, require_positive
 
 Objective = Callable[[Tensor], Tensor]
 """Return (N,) of action sequences (N, H, A): through a model, a simulator or a test's closed form."""
@@ -68,10 +68,9 @@ class Planner:
 
     def __post_init__(self) -> None:
         require_at_least(self, horizon=1, samples=1, iterations=1, elites=1, kept=0, min_std=0, noise_exponent=0)
-        if self.temperature <= 0.0 or self.init_std <= 0.0:
-            raise ValueError(
-                f"temperature and init_std must be above 0, came {self.temperature:g} and {self.init_std:g}"
-            )
+        require_positive(self, "temperature", "init_std")
+        if not 0.0 <= self.momentum < 1.0:
+            raise ValueError(f"momentum must be at least 0 and below 1, came {self.momentum:g}")
         if self.kept > self.elites:
             raise ValueError(f"kept must be at most elites ({self.elites}), came {self.kept}")
 
