@@ -32,6 +32,7 @@ from wmctrl.commands.doctor import Finding
             "wm train: --resume keeps the run's own settings; leave out --seed, --device, --out",
         ),
         (["train", "--resume", "x", "--steps", "9"], "wm train: --resume keeps the run's own settings; leave out"),
+        (["eval", "x", "--seed", "one"], "wm eval: argument --seed: invalid seed value: 'one'"),
         (["train", "--env", "Pendulum-v1", "--set", "a.b"], "wm train: an override must read key=value"),
         (["envs", "Pendulm-v1"], "wm envs: unknown task 'Pendulm-v1'; did you mean Pendulum-v1"),
         (["envs", "CartPole-v1"], "wm envs: CartPole-v1 must have a vector of continuous actions"),
@@ -45,6 +46,28 @@ def test_a_mistake_gets_one_line_and_exit_code_2(
     assert output.err.startswith(message)
     assert output.err.count("\n") == 1
     assert output.out == ""
+
+
+@pytest.mark.parametrize("given", ["-1", "4294967296"])
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (["train", "--env", "Pendulum-v1", "--seed"], "--seed"),
+        (["eval", "x", "--seed"], "--seed"),
+        (["trials", "--env", "Pendulum-v1", "--seeds", "0"], "--seeds"),
+        (["endure", "--env", "Pendulum-v1", "--seed"], "--seed"),
+    ],
+)
+def test_a_seed_that_nothing_could_start_from_is_refused_before_a_run_is_made(
+    words: list[str], option: str, given: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def never(*args: Any) -> Path:
+        raise AssertionError("a run was made")
+
+    monkeypatch.setattr("wmctrl.commands.training.new_run", never)
+    assert main([*words, given]) == 2
+    message = f"wm {words[0]}: argument {option}: must be from 0 to 4294967295, came {given} (see wm {words[0]} --help)"
+    assert capsys.readouterr().err.splitlines() == [message]
 
 
 def test_debug_shows_the_traceback_wherever_it_stands() -> None:
@@ -163,6 +186,12 @@ def test_doctor_prints_json_and_fails_when_something_needs_mending(
 )
 def test_doctor_knows_the_pair_that_breaks_fetch(mujoco: str, robotics: str, fix: str) -> None:
     assert doctor.fetch_pair({"mujoco": mujoco, "gymnasium-robotics": robotics}).fix == fix
+
+
+def test_doctor_looks_at_what_is_declared_to_run_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    declared = ["torch>=2.10", "pygame-ce>=2.5", 'sun; platform_system == "Solaris"', 'pytest>=9; extra == "dev"']
+    monkeypatch.setattr("importlib.metadata.requires", {"wmctrl-stack": declared}.__getitem__)
+    assert doctor.runtime_packages() == {"torch", "pygame-ce"}
 
 
 @pytest.mark.parametrize(

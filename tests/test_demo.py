@@ -5,30 +5,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.tiny_run import EPISODE_AND_A_HALF
 from wmctrl.commands import demo, logbook, training
 from wmctrl.commands.demo import Demo, Lesson, all_succeeded, standing
 from wmctrl.config import resolve
 
-SHORT = (
-    "schedule.steps=75",
-    "schedule.first_updates=5",
-    "schedule.updates_per_step=0.1",
-    "schedule.evaluate_every=0",
-    "collect.prefill=60",
-    "agent.planner.samples=8",
-    "agent.planner.iterations=1",
-    "agent.planner.elites=4",
-    "agent.planner.horizon=3",
-    "agent.planner.kept=2",
-    "agent.proposals=0",
-)
-LESSON = Lesson("FetchReach-v4", SHORT)
-LONG = Lesson("Reacher-v5", (*SHORT, "schedule.steps=100000"))
+LESSON = Lesson("FetchReach-v4", EPISODE_AND_A_HALF)
+LONG = Lesson("Reacher-v5", (*EPISODE_AND_A_HALF, "schedule.steps=100000"))
 
 
 def test_demo_learns_both_at_once_and_writes_one_report(tmp_path: Path) -> None:
     said: list[str] = []
-    car = Lesson("Reacher-v5", (*SHORT, "schedule.steps=70"))
+    car = Lesson("Reacher-v5", (*EPISODE_AND_A_HALF, "schedule.steps=70"))
     written = Demo(arm=LESSON, arm_seconds=0.0, car=car, car_seconds=60.0, episodes=1).run(tmp_path, said.append)
     page = written.read_text()
     assert "FetchReach-v4</h2>" in page

@@ -5,12 +5,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 from PIL import Image
 
+from tests.tiny_run import EPISODE_AND_A_HALF, tiny
 from wmctrl.cli import main
 from wmctrl.commands import evaluation, training
 from wmctrl.commands.evaluation import Evaluation, evaluate, merit
@@ -23,28 +27,14 @@ from wmctrl.learning.foresight import OBSERVED, Foresight, foresee, look_ahead
 from wmctrl.model.world_model import Sizes
 
 EPISODES = 2
-TINY = (
-    "schedule.steps=75",
-    "schedule.first_updates=5",
-    "schedule.updates_per_step=0.1",
-    "schedule.evaluate_every=0",
-    "collect.prefill=60",
-    "agent.planner.samples=8",
-    "agent.planner.iterations=1",
-    "agent.planner.elites=4",
-    "agent.planner.horizon=3",
-    "agent.planner.kept=2",
-    "agent.proposals=2",
-)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that has seen one and a half episodes."""
     torch.set_num_threads(1)
-    folder = training.new_run(
-        with_overrides(Config(TaskConfig("FetchReach-v4")), TINY), 3, "cpu", tmp_path_factory.mktemp("runs")
-    )
+    config = with_overrides(Config(TaskConfig("FetchReach-v4")), EPISODE_AND_A_HALF)
+    folder = training.new_run(config, 3, "cpu", tmp_path_factory.mktemp("runs"))
     training.train(folder)
     return folder
 
@@ -129,6 +119,44 @@ def test_a_task_without_pictures_is_evaluated_all_the_same(run: Path, monkeypatc
     assert "pictures need OpenGL" in found.note
 
 
+class Restless(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
+    """A plant that draws from numpy's own random numbers, which no seed of a reset reaches."""
+
+    def __init__(self) -> None:
+        self.metadata = {"render_modes": ["rgb_array"], "render_fps": 20}
+        self.render_mode = "rgb_array"
+        self.observation_space = spaces.Box(-9.0, 9.0, (3,))
+        self.action_space = spaces.Box(-1.0, 1.0, (2,))
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        super().reset(seed=seed)
+        return np.zeros(3, np.float32), {}
+
+    def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        return np.zeros(3, np.float32), np.random.random(), False, False, {}
+
+    def render(self) -> Any:
+        return np.zeros((8, 8, 3), np.uint8)
+
+
+def test_a_plant_that_does_not_repeat_is_evaluated_but_not_filmed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(
+        gym.registry, "Restless-v0", EnvSpec("Restless-v0", f"{__name__}:Restless", max_episode_steps=5)
+    )
+    folder = training.new_run(tiny("Restless-v0", "schedule.steps=25", "schedule.evaluate_every=0"), 0, "cpu", tmp_path)
+    training.train(folder)
+    assert main(["eval", str(folder), "--episodes", "3"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "random actions" in told
+    assert "(not filmed: Restless-v0 does not repeat: episode " in told
+    assert len(json.loads((folder / "eval" / "eval.json").read_text())["seeds"]) == 3
+    assert "does not repeat" in (folder / "report.html").read_text()
+
+
 def test_random_actions_fill_the_whole_range() -> None:
     driver, generator = RandomDriver(3), np.random.default_rng(0)
     actions = np.stack([driver.act(None, {}, generator)[0] for _ in range(500)])
@@ -163,7 +191,7 @@ def test_a_run_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("old", "new", "words"),
-    [("units: 128", "units: 64", "of other settings"), ("learn_behavior: true", "learn_behavior: false", "no policy")],
+    [("units: 16", "units: 8", "of other settings"), ("learn_behavior: true", "learn_behavior: false", "no policy")],
 )
 def test_what_does_not_fit_the_settings_is_refused(run: Path, old: str, new: str, words: str) -> None:
     config = run / "config.yaml"

@@ -12,7 +12,9 @@ from tests.tiny_run import SETTINGS, tiny
 from wmctrl.bench.endurance import contents, differences
 from wmctrl.cli import main
 from wmctrl.commands import training
+from wmctrl.learning.checkpoint import CheckpointFolder
 from wmctrl.learning.plants import Plant
+from wmctrl.learning.replay import Arrays
 
 LEARN_ONLY = ("first_updates=4", "updates_per_step=1", "checkpoint_every=8", "evaluate_every=0")
 LEARNING = ("collect.prefill=60", *(f"schedule.{one}" for one in LEARN_ONLY))
@@ -98,6 +100,40 @@ def test_another_recording_is_refused_in_one_line_and_no_run_is_made(
     with pytest.raises(ValueError, match=f"^[^\n]*{message}[^\n]*$"):
         training.new_run(tiny(task, *overrides), 0, "cpu", tmp_path, recorded)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "came"),
+    [
+        (lambda steps: {"proprio": steps["proprio"][:, :7]}, r"\(7,\)"),
+        (lambda steps: {"proprio": steps["proprio"][:, :1]}, r"\(1,\)"),  # which numpy would broadcast
+        (lambda steps: {}, "nothing"),
+    ],
+)
+def test_a_recording_of_other_sizes_is_refused_in_one_line_and_no_run_is_made(
+    recorded: Path, tmp_path: Path, change: Callable[[Arrays], Arrays], came: str
+) -> None:
+    copy, root = tmp_path / "copy", tmp_path / "runs"
+    shutil.copytree(recorded, copy)
+    checkpoint = CheckpointFolder(copy / "checkpoint")
+    facts = checkpoint.open()
+    last = max(name for name in checkpoint.files if name.startswith("replay-"))
+    steps = checkpoint.get(last)
+    checkpoint.put(last, {name: column for name, column in steps.items() if name != "proprio"} | change(steps))
+    checkpoint.commit(facts)
+    with pytest.raises(ValueError, match=f"^proprio must be of shape \\(10,\\) .* recorded {came}; [^\n]*$"):
+        new_run(copy, root)
+    assert not root.exists()
+
+
+def test_a_damaged_recording_is_refused_and_no_run_is_made(recorded: Path, tmp_path: Path) -> None:
+    copy, root = tmp_path / "copy", tmp_path / "runs"
+    shutil.copytree(recorded, copy)
+    last = max((copy / "checkpoint").glob("replay-*"))
+    last.write_bytes(last.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="is damaged"):
+        new_run(copy, root)
+    assert not root.exists()
 
 
 def test_the_command_takes_a_recording(recorded: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,14 +1,16 @@
 """Plants under training: what is recorded is what was done, and nothing of one plant or episode leaks into another."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 import pytest
+import torch
 import wmctrl_envs
 from numpy.typing import NDArray
 from wmctrl_envs.plant_task import PlantTask
+from wmctrl_envs.task import Observation
 
 from tests.tiny_run import tiny
 from wmctrl.commands import training
@@ -66,6 +68,40 @@ def test_the_action_recorded_is_the_one_executed_and_the_one_believed(
     np.testing.assert_array_equal(believed[:30], executed[19:49])
     np.testing.assert_array_equal(believed[30], np.zeros(4))
     np.testing.assert_array_equal(believed[31:], executed[50:65])
+
+
+Answer = tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]
+
+
+def broken(answer: Answer) -> Answer:
+    raise ValueError("the plant broke down")
+
+
+@pytest.mark.parametrize(
+    ("change", "repeats"),
+    [
+        (lambda answer: answer, True),
+        (lambda answer: (answer[0], np.nextafter(float(answer[1]), 0.0), *answer[2:]), False),
+        (lambda answer: (*answer[:2], True, *answer[3:]), False),
+        (lambda answer: (*answer[:3], True, answer[4]), False),
+        (broken, False),
+    ],
+)
+def test_an_episode_that_does_not_repeat_is_not_gone_on_with(
+    change: Callable[[Answer], Answer], repeats: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant, resumed = (Plant(wmctrl_envs.make("Pendulum-v1"), 0, 0, CollectConfig()) for _ in range(2))
+    plant.begin()
+    for _ in range(5):
+        plant.step(plant.random_action())
+    step = resumed.task.step
+    monkeypatch.setattr(resumed.task, "step", lambda action: change(step(action)))
+    resumed.resume(plant.counts(), plant.memory(), torch.device("cpu"))
+    assert resumed.over != repeats
+    if repeats:
+        np.testing.assert_array_equal(resumed.observation["proprio"], plant.observation["proprio"])
+    assert resumed.begin()["is_first"]
+    assert (resumed.episodes, resumed.actions, resumed.over) == (2, [], False)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,9 @@ SETTINGS = (
     *(f"schedule.{one}" for one in ("checkpoint_every=11", "evaluate_every=30", "evaluate_episodes=1")),
 )
 
+EPISODE_AND_A_HALF = (*SETTINGS, "collect.prefill=60", "schedule.steps=75", "schedule.evaluate_every=0")
+"""Settings under which an episode of 50 steps is followed by half of one, planned at its end, with no look between."""
+
 
 def tiny(task: str, *overrides: str) -> Config:
     """A tiny run on this task, with `a.b=c` differences."""

@@ -12,6 +12,9 @@ import wmctrl
 from wmctrl.commands import answers
 from wmctrl.config_files import nearest
 
+LARGEST_SEED = 2**32 - 1
+"""Numpy's older generators, which some environments use, take no larger one."""
+
 
 class Parser(argparse.ArgumentParser):
     """Raises where argparse would print its usage and exit, so that every error of the command looks the same."""
@@ -98,7 +101,7 @@ def add_train_arguments(parser: Parser) -> None:
     what.add_argument("--env", metavar="ID", help="start a run on this task; see wm envs")
     what.add_argument("--resume", metavar="RUN", type=Path, help="go on with this run's folder where it stopped")
     parser.add_argument("--steps", metavar="N", type=count, help="environment steps in all, such as 20000 or 2e4")
-    parser.add_argument("--seed", metavar="S", type=int, help="the same seed gives the same run (default 0)")
+    parser.add_argument("--seed", metavar="S", type=seed, help="the same seed gives the same run (default 0)")
     parser.add_argument("--offline", metavar="FOLDER", type=Path, help="learn from this run's recorded replay alone")
     add_settings(parser)
     parser.add_argument("--device", help="where PyTorch computes: cpu (default) or cuda")
@@ -122,12 +125,20 @@ def count(text: str) -> int:
     return int(value)
 
 
+def seed(text: str) -> int:
+    """What random numbers start from: a whole number that numpy, torch and every simulator take."""
+    value = int(text)
+    if not 0 <= value <= LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"must be from 0 to {LARGEST_SEED}, came {value}")
+    return value
+
+
 def add_lookers(command: Callable[..., Parser]) -> None:
     """The commands that look at what was learned."""
     evaluate = command("eval", answers.evaluate_run, "drive what a run has learned; write figures, films and a report")
     evaluate.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the run")
     evaluate.add_argument("--episodes", type=count, default=100, metavar="N", help="how many (100)")
-    evaluate.add_argument("--seed", type=int, default=0, help="episode i starts from this plus i (0)")
+    evaluate.add_argument("--seed", type=seed, default=0, help="episode i starts from this plus i (0)")
     evaluate.add_argument("--policy", dest="policy_only", action="store_true", help="the reactive policy, no planning")
     evaluate.add_argument("--json", dest="as_json", action="store_true", help="print JSON instead of a table")
     demo = command("demo", answers.show_demo, "an arm and a car teach themselves to drive, in under five minutes")
@@ -141,7 +152,7 @@ def add_evidence(command: Callable[..., Parser]) -> None:
     )
     trials.add_argument("--env", metavar="ID", required=True, help="the task; see wm envs")
     trials.add_argument(
-        "--seeds", metavar="S", type=int, nargs="+", default=[0, 1, 2], help="one after another (0 1 2)"
+        "--seeds", metavar="S", type=seed, nargs="+", default=[0, 1, 2], help="one after another (0 1 2)"
     )
     trials.add_argument("--episodes", type=count, default=100, metavar="N", help="of each seed's evaluation (100)")
     add_settings(trials)
@@ -157,7 +168,7 @@ def add_evidence(command: Callable[..., Parser]) -> None:
     endure.add_argument("--env", metavar="ID", required=True, help="the task; see wm envs")
     endure.add_argument("--steps", metavar="N", type=count, default=1000, help="of both runs (1000)")
     endure.add_argument("--kills", metavar="N", type=count, default=10, help="by SIGKILL, at random moments (10)")
-    endure.add_argument("--seed", metavar="S", type=int, default=0, help="of both runs, and of the moments (0)")
+    endure.add_argument("--seed", metavar="S", type=seed, default=0, help="of both runs, and of the moments (0)")
     endure.add_argument("--out", metavar="DIR", type=Path, default=Path("runs/endure"), help="folder of both runs")
 
 

@@ -210,11 +210,15 @@ def filmed(agent: Agent, task: Task, seed: int, number: int, outcome: Outcome) -
     """A film of an episode driven before, which must go as it went then.
 
     Raises:
-        ValueError: The plant gives no pictures.
+        ValueError: The plant gives no pictures, or does not repeat.
     """
     pictures: list[NDArray[np.uint8]] = []
     again = drive_episode(agent, task, seed, number, lambda shown: pictures.append(picture(shown)))
-    assert again.outcome == outcome, f"episode {number} went {again.outcome}, and {outcome} before"
+    if again.outcome != outcome:
+        raise ValueError(
+            f"{task.task_spec.id} does not repeat: episode {number} went {again.outcome}, and {outcome} before, from"
+            " the same seed; let it draw from its own np_random alone, and keep nothing over a reset"
+        )
     return film(pictures, task.task_spec.control_period)
 
 

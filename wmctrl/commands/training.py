@@ -26,7 +26,7 @@ from wmctrl.learning import arithmetic
 from wmctrl.learning.agent import Agent
 from wmctrl.learning.checkpoint import CheckpointFolder
 from wmctrl.learning.plants import Plant
-from wmctrl.learning.replay import Hindsight, Replay
+from wmctrl.learning.replay import Hindsight, Replay, segment_name, segments
 from wmctrl.learning.train import Progress, Trainer
 from wmctrl.runtime.files import write_atomic
 
@@ -45,9 +45,7 @@ def new_run(config: Config, seed: int, device: str, root: Path, recorded: Path |
     Raises:
         ValueError: The run could not start; nothing is made.
     """
-    if recorded is not None:
-        recorded_replay(recorded, config)
-    check(config, device)
+    check(config, device, None if recorded is None else recorded_replay(recorded, config))
     folder = _home(config.task.id, root) / f"{time.strftime('%Y%m%d-%H%M%S')}-s{seed}"
     folder.mkdir(parents=True)
     facts = {
@@ -113,12 +111,15 @@ def make_task(config: TaskConfig) -> Task:
     return wmctrl_envs.make(config.id, config.observe, config.camera_size)
 
 
-def check(config: Config, device: str) -> None:
+def check(config: Config, device: str, recorded: CheckpointFolder | None = None) -> None:
     """Make plant, agent and replay once, to refuse early what could not be trained.
+
+    Args:
+        recorded: The opened checkpoint whose replay is all there is to learn from.
 
     Raises:
         ValueError: Unknown id or device, a task without continuous actions, a parameter to randomise that it does not
-            have, or settings that do not go together.
+            have, settings that do not go together, or a recording that is damaged or of other sizes.
     """
     task = make_task(config.task)
     try:
@@ -127,9 +128,28 @@ def check(config: Config, device: str) -> None:
             if name not in known:
                 raise ValueError(f"collect.randomise: {name!r} is not a parameter here; {nearest(name, known)}")
         agent = Agent.for_task(task.task_spec, config.agent, torch_device(device))
-        Replay(agent.sizes, config.replay, config.collect.plants)
+        replay = Replay(agent.sizes, config.replay, config.collect.plants)
     finally:
         task.close()
+    if recorded is not None:
+        check_recording(recorded, replay)
+
+
+def check_recording(recorded: CheckpointFolder, replay: Replay) -> None:
+    """Refuse recorded steps that are not made of what the replay holds.
+
+    Raises:
+        ValueError: A part of them has another shape or is not there, or a file is damaged.
+    """
+    for number, begin in segments(recorded):
+        steps = recorded.get(segment_name(number, begin))
+        for name, column in replay.streams[number].arrays.items():
+            wanted, came = column.shape[1:], steps[name].shape[1:] if name in steps else "nothing"
+            if came != wanted:
+                raise ValueError(
+                    f"{name} must be of shape {wanted} as the task is now, {recorded.folder} recorded {came};"
+                    " record another run"
+                )
 
 
 def torch_device(name: str) -> torch.device:

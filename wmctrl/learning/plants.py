@@ -1,6 +1,7 @@
 """Plants that a training run drives and records."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,8 +27,9 @@ class CollectConfig:
     exploration_exponent: float = 0.0
     """Colour of that noise: 0 is white; 1, pink, moves a plant further (Eberhard et al. 2023)."""
     search_std: float | None = None
-    """Std that the planner's search starts with while experience is gathered; None takes its `init_std`.
+    """Std that the planner's search starts with from an episode's second decision on, while experience is gathered.
 
+    None takes its `init_std`.
     A wide search finds what the model promises wrongly, which is what to learn from and not what to drive by.
     """
     prefill: int = 500
@@ -118,16 +120,30 @@ class Plant:
         return kept if self.state is None else kept | self.state.arrays()
 
     def resume(self, counts: Mapping[str, Any], memory: dict[str, NDArray[Any]], device: torch.device) -> None:
-        """Bring a fresh plant to where another's `counts` and `memory` were taken, by doing its episode again."""
+        """Bring a fresh plant to where another's `counts` and `memory` were taken, by doing its episode again.
+
+        Where its end or its return shows that it does not repeat, another is due: its state is not the recorded one.
+        """
         self.episodes, self.reward, self.over = counts["episodes"], counts["reward"], counts["over"]
         self.actions = list(memory["actions"])
         if "deter" in memory:
             self.state = DriveState.of_arrays(memory, device)
         if self.over:
             return
+        self.over = True
+        with suppress(ValueError):  # it breaks down where it did not before
+            self.over = not self._repeats()
+
+    def _repeats(self) -> bool:
+        """Do the episode so far again; whether it goes on as it did, and returns the same to the last bit."""
         self._reset()
+        total = 0.0
         for action in self.actions:
-            self.observation, *_ = self.task.step(action)
+            self.observation, reward, terminated, truncated, _ = self.task.step(action)
+            total += float(reward)
+            if terminated or truncated:
+                return False
+        return total == self.reward
 
     def _reset(self) -> dict[str, Any]:
         """Reset the plant to the start of the episode numbered `episodes`."""
