@@ -1,6 +1,7 @@
 """The benchmark: that it counts what is computed, compares like with like, and says where time goes."""
 
 import json
+import time
 from collections import Counter
 from dataclasses import replace
 from functools import partial
@@ -26,7 +27,7 @@ from wmctrl.bench.cost import (
     write_json,
 )
 from wmctrl.bench.gemm import Gemm, products_of, total_flops
-from wmctrl.bench.roofline import LIBRARIES, Rating, libraries, operands, rate, replays
+from wmctrl.bench.roofline import LIBRARIES, Library, Rating, libraries, operands, rate, replays
 from wmctrl.config import Config, TaskConfig
 from wmctrl.learning.agent import Agent, AgentConfig
 from wmctrl.learning.behavior import BehaviorConfig
@@ -118,15 +119,36 @@ def test_an_update_steps_the_model_as_often_as_it_says(learn_behavior: bool) -> 
 @pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("gemm", [Gemm(1, 3, 5, 7), Gemm(2, 3, 5, 7)])
 def test_every_library_multiplies_any_size(library: str, gemm: Gemm) -> None:
-    out = libraries(1)[library](gemm)()
-    if isinstance(out, np.ndarray | torch.Tensor):
-        left, right = operands(gemm)
-        np.testing.assert_allclose(np.asarray(out), left @ right, rtol=1e-4, atol=1e-4)
+    call = libraries(1)[library](gemm)
+    out = call()
+    assert isinstance(out, np.ndarray | torch.Tensor)
+    out[:] = 0.0  # it may have held the product before the first call
+    assert call() is out
+    left, right = operands(gemm)
+    np.testing.assert_allclose(np.asarray(out), left @ right, rtol=1e-4, atol=1e-4)
 
 
 def test_the_fastest_library_is_called() -> None:
-    gemm = Gemm(1, 3, 5, 7)
-    found = rate(gemm, libraries(1))
+    calls: Counter[str] = Counter()
+
+    def taking(name: str, seconds: float) -> Library:
+        def call() -> None:
+            time.sleep(seconds)
+            calls.update([name])
+
+        return lambda gemm: call
+
+    durations = {"middle": 0.002, "fast": 0.0, "slow": 0.004}
+    found = rate(Gemm(1, 3, 5, 7), {name: taking(name, seconds) for name, seconds in durations.items()})
+    assert sorted(found.seconds, key=found.seconds.__getitem__) == ["fast", "middle", "slow"]
+    assert found.best == "fast"
+    calls.clear()
+    found.call()
+    assert calls == {"fast": 1}
+
+
+def test_every_library_is_rated() -> None:
+    found = rate(Gemm(1, 3, 5, 7), libraries(1))
     assert set(found.seconds) == set(LIBRARIES)
     assert found.rate("torch") == pytest.approx(2 * 3 * 5 * 7 / found.seconds["torch"])
 
