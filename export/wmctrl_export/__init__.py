@@ -1,1 +1,1 @@
-"""Writes and verifies bundles: what was trained, as ONNX graphs with a manifest."""
+"""Home of the export to ONNX, which is not built yet."""

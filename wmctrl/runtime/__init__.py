@@ -1,1 +1,1 @@
-"""Drives a bundle with numpy and ONNX Runtime alone; the part that runs on a board."""
+"""What needs neither PyTorch nor a simulator: files that survive a crash, coloured noise."""

@@ -1,1 +1,1 @@
-"""Stress tests: suites of shifts and faults, statistics and reports."""
+"""Home of the stress tests, which are not built yet."""
