@@ -14,6 +14,7 @@ from wmctrl.learning.agent import Agent, AgentConfig, goal_cost_of
 from wmctrl.learning.behavior import BehaviorConfig, Imagination
 from wmctrl.learning.descent import Descent
 from wmctrl.learning.imagination import ImaginedReturn, Pay
+from wmctrl.model.mdn import MixtureNoise
 from wmctrl.model.rssm import Belief
 from wmctrl.model.world_model import Batch, Sizes, WorldModel, WorldModelConfig
 from wmctrl.planning.objective import GoalCost, ObjectiveConfig
@@ -131,16 +132,21 @@ def test_the_planner_searches_for_what_the_agent_is_paid(monkeypatch: pytest.Mon
 
 def test_behaviour_learns_as_often_as_asked_from_other_starts_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     agent = Agent(SIZES, replace(SMALL, behavior=BehaviorConfig(units=8, horizon=2, starts=3, updates=2)))
-    follow, begun = agent.behavior.imagine, []
+    follow, begun, drawn = agent.behavior.imagine, [], []
 
-    def watched(model: WorldModel, pay: Pay, belief: Belief, goal: Tensor | None, noise: Tensor) -> Imagination:
+    def watched(
+        model: WorldModel, pay: Pay, belief: Belief, goal: Tensor | None, noise: Tensor, futures: MixtureNoise
+    ) -> Imagination:
         begun.append(belief.stoch)
-        return follow(model, pay, belief, goal, noise)
+        drawn.append(futures)
+        return follow(model, pay, belief, goal, noise, futures)
 
     monkeypatch.setattr(agent.behavior, "imagine", watched)
     agent.learn(recorded(), torch.Generator().manual_seed(0))
-    first, second = begun
-    assert not torch.equal(first, second)
+    for first, second in (begun, [futures.component for futures in drawn], [futures.value for futures in drawn]):
+        assert first.shape[0] == 3
+        assert not torch.equal(first, second)
+    assert drawn[0].value.shape == (3, 2, SMALL.model.stoch)
     with pytest.raises(ValueError, match=r"agent.learn_behavior=false, came 0"):
         BehaviorConfig(updates=0)
 
@@ -162,9 +168,11 @@ def test_imagination_starts_where_the_driving_model_believes_it_is(monkeypatch: 
     starts: list[Belief] = []
     follow = agent.behavior.imagine
 
-    def watched(model: WorldModel, pay: Pay, belief: Belief, goal: Tensor | None, noise: Tensor) -> Imagination:
+    def watched(
+        model: WorldModel, pay: Pay, belief: Belief, goal: Tensor | None, noise: Tensor, futures: MixtureNoise
+    ) -> Imagination:
         starts.append(belief)
-        return follow(model, pay, belief, goal, noise)
+        return follow(model, pay, belief, goal, noise, futures)
 
     monkeypatch.setattr(agent.behavior, "imagine", watched)
     batch, generator = recorded(), torch.Generator().manual_seed(1)
@@ -188,10 +196,12 @@ def imagined_starts(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> tuple[Beli
     agent = Agent(replace(SIZES, goal=1), replace(SMALL, behavior=BehaviorConfig(units=8, horizon=2, starts=28)))
     follow, begun = agent.behavior.imagine, []
 
-    def watched(model: WorldModel, pay: Pay, belief: Belief, goal: Tensor | None, noise: Tensor) -> Imagination:
+    def watched(
+        model: WorldModel, pay: Pay, belief: Belief, goal: Tensor | None, noise: Tensor, futures: MixtureNoise
+    ) -> Imagination:
         assert goal is not None
         begun.append((belief, goal))
-        return follow(model, pay, belief, goal, noise)
+        return follow(model, pay, belief, goal, noise, futures)
 
     monkeypatch.setattr(agent.behavior, "imagine", watched)
     agent.learn(batch, torch.Generator().manual_seed(1))

@@ -151,10 +151,11 @@ def test_an_untrained_actor_rests_with_a_wide_spread() -> None:
 
 
 class Cart(RSSM):
-    """Exact dynamics of a cart: an action moves its place by a tenth of itself."""
+    """Exact dynamics of a cart: an action moves its place by a tenth of itself, and noise pushes it."""
 
     def imagine(self, belief: Belief, action: Tensor, noise: MixtureNoise | None) -> Belief:
-        return Belief(belief.deter + 0.1 * action, belief.stoch)
+        assert noise is not None
+        return Belief(belief.deter + 0.1 * action + noise.value, belief.stoch)
 
 
 class Slope(ProspectHead):
@@ -175,6 +176,11 @@ def slope() -> WorldModel:
     return model.requires_grad_(False)
 
 
+def pushed(push: Tensor) -> MixtureNoise:
+    """Futures in which the cart is pushed by so much at every step (N, H)."""
+    return MixtureNoise(torch.zeros(*push.shape, 2), push.unsqueeze(-1))
+
+
 def rewarded(failure_reward: float) -> Pay:
     return Pay(ObjectiveConfig(), failure_reward)
 
@@ -191,7 +197,12 @@ def trained_actor(failure_reward: float) -> Actor:
     for _ in range(200):
         starts = Belief(2.0 * torch.rand(64, 1, generator=generator) - 1.0, torch.zeros(64, 1))
         situation = learner.imagine(
-            model, rewarded(failure_reward), starts, None, torch.randn(64, 6, 1, generator=generator)
+            model,
+            rewarded(failure_reward),
+            starts,
+            None,
+            torch.randn(64, 6, 1, generator=generator),
+            pushed(torch.zeros(64, 6)),
         )
         actor_loss, critic_loss, _ = learner.losses(situation, failure_reward)
         for loss, part, optimizer in zip(
@@ -206,20 +217,23 @@ def trained_actor(failure_reward: float) -> Actor:
     return learner.actor.requires_grad_(False)
 
 
-def test_imagination_starts_from_the_belief_and_follows_the_actor() -> None:
+def test_imagination_starts_from_the_belief_and_follows_the_actor_through_the_drawn_future() -> None:
     learner = behavior(inputs=2, action=1)
-    situation = learner.imagine(slope(), rewarded(0.0), places(-0.5, -0.2), None, draws(2, H, 1))
+    push = 0.01 * draws(2, H, seed=1)
+    situation = learner.imagine(slope(), rewarded(0.0), places(-0.5, -0.2), None, draws(2, H, 1), pushed(push))
     torch.testing.assert_close(situation.before[:, 0, 0].detach(), torch.tensor([-0.5, -0.2]))
     torch.testing.assert_close(situation.before[:, 1:], situation.after[:, :-1])
     torch.testing.assert_close(situation.reward, situation.after[..., 0])
     steps = (situation.after - situation.before)[..., 0].detach()
     std = math.exp(-1.25)  # untrained: half-way between -3 and 0.5
-    torch.testing.assert_close(steps, 0.1 * torch.tanh(std * draws(2, H, 1))[..., 0])
+    torch.testing.assert_close(steps, 0.1 * torch.tanh(std * draws(2, H, 1))[..., 0] + push)
 
 
 def test_a_failed_plant_does_not_go_on_in_imagination() -> None:
     learner = behavior(inputs=2, action=1).requires_grad_(False)
-    situation = learner.imagine(slope(), rewarded(0.0), places(3.0), None, torch.zeros(1, H, 1))
+    situation = learner.imagine(
+        slope(), rewarded(0.0), places(3.0), None, torch.zeros(1, H, 1), pushed(torch.zeros(1, H))
+    )
     assert float((situation.proceed + situation.failure).max()) <= 1.0 + 1e-6
     assert float(situation.proceed.max()) < 1e-3
     assert float(situation.reward.max()) < 1e-3, "beyond the cliff the reward would be 3, and failing pays 0"

@@ -55,6 +55,15 @@ def test_samples_have_the_mixtures_frequencies_and_moments() -> None:
     torch.testing.assert_close(sample.var(0), torch.tensor([50.41, 18.01]), rtol=0.03, atol=0.0)
 
 
+def test_drawn_noise_is_gumbel_and_normal_and_told_step_by_step() -> None:
+    noise = MixtureNoise.draw((300, 40), 3, 2, torch.Generator().manual_seed(0))
+    assert stats.kstest(noise.component.flatten().numpy(), stats.gumbel_r.cdf).pvalue > 0.01
+    assert stats.kstest(noise.value.flatten().numpy(), stats.norm.cdf).pvalue > 0.01
+    step = noise.at(7)
+    torch.testing.assert_close(step.component, noise.component[:, 7])
+    torch.testing.assert_close(step.value, noise.value[:, 7])
+
+
 def test_zero_noise_gives_the_mean_of_the_most_probable_component() -> None:
     ours = mixture(B)
     sample = ours.sample(MixtureNoise(torch.zeros(B, K), torch.zeros(B, D)))

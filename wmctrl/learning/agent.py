@@ -297,9 +297,11 @@ class Agent:
         going = torch.nonzero(batch.terminated.flatten() == 0.0).squeeze(-1)
         chosen = going[torch.randperm(len(going), generator=generator, device=self.device)[: c.starts]]
         goal = None if batch.goal is None else batch.goal.flatten(0, 1)[chosen]
-        noise = torch.randn(len(chosen), c.horizon, self.sizes.action, generator=generator, device=self.device)
+        shape = (len(chosen), c.horizon)
+        noise = torch.randn(*shape, self.sizes.action, generator=generator, device=self.device)
+        futures = MixtureNoise.draw(shape, self.config.model.prior_components, self.config.model.stoch, generator)
         imagined = self.behavior.imagine(
-            self.model, self.pay, Belief(flat.deter[chosen], flat.stoch[chosen]), goal, noise
+            self.model, self.pay, Belief(flat.deter[chosen], flat.stoch[chosen]), goal, noise, futures
         )
         actor_loss, critic_loss, metrics = self.behavior.losses(imagined, self.pay.failed)
         self._descend(actor_loss, "actor_optimizer")

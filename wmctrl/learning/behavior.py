@@ -10,6 +10,7 @@ from wmctrl.learning.imagination import Pay
 from wmctrl.limits import require_at_least
 from wmctrl.model.distributions import Gaussian, TanhGaussian
 from wmctrl.model.heads import TwoHotHead
+from wmctrl.model.mdn import MixtureNoise
 from wmctrl.model.nets import mlp, squashed_log_std
 from wmctrl.model.rssm import Belief
 from wmctrl.model.world_model import WorldModel
@@ -119,20 +120,25 @@ class Behavior(nn.Module):
         self.register_buffer("spread", torch.ones(()))
         """Running 5-95 percentile range of returns, the unit of the actor's loss (Hafner et al. 2023)."""
 
-    def imagine(self, model: WorldModel, pay: Pay, belief: Belief, goal: Tensor | None, noise: Tensor) -> Imagination:
-        """Follow the actor through the model; differentiable in the actions.
+    def imagine(
+        self, model: WorldModel, pay: Pay, belief: Belief, goal: Tensor | None, noise: Tensor, futures: MixtureNoise
+    ) -> Imagination:
+        """Follow the actor through futures drawn from the model; differentiable in the actions.
+
+        An actor that lived through the most probable future alone would learn feats that the least push spoils.
 
         Args:
             belief: Starts (N, D), (N, S).
             goal: (N, G) in the task's units.
-            noise: Standard normal draws (N, H, A).
+            noise: Standard normal draws (N, H, A), for the actions.
+            futures: Draws (N, H, K), (N, H, S), for the arrivals.
         """
         features = [belief.features]
         entropies = []
-        for step in noise.unbind(1):
+        for t, step in enumerate(noise.unbind(1)):
             policy = self.actor(model.with_goal(features[-1], goal))
             entropies.append(policy.entropy_at(step))
-            belief = model.rssm.imagine(belief, policy.sample(step), noise=None)
+            belief = model.rssm.imagine(belief, policy.sample(step), futures.at(t))
             features.append(belief.features)
         goals = None if goal is None else goal.unsqueeze(1).expand(-1, noise.shape[1], -1)
         # Two stacks rather than slices of one: a linear layer is several times slower on a slice.

@@ -128,21 +128,14 @@ def _imagine(
     assert head is not None, "only proprioception is predicted here"
     generator = torch.Generator(agent.device).manual_seed(seed)
     belief = Belief(*(part.unsqueeze(1).expand(-1, PARTICLES, -1) for part in belief))
+    shape = belief.deter.shape[:-1]
     config, means, samples = agent.config.model, [], []
     for action in [None, *actions.unbind(1)]:
         if action is not None:
-            noise = _noise(belief.deter, config.prior_components, config.stoch, generator)
+            noise = MixtureNoise.draw(shape, config.prior_components, config.stoch, generator)
             belief = agent.model.rssm.imagine(belief, action.unsqueeze(1).expand(-1, PARTICLES, -1), noise)
         mixture = head(belief.features)
-        draw = mixture.sample(_noise(belief.deter, config.decoder_components, agent.sizes.proprio, generator))
+        draw = mixture.sample(MixtureNoise.draw(shape, config.decoder_components, agent.sizes.proprio, generator))
         means.append(agent.model.proprio_normaliser.inverse(mixture.mean.mean(1)))
         samples.append(agent.model.proprio_normaliser.inverse(draw))
     return torch.stack(means, 1).cpu().numpy(), torch.stack(samples, 2).cpu().numpy()
-
-
-def _noise(like: torch.Tensor, components: int, size: int, generator: torch.Generator) -> MixtureNoise:
-    """Draws for one step of every particle: Gumbel (N, P, K) and normal (N, P, size)."""
-    shape = like.shape[:-1]
-    uniform = torch.rand(*shape, components, generator=generator, device=like.device).clamp_min(1e-20)
-    normal = torch.randn(*shape, size, generator=generator, device=like.device)
-    return MixtureNoise(-torch.log(-torch.log(uniform)), normal)

@@ -98,7 +98,7 @@ class ImaginedReturn:
         for t, action in enumerate(actions.unbind(1)):
             if self.pay.config.disagreement:
                 strangeness = strangeness + self.model.ensemble.disagreement(belief.features, action)
-            noise = self.noise and MixtureNoise(*(part[:, t].repeat(candidates, 1) for part in self.noise))
+            noise = self.noise and MixtureNoise(*(part.repeat(candidates, 1) for part in self.noise.at(t)))
             belief = self.model.rssm.imagine(belief, action, noise)
             beliefs.append(belief)
         return beliefs, strangeness

@@ -1,5 +1,6 @@
 """Mixture-density heads (Bishop 1994): a mixture of diagonal Gaussians whose parameters a network predicts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,6 +18,17 @@ class MixtureNoise(NamedTuple):
     """Standard Gumbel draws (..., K): the arg max of logits plus Gumbel noise is a categorical draw (Gumbel 1954)."""
     value: Tensor
     """Standard normal draws (..., D)."""
+
+    @classmethod
+    def draw(cls, shape: Sequence[int], components: int, size: int, generator: torch.Generator) -> "MixtureNoise":
+        """Draws (*shape, K) and (*shape, D) of a generator, on its device."""
+        uniform = torch.rand(*shape, components, generator=generator, device=generator.device).clamp_min(1e-20)
+        normal = torch.randn(*shape, size, generator=generator, device=generator.device)
+        return cls(-torch.log(-torch.log(uniform)), normal)
+
+    def at(self, step: int) -> "MixtureNoise":
+        """The draws (N, ...) of one step, of (N, H, ...)."""
+        return MixtureNoise(self.component[:, step], self.value[:, step])
 
 
 @dataclass(frozen=True)
