@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from highway_env.road.lane import AbstractLane
 from highway_env.road.road import LaneIndex
+from highway_env.vehicle.objects import RoadObject
 from numpy.typing import NDArray
 
 from wmctrl_envs.driving_scenario import Scenario
@@ -19,6 +20,12 @@ from wmctrl_envs.task import Element
 
 NEIGHBOURS = 5
 """Vehicles and obstacles seen, the nearest first."""
+
+TOUCH = 10.0
+"""How far bumpers feel [m]."""
+
+CORNERS = np.array(((1.0, 1.0), (1.0, -1.0), (-1.0, 1.0), (-1.0, -1.0)))
+"""Of a rectangle, in half lengths and half widths."""
 
 SLIP = (Element("lateral speed", "m/s", -5, 5), Element("yaw rate", "rad/s", -3, 3))
 """Hidden in the path of a kinematic car, states of their own in one whose tyres slip."""
@@ -58,6 +65,7 @@ class RoadSenses:
                 Element(f"neighbour {number} right", "m", -aside, aside),
                 Element(f"neighbour {number} relative speed ahead", "m/s", -20, 20),
                 Element(f"neighbour {number} relative speed right", "m/s", -20, 20),
+                Element(f"neighbour {number} clearance", "m", 0, TOUCH),
             )
         ]
         return (*car, *road, *way, *points, *others)
@@ -109,16 +117,22 @@ def _offset(lane: AbstractLane, position: NDArray[np.float64]) -> tuple[float, f
 def neighbours(
     scenario: Scenario, course: Sequence[Stretch], lateral: float, velocity: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Presence, distance along and across the road [m] and the same of relative velocity [m/s] (NEIGHBOURS, 5).
+    """Presence, distance along and across the road [m], relative velocity likewise [m/s], clearance [m].
+
+    The last tells how near a contact is whatever side the other is on; TOUCH where there is none.
 
     Args:
         course: The road's leftmost lane and what follows and precedes it.
         lateral: The car's offset from that lane [m].
         velocity: The car's, along and across the road [m/s] (2,).
+
+    Returns:
+        (NEIGHBOURS, 6)
     """
     car, road = scenario.vehicle, scenario.road
     others = [other for other in (*road.vehicles, *road.objects) if other is not car and other.solid]
-    rows = np.zeros((NEIGHBOURS, 5))
+    rows = np.zeros((NEIGHBOURS, 6))
+    rows[:, 5] = TOUCH
     if not others:
         return rows
     positions = np.array([other.position for other in others])
@@ -129,5 +143,24 @@ def neighbours(
         along, across = stretch.lane.local_coordinates(positions[i])
         ahead, right = stretch.origin + along, across - lateral
         row[:3] = 1.0, np.clip(ahead, -scenario.VIEW, scenario.VIEW), np.clip(right, -scenario.ASIDE, scenario.ASIDE)
-        row[3:] = others[i].velocity @ frame(stretch.lane.heading_at(along)) - velocity
+        row[3:5] = others[i].velocity @ frame(stretch.lane.heading_at(along)) - velocity
+        row[5] = min(clearance(car, others[i]), TOUCH)
     return rows
+
+
+def clearance(one: RoadObject, other: RoadObject) -> float:
+    """Distance between two bodies, rectangles [m]; 0 where they overlap.
+
+    Convex polygons that do not meet are parted by an axis of one of them, and a corner of one of them is nearest.
+    """
+    (near, parted), (nearer, parted_too) = _seen_from(one, other), _seen_from(other, one)
+    return min(near, nearer) if parted or parted_too else 0.0
+
+
+def _seen_from(body: RoadObject, other: RoadObject) -> tuple[float, bool]:
+    """How near any corner of another body is to a body [m], and whether one of this body's axes parts them."""
+    half, reach = (np.array((one.LENGTH, one.WIDTH)) / 2 for one in (body, other))
+    corners = (other.position + CORNERS * reach @ frame(other.heading).T - body.position) @ frame(body.heading)
+    beyond = np.maximum(np.abs(corners) - half, 0.0)
+    parted = bool(((corners.min(0) > half) | (corners.max(0) < -half)).any())
+    return float(np.sqrt((beyond**2).sum(1)).min()), parted
