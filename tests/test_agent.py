@@ -1,7 +1,7 @@
 """The agent: what it refuses, and that what it learns from is what it drives with."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -78,6 +78,21 @@ def test_an_agent_that_was_kept_in_files_learns_on_as_the_one_that_was_not(camer
     assert [name for name, array in left.state().items() if not np.array_equal(array, after[name])] == []
 
 
+def test_the_most_probable_future_is_imagined_unless_drawn_ones_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    imagined: list[bool] = []
+    for stochastic in (False, True):
+        agent = Agent(SIZES, replace(SMALL, behavior=BehaviorConfig(units=8, horizon=2, stochastic=stochastic)))
+        imagine = agent.model.rssm.imagine
+
+        def watched(belief: Belief, action: Tensor, noise: MixtureNoise | None, imagine: Any = imagine) -> Belief:
+            imagined.append(noise is not None)
+            return cast("Belief", imagine(belief, action, noise))
+
+        monkeypatch.setattr(agent.model.rssm, "imagine", watched)
+        agent.learn(recorded(), torch.Generator().manual_seed(0))
+    assert imagined == [False, False, True, True]
+
+
 def test_what_drives_follows_what_is_trained_by_its_share() -> None:
     agent = Agent(SIZES, replace(SMALL, average_rate=0.25))
     before = [parameter.clone() for parameter in agent.model.parameters()]
@@ -131,13 +146,15 @@ def test_the_planner_searches_for_what_the_agent_is_paid(monkeypatch: pytest.Mon
 
 
 def test_behaviour_learns_as_often_as_asked_from_other_starts_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    agent = Agent(SIZES, replace(SMALL, behavior=BehaviorConfig(units=8, horizon=2, starts=3, updates=2)))
+    config = BehaviorConfig(units=8, horizon=2, stochastic=True, starts=3, updates=2)
+    agent = Agent(SIZES, replace(SMALL, behavior=config))
     follow, begun, drawn = agent.behavior.imagine, [], []
 
     def watched(
-        model: WorldModel, pay: Pay, belief: Belief, goal: Tensor | None, noise: Tensor, futures: MixtureNoise
+        model: WorldModel, pay: Pay, belief: Belief, goal: Tensor | None, noise: Tensor, futures: MixtureNoise | None
     ) -> Imagination:
         begun.append(belief.stoch)
+        assert futures is not None
         drawn.append(futures)
         return follow(model, pay, belief, goal, noise, futures)
 
@@ -169,7 +186,7 @@ def test_imagination_starts_where_the_driving_model_believes_it_is(monkeypatch: 
     follow = agent.behavior.imagine
 
     def watched(
-        model: WorldModel, pay: Pay, belief: Belief, goal: Tensor | None, noise: Tensor, futures: MixtureNoise
+        model: WorldModel, pay: Pay, belief: Belief, goal: Tensor | None, noise: Tensor, futures: MixtureNoise | None
     ) -> Imagination:
         starts.append(belief)
         return follow(model, pay, belief, goal, noise, futures)
@@ -197,7 +214,7 @@ def imagined_starts(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> tuple[Beli
     follow, begun = agent.behavior.imagine, []
 
     def watched(
-        model: WorldModel, pay: Pay, belief: Belief, goal: Tensor | None, noise: Tensor, futures: MixtureNoise
+        model: WorldModel, pay: Pay, belief: Belief, goal: Tensor | None, noise: Tensor, futures: MixtureNoise | None
     ) -> Imagination:
         assert goal is not None
         begun.append((belief, goal))

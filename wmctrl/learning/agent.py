@@ -299,7 +299,8 @@ class Agent:
         goal = None if batch.goal is None else batch.goal.flatten(0, 1)[chosen]
         shape = (len(chosen), c.horizon)
         noise = torch.randn(*shape, self.sizes.action, generator=generator, device=self.device)
-        futures = MixtureNoise.draw(shape, self.config.model.prior_components, self.config.model.stoch, generator)
+        m = self.config.model
+        futures = MixtureNoise.draw(shape, m.prior_components, m.stoch, generator) if c.stochastic else None
         imagined = self.behavior.imagine(
             self.model, self.pay, Belief(flat.deter[chosen], flat.stoch[chosen]), goal, noise, futures
         )

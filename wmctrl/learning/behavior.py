@@ -26,6 +26,12 @@ class BehaviorConfig:
     """Hidden layers of actor and critic."""
     horizon: int = 10
     """Imagined steps."""
+    stochastic: bool = False
+    """Draw every imagined arrival from the model, instead of following the most probable one.
+
+    In the most probable future a gait on the edge of falling looks as good as a steady one; where a plant fails, drawn
+    ones can look worse than they are.
+    """
     starts: int = 128
     """Beliefs of a batch that imagination starts from."""
     discount: float = 0.97
@@ -121,24 +127,28 @@ class Behavior(nn.Module):
         """Running 5-95 percentile range of returns, the unit of the actor's loss (Hafner et al. 2023)."""
 
     def imagine(
-        self, model: WorldModel, pay: Pay, belief: Belief, goal: Tensor | None, noise: Tensor, futures: MixtureNoise
+        self,
+        model: WorldModel,
+        pay: Pay,
+        belief: Belief,
+        goal: Tensor | None,
+        noise: Tensor,
+        futures: MixtureNoise | None,
     ) -> Imagination:
-        """Follow the actor through futures drawn from the model; differentiable in the actions.
-
-        An actor that lived through the most probable future alone would learn feats that the least push spoils.
+        """Follow the actor through the model; differentiable in the actions.
 
         Args:
             belief: Starts (N, D), (N, S).
             goal: (N, G) in the task's units.
             noise: Standard normal draws (N, H, A), for the actions.
-            futures: Draws (N, H, K), (N, H, S), for the arrivals.
+            futures: Draws (N, H, K), (N, H, S), for the arrivals; None follows the most probable future.
         """
         features = [belief.features]
         entropies = []
         for t, step in enumerate(noise.unbind(1)):
             policy = self.actor(model.with_goal(features[-1], goal))
             entropies.append(policy.entropy_at(step))
-            belief = model.rssm.imagine(belief, policy.sample(step), futures.at(t))
+            belief = model.rssm.imagine(belief, policy.sample(step), futures and futures.at(t))
             features.append(belief.features)
         goals = None if goal is None else goal.unsqueeze(1).expand(-1, noise.shape[1], -1)
         # Two stacks rather than slices of one: a linear layer is several times slower on a slice.
