@@ -144,7 +144,8 @@ def neighbours(
         ahead, right = stretch.origin + along, across - lateral
         row[:3] = 1.0, np.clip(ahead, -scenario.VIEW, scenario.VIEW), np.clip(right, -scenario.ASIDE, scenario.ASIDE)
         row[3:5] = others[i].velocity @ frame(stretch.lane.heading_at(along)) - velocity
-        row[5] = min(clearance(car, others[i]), TOUCH)
+        if math.sqrt(distances[i]) < TOUCH + (car.diagonal + others[i].diagonal) / 2:  # else it is farther in any case
+            row[5] = min(clearance(car, others[i]), TOUCH)
     return rows
 
 
