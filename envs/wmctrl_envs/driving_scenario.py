@@ -90,11 +90,16 @@ class Scenario(AbstractEnv):
         """Roads the car is to take; empty where any road will do."""
         return self.ROUTE
 
+    @property
+    def stock(self) -> bool:
+        """Whether the configuration asks for an observation of highway-env's."""
+        return self.config["observation"]["type"] in FAST
+
     def define_spaces(self) -> None:
         car, dynamical_car = self.CARS
         self.observation_type = Unobserved(self)
-        kind = self.config["observation"]["type"]
-        self.sight = FAST[kind](self, **self.config["observation"]) if kind in FAST else self.observation_type
+        asked = self.config["observation"]
+        self.sight = FAST[asked["type"]](self, **asked) if self.stock else self.observation_type
         self.action_type = Actuation(self, car, dynamical_car, **self.config["action"])
         self.observation_space = self.observation_type.space()
         self.action_space = self.action_type.space()

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from wmctrl_envs.driving_scenario import Scenario
 from wmctrl_envs.driving_simulators import pose
 from wmctrl_envs.lane_features import SLIP, RoadSenses
-from wmctrl_envs.stock_observations import FAST
 from wmctrl_envs.task import Element
 
 
@@ -48,6 +47,6 @@ class StockSenses:
 
 def senses_of(scenario: Scenario) -> Senses:
     """highway-env's observation where the configuration asks for one, else the scenario's own."""
-    if scenario.config["observation"]["type"] in FAST:
+    if scenario.stock:
         return StockSenses(scenario)
     return ParkingSenses(scenario) if scenario.GOAL else RoadSenses(scenario)

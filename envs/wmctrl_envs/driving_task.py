@@ -122,7 +122,7 @@ class DrivingTask(Task):
 
     def _goal_cost(self) -> GoalCost | None:
         """highway-env's parking reward as a cost on what is observed, where that suffices."""
-        if self.scenario.config["observation"]["type"] in FAST or not self.parts >= {"proprio", "goal"}:
+        if self.scenario.stock or not self.parts >= {"proprio", "goal"}:
             return None
         weights, threshold = self.scenario.weights(), float(self.scenario.config["success_goal_reward"])
         achieved = (0, 1, 2, 3, 4, 5)
