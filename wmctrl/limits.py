@@ -13,25 +13,17 @@ def require_at_least(settings: object, **least: float) -> None:
             raise ValueError(f"{name} must be at least {smallest:g}, came {value!r}")
 
 
-def require_positive(settings: object, *names: str) -> None:
+def require_positive(settings: object, *names: str, or_null: bool = False) -> None:
     """Hold settings to numbers above 0.
+
+    Args:
+        or_null: Whether they may also be left out.
 
     Raises:
         ValueError: Names the first that is not.
     """
+    choice = ", or null to do without" if or_null else ""
     for name in names:
         value = getattr(settings, name)
-        if value <= 0.0:
-            raise ValueError(f"{name} must be above 0, came {value:g}")
-
-
-def require_positive_or_null(settings: object, *names: str) -> None:
-    """Hold settings that may also be left out to numbers above 0.
-
-    Raises:
-        ValueError: Names the first that is neither.
-    """
-    for name in names:
-        value = getattr(settings, name)
-        if value is not None and value <= 0.0:
-            raise ValueError(f"{name} must be above 0, or null to do without, came {value:g}")
+        if not (or_null and value is None) and value <= 0.0:
+            raise ValueError(f"{name} must be above 0{choice}, came {value:g}")

@@ -12,7 +12,7 @@ from wmctrl_envs.task import Observation, Task
 
 from wmctrl.learning.agent import DriveState
 from wmctrl.learning.evaluate import Outcome
-from wmctrl.limits import require_at_least, require_positive_or_null
+from wmctrl.limits import require_at_least, require_positive
 from wmctrl.runtime.noise import coloured_noise
 
 
@@ -46,7 +46,7 @@ class CollectConfig:
     def __post_init__(self) -> None:
         require_at_least(self, plants=1, exploration_std=0, prefill=0, prefill_exponent=0)
         require_at_least(self, exploration_exponent=0, longest_wave=1, episode_steps=0)
-        require_positive_or_null(self, "search_std")
+        require_positive(self, "search_std", or_null=True)
 
 
 @dataclass

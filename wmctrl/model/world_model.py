@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from wmctrl.limits import require_at_least, require_positive, require_positive_or_null
+from wmctrl.limits import require_at_least, require_positive
 from wmctrl.model.distributions import Gaussian, TwoHot
 from wmctrl.model.encoders import CameraDecoder, Encoder, centred_pixels
 from wmctrl.model.heads import Ensemble, ProspectHead
@@ -55,7 +55,7 @@ class WorldModelConfig:
 
     def __post_init__(self) -> None:
         require_positive(self, "resolution")
-        require_positive_or_null(self, "reward_resolution")
+        require_positive(self, "reward_resolution", or_null=True)
         # Nothing could be looked ahead from without context, and a single member has nobody to disagree with.
         require_at_least(self, context=1, members=2)
 
