@@ -1,7 +1,7 @@
 """The agent: what it refuses, and that what it learns from is what it drives with."""
 
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pytest
@@ -145,22 +145,36 @@ def test_the_planner_searches_for_what_the_agent_is_paid(monkeypatch: pytest.Mon
     assert float(objective.critic(x).abs().min()) > 0.0
 
 
-def test_behaviour_learns_as_often_as_asked_from_other_starts_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = BehaviorConfig(units=8, horizon=2, stochastic=True, starts=3, updates=2)
-    agent = Agent(SIZES, replace(SMALL, behavior=config))
-    follow, begun, drawn = agent.behavior.imagine, [], []
+class Imagined(NamedTuple):
+    """What one imagination was asked for."""
+
+    belief: Belief
+    goal: Tensor | None
+    futures: MixtureNoise | None
+
+
+def watch_imagination(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> list[Imagined]:
+    """Grows by what is asked whenever actor and critic imagine."""
+    imagine, asked = agent.behavior.imagine, []
 
     def watched(
         model: WorldModel, pay: Pay, belief: Belief, goal: Tensor | None, noise: Tensor, futures: MixtureNoise | None
     ) -> Imagination:
-        begun.append(belief.stoch)
-        assert futures is not None
-        drawn.append(futures)
-        return follow(model, pay, belief, goal, noise, futures)
+        asked.append(Imagined(belief, goal, futures))
+        return imagine(model, pay, belief, goal, noise, futures)
 
     monkeypatch.setattr(agent.behavior, "imagine", watched)
+    return asked
+
+
+def test_behaviour_learns_as_often_as_asked_from_other_starts_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = BehaviorConfig(units=8, horizon=2, stochastic=True, starts=3, updates=2)
+    agent = Agent(SIZES, replace(SMALL, behavior=config))
+    imagined = watch_imagination(agent, monkeypatch)
     agent.learn(recorded(), torch.Generator().manual_seed(0))
-    for first, second in (begun, [futures.component for futures in drawn], [futures.value for futures in drawn]):
+    drawn = [one.futures for one in imagined if one.futures is not None]
+    starts = [one.belief.stoch for one in imagined]
+    for first, second in (starts, [futures.component for futures in drawn], [futures.value for futures in drawn]):
         assert first.shape[0] == 3
         assert not torch.equal(first, second)
     assert drawn[0].value.shape == (3, 2, SMALL.model.stoch)
@@ -182,21 +196,12 @@ def test_imagination_starts_where_the_driving_model_believes_it_is(monkeypatch: 
     agent = Agent(SIZES, SMALL)
     for parameter in agent.model.parameters():  # as after long training: the average is not the trained model
         parameter.mul_(0.9)
-    starts: list[Belief] = []
-    follow = agent.behavior.imagine
-
-    def watched(
-        model: WorldModel, pay: Pay, belief: Belief, goal: Tensor | None, noise: Tensor, futures: MixtureNoise | None
-    ) -> Imagination:
-        starts.append(belief)
-        return follow(model, pay, belief, goal, noise, futures)
-
-    monkeypatch.setattr(agent.behavior, "imagine", watched)
+    imagined = watch_imagination(agent, monkeypatch)
     batch, generator = recorded(), torch.Generator().manual_seed(1)
     noise = torch.randn(4, 7, 5, generator=torch.Generator().manual_seed(1))
     agent.learn(batch, generator)
     own = agent.model.believe(batch, noise).belief.stoch.flatten(0, 1)
-    nearest = torch.cdist(starts[0].stoch, own, compute_mode="donot_use_mm_for_euclid_dist").min(1).values
+    nearest = torch.cdist(imagined[0].belief.stoch, own, compute_mode="donot_use_mm_for_euclid_dist").min(1).values
     assert float(nearest.max()) < 1e-5
 
 
@@ -211,20 +216,13 @@ def imagined_starts(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> tuple[Beli
     """Beliefs and goals that imagination starts from, and all beliefs of the batch (28, ...)."""
     torch.manual_seed(0)
     agent = Agent(replace(SIZES, goal=1), replace(SMALL, behavior=BehaviorConfig(units=8, horizon=2, starts=28)))
-    follow, begun = agent.behavior.imagine, []
-
-    def watched(
-        model: WorldModel, pay: Pay, belief: Belief, goal: Tensor | None, noise: Tensor, futures: MixtureNoise | None
-    ) -> Imagination:
-        assert goal is not None
-        begun.append((belief, goal))
-        return follow(model, pay, belief, goal, noise, futures)
-
-    monkeypatch.setattr(agent.behavior, "imagine", watched)
+    imagined = watch_imagination(agent, monkeypatch)
     agent.learn(batch, torch.Generator().manual_seed(1))
     noise = torch.randn(4, 7, 5, generator=torch.Generator().manual_seed(1))
     beliefs = agent.model.believe(batch, noise).belief
-    return *begun[0], Belief(beliefs.deter.flatten(0, 1), beliefs.stoch.flatten(0, 1))
+    begun = imagined[0]
+    assert begun.goal is not None
+    return begun.belief, begun.goal, Belief(beliefs.deter.flatten(0, 1), beliefs.stoch.flatten(0, 1))
 
 
 def test_every_belief_is_imagined_on_with_its_own_goal(monkeypatch: pytest.MonkeyPatch) -> None:

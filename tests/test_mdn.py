@@ -20,9 +20,8 @@ def draws(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def mixture_noise(*batch: int, components: int = K, size: int = D, seed: int = 0) -> MixtureNoise:
-    uniform = torch.rand(*batch, components, generator=torch.Generator().manual_seed(seed))
-    return MixtureNoise(-torch.log(-torch.log(uniform.clamp(1e-7, 1.0 - 1e-7))), draws(*batch, size, seed=seed + 1))
+def mixture_noise(count: int, components: int, size: int) -> MixtureNoise:
+    return MixtureNoise.draw((count,), components, size, torch.Generator().manual_seed(0))
 
 
 def mixture(*batch: int) -> Mixture:
