@@ -296,6 +296,50 @@ def test_a_crash_that_throws_the_plant_off_its_course_is_foreseen_on_its_course(
     assert max(foreseen[:2]) < 0.1
 
 
+def obstacles(count: int, generator: torch.Generator) -> Batch:
+    """A plant that moves 0.25 a step and crashes where it enters an obstacle at 1.0; half of them start behind it."""
+    steps = torch.arange(9)
+    start = torch.tensor([0.0, 0.25, 0.5, 1.75, 2.0, 2.25])[torch.randint(6, (count, 1), generator=generator)]
+    period = torch.where(start < 1.0, (1.0 - start) / 0.25 + 1.0, len(steps)).long()  # then an episode like it begins
+    position = start + 0.25 * (steps % period)
+    crash = (position == 1.0).float()
+    return Batch(
+        action=torch.zeros(count, len(steps), 1),
+        reward=torch.zeros(count, len(steps)),
+        terminated=crash,
+        failure=crash,
+        is_first=(steps % period == 0).float(),
+        proprio=position.unsqueeze(-1),
+    )
+
+
+def test_what_lies_behind_a_failure_is_foreseen_to_have_failed() -> None:
+    torch.manual_seed(0)
+    config = replace(CONFIG, deter=32, units=32)
+    model = WorldModel(Sizes(1, 0, 1), config)
+    optimizer = torch.optim.Adam(model.parameters(), 5e-3)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(600):
+        batch = obstacles(32, generator)
+        loss, _ = model.loss(batch, torch.randn(*batch.reward.shape, config.stoch, generator=generator))
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+    start, still = torch.tensor([[1.0, 0.0, 0.0, 0.0]]).expand(2, -1), torch.zeros(2, 4)
+    seen = torch.tensor([[-0.25], [1.75]]) + 0.25 * torch.arange(4)
+    batch = Batch(still.unsqueeze(-1), still, still, still, start, seen.unsqueeze(-1))
+    belief = Belief(*(part[:, -1] for part in model.believe(batch, torch.zeros(2, 4, config.stoch)).belief))
+    foreseen = []
+    with torch.no_grad():
+        for _ in range(6):
+            belief = model.rssm.imagine(belief, torch.zeros(2, 1), noise=None)
+            foreseen.append(model.prospect_head(belief.features).failure.mean)
+    into, behind = torch.stack(foreseen, 1)
+    assert float(into[0]) < 0.1
+    assert float(into[1:].min()) > 0.8
+    assert float(behind.max()) < 0.1
+
+
 def test_an_observed_reward_is_read_from_the_state_nobody_could_foresee() -> None:
     """The plant jumps anywhere at every step and is paid by where it lands."""
     torch.manual_seed(0)

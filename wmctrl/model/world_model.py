@@ -188,7 +188,7 @@ class WorldModel(nn.Module):
         parts = self._reconstruction(batch, features) | self._kl(batch, rollout)
         arrived = 1.0 - batch.is_first
         arrived[:, 0] = 0.0  # there is nothing yet to predict it from
-        parts |= self._scalars(batch, rollout.belief.deter, rollout.prior, arrived)
+        parts |= self._scalars(batch, rollout.belief.deter, rollout.prior, arrived, arrived)
         parts["observed_reward"] = self._observed_reward(batch, features, arrived)
         parts["ensemble"] = self._ensemble(batch, rollout)
         if self.config.context < T:
@@ -217,7 +217,9 @@ class WorldModel(nn.Module):
             parts["camera"] = 0.5 * (difference**2).flatten(1).sum(-1).mean()
         return parts
 
-    def _scalars(self, batch: Batch, deter: Tensor, prior: Mixture, arrived: Tensor) -> dict[str, Tensor]:
+    def _scalars(
+        self, batch: Batch, deter: Tensor, prior: Mixture, arrived: Tensor, judged: Tensor
+    ) -> dict[str, Tensor]:
         """Losses of reward, continuation and failure, given the most probable arrival before any of it is observed.
 
         That is what planning asks for. Given what is observed there, a crash that throws the plant off its course would
@@ -226,6 +228,7 @@ class WorldModel(nn.Module):
         Args:
             deter: Memory on arrival (B, T, D).
             arrived: 1 where an action led to them (B, T).
+            judged: 1 where it is known whether they are failures (B, T).
         """
         features = Belief(deter, prior.mode()).features
         reward, proceed, failure = self.prospect_head(self.with_goal(features, batch.goal))
@@ -234,7 +237,8 @@ class WorldModel(nn.Module):
             "continue": -proceed.log_prob(1.0 - batch.terminated),
             "failure": -failure.log_prob(batch.failure),
         }
-        return {name: mean_where(arrived, loss) for name, loss in losses.items()}
+        masks = {"reward": arrived, "continue": arrived, "failure": judged}
+        return {name: mean_where(masks[name], loss) for name, loss in losses.items()}
 
     def _reward_loss(self, predicted: TwoHot, paid: Tensor) -> Tensor:
         """-ln p of rewards (...,) and, at some resolution, the squared error of the expected ones (...,)."""
@@ -271,6 +275,9 @@ class WorldModel(nn.Module):
         Training one step alone leaves errors that grow when planning feeds the model its own predictions.
 
         Proprioception is held against the branch that was taken; reward, end and failure as in `_scalars`.
+
+        What is imagined behind a failure has failed as well. Nobody was ever there, so a plan could otherwise slip
+        through the failure's one step and come out unharmed: measured on racetrack-v1, plans led through other cars.
         """
         C = self.config.context
         start = Belief(*(part[:, C - 1] for part in rollout.belief))
@@ -279,7 +286,11 @@ class WorldModel(nn.Module):
         within = torch.cumprod(1.0 - batch.is_first[:, C:], 1)  # (B, T - C): until the episode ends
         parts = {"foreseen_kl": mean_where(within, kl_to_mixture(ahead, prior))}
         later = batch._replace(**{name: part[:, C:] for name, part in batch._asdict().items() if part is not None})
-        parts |= {f"foreseen_{name}": part for name, part in self._scalars(later, belief.deter, prior, within).items()}
+        failed = torch.cummax(later.failure * within, 1).values
+        later = later._replace(failure=failed)
+        judged = torch.maximum(within, failed)
+        scalars = self._scalars(later, belief.deter, prior, within, judged)
+        parts |= {f"foreseen_{name}": part for name, part in scalars.items()}
         if self.proprio_head is not None and batch.proprio is not None:
             target = self.proprio_normaliser(batch.proprio[:, C:])
             error = (self.proprio_head.expectation(belief.features) - target) / self.config.resolution
