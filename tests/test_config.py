@@ -29,6 +29,7 @@ class Settings:
     camera: bool = False
     rate: float | Literal["auto"] = "auto"
     stages: tuple[Planner, ...] = ()
+    entries: dict[str, Any] = field(default_factory=lambda: {"count": 1})
 
     def __post_init__(self) -> None:
         if self.limits[0] > self.limits[1]:
@@ -80,6 +81,8 @@ def test_groups_in_a_list_are_built_one_by_one() -> None:
         ("name=on=off", {"name": "on=off"}),
         ("camera=true", {"camera": True}),
         ("rate=5", {"rate": 5.0}),
+        ("entries.speed=2.5", {"entries": {"count": 1, "speed": 2.5}}),
+        ("entries={count: 3, kind: {wide: true}}", {"entries": {"count": 3, "kind": {"wide": True}}}),
     ],
 )
 def test_an_override_is_read_as_the_field_wants_it(override: str, changed: dict[str, Any]) -> None:
@@ -113,6 +116,8 @@ def test_a_later_override_wins_and_limits_are_checked_together() -> None:
         ("name=12", "--set: name must be text, came 12"),
         ("camera=yes", "--set: camera must be true or false, came 'yes'"),
         ("camera=1", "--set: camera must be true or false, came 1"),
+        ("entries=3", "--set: entries must be entries by name, such as {vehicles_count: 20}, came 3"),
+        ("entries={1: 2}", "--set: entries must be entries by name"),
         ("planner.horizon", "an override must read key=value, such as planner.horizon=12; came 'planner.horizon'"),
         ("name=[", "name=[:1: not valid YAML"),
     ],
@@ -179,6 +184,7 @@ planners = st.builds(Planner, st.integers(), st.integers(), numbers, st.sampled_
         camera=st.booleans(),
         rate=numbers | st.just("auto"),
         stages=st.lists(planners, max_size=2).map(tuple),
+        entries=st.dictionaries(st.just("count"), st.integers() | st.lists(st.booleans()), min_size=1),
     )
 )
 def test_written_and_read_again_is_the_same(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> None:

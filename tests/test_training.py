@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
 from numpy.typing import NDArray
+from wmctrl_envs.driving_task import DrivingTask
 from wmctrl_envs.task import Task
 
 from tests.tiny_run import SETTINGS, tiny
@@ -76,6 +77,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (
             ["--env", "Pendulum-v1", "--set", "collect.randomise=[mas]"],
             "collect.randomise: 'mas' is not a parameter here",
+        ),
+        (
+            ["--env", "racetrack-v1", "--set", "collect.config.other_vehicle=3"],
+            "unknown config key 'other_vehicle'; did you mean other_vehicles",
+        ),
+        (
+            ["--env", "racetrack-v1", "--set", "collect.config={dynamical: true}"],
+            "collect.config changes what is observed or commanded; give it in task.config as well",
         ),
         (
             ["--env", "Pendulum-v1", "--set", "task.observe=[camra]"],
@@ -268,6 +277,17 @@ def test_a_run_that_could_not_start_leaves_nothing(tmp_path: Path, override: str
     with pytest.raises(ValueError, match=r"^[^\n]+$"):
         new_run(tmp_path, override)
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_experience_can_be_gathered_on_a_plant_configured_otherwise_than_the_one_that_is_asked_for() -> None:
+    config = tiny("racetrack-v1", "task.config.speed_limit=8", "collect.config={other_vehicles: 3}")
+    asked, gathered = (
+        task.scenario.config
+        for task in (training.make_task(config.task), training.make_plant(config))
+        if isinstance(task, DrivingTask)
+    )
+    assert (asked["speed_limit"], asked["other_vehicles"]) == (8, 1)
+    assert (gathered["speed_limit"], gathered["other_vehicles"]) == (8, 3)
 
 
 @pytest.mark.parametrize("std", [0.0, 0.3])

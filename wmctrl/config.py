@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from wmctrl.config_files import read_yaml, shipped, updated, with_overrides
 from wmctrl.learning.agent import AgentConfig
@@ -19,6 +20,8 @@ class TaskConfig:
     """Some of `proprio`, `camera` and `goal`; without `goal`, the goal is only in the picture. None: every vector."""
     camera_size: int = 64
     """Height and width of the picture."""
+    config: dict[str, Any] = field(default_factory=dict)
+    """Entries of the environment's own configuration, such as vehicles_count of highway-v0."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get
 import yaml
 
 Settings = TypeVar("Settings")
-"""A frozen dataclass of bool, int, float, str, None, Literal, tuples of these, and other such dataclasses."""
+"""A frozen dataclass of bool, int, float, str, None, Literal, tuples of these, dict, and other such dataclasses."""
 
 SCALARS: Mapping[str, tuple[str, Sequence[str]]] = {
     "null": (r"(~|null|Null|NULL|)$", ["", *"~nN"]),
@@ -205,6 +205,8 @@ def _value(kind: Any, value: Any, old: Any, place: _Place) -> Any:
         return _choice(choices, value, place)
     if origin is tuple:
         return _tuple(choices, value, place)
+    if origin is dict:
+        return _entries(value, old, place)
     return _scalar(kind, value, place)
 
 
@@ -233,6 +235,13 @@ def _tuple(kinds: Sequence[Any], value: Any, place: _Place) -> tuple[Any, ...]:
     if len(each) != len(value):
         raise place.refusal(f"a list of {len(each)}", value)
     return tuple(_value(each[i], item, None, place.inner(i)) for i, item in enumerate(value))
+
+
+def _entries(value: Any, old: Any, place: _Place) -> dict[str, Any]:
+    """Settings that somebody else knows the names of, beside those there were."""
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise place.refusal("entries by name, such as {vehicles_count: 20}", value)
+    return {**(old or {}), **value}
 
 
 def _scalar(kind: type, value: Any, place: _Place) -> Any:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -108,7 +109,12 @@ def open_run(folder: Path) -> tuple[Config, dict[str, Any]]:
 
 def make_task(config: TaskConfig) -> Task:
     """A plant as the run sees it."""
-    return wmctrl_envs.make(config.id, config.observe, config.camera_size)
+    return wmctrl_envs.make(config.id, config.observe, config.camera_size, config.config)
+
+
+def make_plant(config: Config) -> Task:
+    """A plant to gather experience from."""
+    return make_task(replace(config.task, config=config.task.config | config.collect.config))
 
 
 def check(config: Config, device: str, recorded: CheckpointFolder | None = None) -> None:
@@ -121,9 +127,11 @@ def check(config: Config, device: str, recorded: CheckpointFolder | None = None)
         ValueError: Unknown id or device, a task without continuous actions, a parameter to randomise that it does not
             have, settings that do not go together, or a recording that is damaged or of other sizes.
     """
-    task = make_task(config.task)
+    task, plant = make_task(config.task), make_plant(config)
     try:
-        known = [parameter.name for parameter in task.task_spec.parameters]
+        if _interface(task.task_spec) != _interface(plant.task_spec):
+            raise ValueError("collect.config changes what is observed or commanded; give it in task.config as well")
+        known = [parameter.name for parameter in plant.task_spec.parameters]
         for name in config.collect.randomise:
             if name not in known:
                 raise ValueError(f"collect.randomise: {name!r} is not a parameter here; {nearest(name, known)}")
@@ -131,8 +139,14 @@ def check(config: Config, device: str, recorded: CheckpointFolder | None = None)
         replay = Replay(agent.sizes, config.replay, config.collect.plants)
     finally:
         task.close()
+        plant.close()
     if recorded is not None:
         check_recording(recorded, replay)
+
+
+def _interface(spec: TaskSpec) -> tuple[Any, ...]:
+    """What an agent is made for."""
+    return spec.proprio, spec.goal, spec.action, spec.camera
 
 
 def check_recording(recorded: CheckpointFolder, replay: Replay) -> None:
@@ -174,7 +188,7 @@ def assemble(config: Config, folder: Path, facts: Mapping[str, Any]) -> Trainer:
     agent = Agent.for_task(examiner.task_spec, config.agent, torch_device(facts["device"]))
     replay = Replay(agent.sizes, config.replay, config.collect.plants, hindsight(examiner))
     count = config.collect.plants if facts["recorded"] is None else 0
-    plants = [Plant(make_task(config.task), number, seed, config.collect) for number in range(count)]
+    plants = [Plant(make_plant(config), number, seed, config.collect) for number in range(count)]
     return Trainer(agent, replay, plants, config.schedule, folder, seed, examiner)
 
 

@@ -42,6 +42,8 @@ class CollectConfig:
     """Steps after which an episode is cut short, so that a plant that fell over stands up again; 0 never cuts."""
     randomise: tuple[str, ...] = ()
     """Physical parameters drawn anew for every episode, evenly from their range."""
+    config: dict[str, Any] = field(default_factory=dict)
+    """Entries of the environment's configuration that differ while experience is gathered, such as more traffic."""
 
     def __post_init__(self) -> None:
         require_at_least(self, plants=1, exploration_std=0, prefill=0, prefill_exponent=0)
