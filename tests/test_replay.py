@@ -75,38 +75,6 @@ def test_every_window_is_consecutive_and_every_action_led_to_its_observation() -
     torch.testing.assert_close(batch.failure, (number % EPISODE == EPISODE - 1).float())
 
 
-def with_one_failure(at: int, steps: int, *, share: float, capacity: int = 100) -> Replay:
-    config = ReplayConfig(capacity=capacity, batch=64, length=LENGTH, failures=share)
-    replay = Replay(SIZES, config, plants=1)
-    for number in range(steps):
-        replay.add(0, step(number) | {"failure": number == at})
-    return replay
-
-
-def test_sequences_chosen_for_a_failure_hold_it_anywhere() -> None:
-    batch = sampled(with_one_failure(50, 100, share=1.0))
-    assert batch.failure.sum(1).tolist() == [1.0] * 64
-    assert set(batch.failure.argmax(1).tolist()) == set(range(LENGTH))
-
-
-@pytest.mark.parametrize("at", [0, 1, 98, 99])
-def test_a_failure_at_the_border_is_found(at: int) -> None:
-    assert sampled(with_one_failure(at, 100, share=1.0)).failure.sum(1).tolist() == [1.0] * 64
-
-
-def test_a_share_of_the_sequences_is_chosen_for_a_failure() -> None:
-    replay = with_one_failure(500, 1000, share=0.25, capacity=1000)
-    generator = np.random.default_rng(0)
-    shares = [float(replay.sample(generator, CPU).failure.amax(1).mean()) for _ in range(50)]
-    assert np.mean(shares) == pytest.approx(0.25, abs=0.03)
-
-
-def test_forgotten_failures_are_not_chosen() -> None:
-    replay = with_one_failure(50, 151, share=1.0)
-    assert replay.streams[0].failures == []
-    assert sampled(replay).failure.sum() == 0.0
-
-
 def test_every_start_is_sampled() -> None:
     replay = filled(12)
     starts = {int(proprio(sampled(replay, seed))[n, 0, 0]) for seed in range(3) for n in range(64)}

@@ -269,7 +269,6 @@ def test_figures_that_a_power_cut_damaged_do_not_keep_a_run_from_going_on(tmp_pa
         "agent.planner.temperature=0",
         "agent.planner.kept=5",
         "replay.hindsight=50",
-        "replay.failures=2",
         "agent.model.reward_resolution=0",
     ],
 )

@@ -29,16 +29,11 @@ class ReplayConfig:
     """Steps in a sequence, T."""
     hindsight: float = 0.5
     """Share of the sequences whose goal is replaced by one reached in the rest of its episode (Andrychowicz 2017)."""
-    failures: float = 0.0
-    """Share of the sequences that are chosen to hold a failure: rare ones are learned too slowly otherwise.
-
-    It makes failing look more likely than it is, where the model is in doubt.
-    """
 
     def __post_init__(self) -> None:
-        require_at_least(self, capacity=self.length, batch=1, length=2, hindsight=0, failures=0)
-        if self.hindsight > 1 or self.failures > 1:
-            raise ValueError(f"hindsight and failures are shares, at most 1, came {self.hindsight}, {self.failures}")
+        require_at_least(self, capacity=self.length, batch=1, length=2, hindsight=0)
+        if self.hindsight > 1:
+            raise ValueError(f"hindsight is a share, at most 1, came {self.hindsight}")
 
 
 @dataclass(frozen=True)
@@ -75,8 +70,6 @@ class Stream:
         """Steps ever added."""
         self.starts: list[int] = []
         """Step numbers at which episodes start, in order."""
-        self.failures: list[int] = []
-        """Step numbers of failures, in order."""
         self.stored = 0
         """Steps that the checkpoint's files already hold."""
 
@@ -87,15 +80,11 @@ class Stream:
         """Append one step: the action before the observation, and what came with it."""
         if step["is_first"]:
             self.starts.append(self.total)
-        if step["failure"]:
-            self.failures.append(self.total)
         for name, array in self.arrays.items():
             array[self.total % self.capacity] = step[name]
         self.total += 1
         while len(self.starts) > 1 and self.starts[1] <= self.total - self.capacity:
             del self.starts[0]
-        while self.failures and self.failures[0] < self.total - self.capacity:
-            del self.failures[0]
 
     def extend(self, begin: int, steps: Arrays) -> None:
         """Append stored steps, the first of which has number `begin`."""
@@ -143,7 +132,7 @@ class Replay:
         return any(len(stream) >= self.config.length for stream in self.streams)
 
     def sample(self, generator: np.random.Generator, device: torch.device) -> Batch:
-        """A batch of sequences, every stored start equally likely, those apart that are chosen for a failure."""
+        """A batch of sequences, every stored start equally likely."""
         B, T = self.config.batch, self.config.length
         starts = np.array([max(0, len(stream) - T + 1) for stream in self.streams])
         plants = generator.choice(len(self.streams), B, p=starts / starts.sum())
@@ -153,20 +142,12 @@ class Replay:
 
     def _sequence(self, stream: Stream, generator: np.random.Generator) -> Arrays:
         """One window of a stream, perhaps with another goal."""
-        begin = self._begin(stream, generator)
+        oldest = stream.total - len(stream)
+        begin = oldest + int(generator.integers(len(stream) - self.config.length + 1))
         window = stream.window(begin, self.config.length)
         if self.hindsight is not None and generator.random() < self.config.hindsight:
             self._relabel(window, stream, begin, self.hindsight, generator)
         return window
-
-    def _begin(self, stream: Stream, generator: np.random.Generator) -> int:
-        """Step number at which a sequence begins."""
-        T = self.config.length
-        oldest = stream.total - len(stream)
-        if stream.failures and self.config.failures and generator.random() < self.config.failures:
-            failure = stream.failures[generator.integers(len(stream.failures))]
-            return int(np.clip(failure - generator.integers(T), oldest, stream.total - T))
-        return oldest + int(generator.integers(len(stream) - T + 1))
 
     def _relabel(
         self, window: Arrays, stream: Stream, begin: int, hindsight: Hindsight, generator: np.random.Generator
