@@ -1,7 +1,9 @@
 """The one loss that trains the world model: its parts, what it masks and what it never lets through."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -250,6 +252,17 @@ def test_the_same_noise_gives_the_same_loss() -> None:
     assert not torch.equal(one, other)
 
 
+def learn(model: WorldModel, draw: Callable[[], Batch], updates: int, generator: torch.Generator) -> None:
+    """Train a model on batches drawn anew for every update."""
+    optimizer = torch.optim.Adam(model.parameters(), 5e-3)
+    for _ in range(updates):
+        batch = draw()
+        loss, _ = model.loss(batch, torch.randn(*batch.reward.shape, model.config.stoch, generator=generator))
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+
+
 def crashes(count: int, generator: torch.Generator) -> Batch:
     """A plant that moves 0.25 a step and, at 1.0, crashes four times in ten and is thrown off its course."""
     steps = 9
@@ -275,14 +288,8 @@ def test_a_crash_that_throws_the_plant_off_its_course_is_foreseen_on_its_course(
     torch.manual_seed(0)
     config = replace(CONFIG, deter=32, units=32)
     model = WorldModel(Sizes(2, 0, 1), config)
-    optimizer = torch.optim.Adam(model.parameters(), 5e-3)
     generator = torch.Generator().manual_seed(1)
-    for _ in range(600):
-        batch = crashes(32, generator)
-        loss, _ = model.loss(batch, torch.randn(*batch.reward.shape, config.stoch, generator=generator))
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()
+    learn(model, partial(crashes, 32, generator), 600, generator)
     seen = 0.25 * torch.arange(-2.0, 2.0)  # up to 0.25, so that three steps later it is at 1.0
     start, still = torch.tensor([[1.0, 0.0, 0.0, 0.0]]), torch.zeros(1, 4)
     batch = Batch(still.unsqueeze(-1), still, still, still, start, torch.stack([seen, torch.zeros(4)], -1)[None])
@@ -317,14 +324,8 @@ def test_what_lies_behind_a_failure_is_foreseen_to_have_failed() -> None:
     torch.manual_seed(0)
     config = replace(CONFIG, deter=32, units=32)
     model = WorldModel(Sizes(1, 0, 1), config)
-    optimizer = torch.optim.Adam(model.parameters(), 5e-3)
     generator = torch.Generator().manual_seed(1)
-    for _ in range(600):
-        batch = obstacles(32, generator)
-        loss, _ = model.loss(batch, torch.randn(*batch.reward.shape, config.stoch, generator=generator))
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()
+    learn(model, partial(obstacles, 32, generator), 600, generator)
     start, still = torch.tensor([[1.0, 0.0, 0.0, 0.0]]).expand(2, -1), torch.zeros(2, 4)
     seen = torch.tensor([[-0.25], [1.75]]) + 0.25 * torch.arange(4)
     batch = Batch(still.unsqueeze(-1), still, still, still, start, seen.unsqueeze(-1))
@@ -344,7 +345,6 @@ def test_an_observed_reward_is_read_from_the_state_nobody_could_foresee() -> Non
     """The plant jumps anywhere at every step and is paid by where it lands."""
     torch.manual_seed(0)
     model = WorldModel(Sizes(1, 0, 1), replace(CONFIG, deter=32, units=32))
-    optimizer = torch.optim.Adam(model.parameters(), 5e-3)
     generator = torch.Generator().manual_seed(1)
     start = (torch.arange(9) == 0).float().expand(32, -1)
 
@@ -353,12 +353,7 @@ def test_an_observed_reward_is_read_from_the_state_nobody_could_foresee() -> Non
         still = torch.zeros(32, 9)
         return Batch(still.unsqueeze(-1), place.squeeze(-1), still, still, start, place)
 
-    for _ in range(300):
-        batch = jumps()
-        loss, _ = model.loss(batch, torch.randn(32, 9, CONFIG.stoch, generator=generator))
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()
+    learn(model, jumps, 300, generator)
     batch = jumps()
     with torch.no_grad():
         belief = model.believe(batch, torch.zeros(32, 9, CONFIG.stoch)).belief
