@@ -409,6 +409,50 @@ def test_config_highway_env_would_ignore_is_refused(config: dict[str, Any], mess
         build("highway-v0", **config)
 
 
+@pytest.mark.parametrize(
+    ("rates", "message"),
+    [
+        ({"policy_frequency": 10}, "=10 does not divide simulation_frequency=15; .* among 1, 3, 5, 15 or .* of 10$"),
+        ({"policy_frequency": 30}, "=30 does not divide simulation_frequency=15; .* among 1, 3, 5, 15 or .* of 30$"),
+        ({"policy_frequency": 0.1}, "=0.1 does not divide simulation_frequency=15"),  # 15 // 0.1 is 149
+        ({"simulation_frequency": 12}, "policy_frequency=5 does not divide simulation_frequency=12"),
+        ({"simulation_frequency": 7.5, "policy_frequency": 7.5}, "simulation_frequency must be a whole number"),
+        ({"simulation_frequency": -15}, r"simulation_frequency must be a number above 0 \[Hz\], got -15"),
+        ({"simulation_frequency": float("inf")}, "simulation_frequency must be a number above 0 .* got inf"),
+        ({"policy_frequency": 0, "max_steps": 7}, "policy_frequency must be a number above 0 .* got 0"),
+        ({"policy_frequency": float("nan")}, "policy_frequency must be a number above 0 .* got nan"),
+        ({"policy_frequency": "5"}, "policy_frequency must be a number above 0 .* got '5'"),
+        ({"policy_frequency": True}, "policy_frequency must be a number above 0 .* got True"),
+    ],
+)
+def test_rates_that_would_not_keep_the_control_period_are_refused(rates: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        build("racetrack-v1", **rates)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("task_id", driving.IDS)
+def test_rates_may_be_written_with_a_point(task_id: str) -> None:
+    task = build(task_id, simulation_frequency=20.0, policy_frequency=10.0)
+    task.reset(seed=0)
+    task.step(np.zeros(len(task.task_spec.action), np.float32))
+    assert task.scenario.steps == 2  # frames of 0.05 s
+    assert (task.task_spec.control_period, task.scenario.elapsed) == (0.1, 1)
+
+
+@pytest.mark.parametrize("rates", [(15, 3), (20, 10), (30, 30)])
+def test_a_control_period_takes_as_long_as_the_task_says(rates: tuple[int, int]) -> None:
+    simulation, policy = rates
+    task = build("racetrack-v1", simulation_frequency=simulation, policy_frequency=policy, max_steps=4)
+    task.reset(seed=0)
+    vehicle = task.scenario.vehicle
+    before, speed = vehicle.position.copy(), vehicle.speed
+    *_, over = (task.step(np.zeros(len(task.task_spec.action), np.float32))[3] for _ in range(4))
+    assert over, "after as many steps as were asked for"
+    assert task.task_spec.control_period == pytest.approx(1 / policy)
+    assert np.linalg.norm(vehicle.position - before) == pytest.approx(4 * speed / policy, rel=1e-3)
+
+
 def test_episode_can_be_given_another_length() -> None:
     task = build("highway-fast-v0", max_steps=7, vehicles_count=3)
     assert task.task_spec.max_steps == 7

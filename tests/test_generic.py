@@ -1,6 +1,7 @@
 """Any Gymnasium environment as a task: made to measure, or refused in one clear line."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import gymnasium as gym
@@ -15,8 +16,15 @@ from wmctrl_envs import PlantError
 class Cart(gym.Env[Any, NDArray[np.float32]]):
     """A cart pushed along a line; it remembers its last command and can be told to misbehave."""
 
-    def __init__(self, start: float = 0.0, edge: float = np.inf, broken: str = "", unbounded: bool = False) -> None:
-        self.metadata = {"render_modes": [], "render_fps": 20}
+    def __init__(
+        self,
+        start: float = 0.0,
+        edge: float = np.inf,
+        broken: str = "",
+        unbounded: bool = False,
+        meanings: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self.metadata = {"render_modes": [], "render_fps": 20, **meanings}
         self.action_space = spaces.Box(np.array([-1, 2], np.float32), np.array([3, 7], np.float32))
         if unbounded:
             self.action_space = spaces.Box(-np.inf, np.inf, (2,))
@@ -25,12 +33,18 @@ class Cart(gym.Env[Any, NDArray[np.float32]]):
         self.trace: list[float] = []
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        if self.broken == "cable":
+            raise OSError("no answer")
         super().reset(seed=seed)
         self.trace = [self.start]
         self.last = np.zeros(2, np.float32)
         return self._observation(), {}
 
     def step(self, action: NDArray[np.float32]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        if self.broken == "motor" and len(self.trace) > 1:
+            raise RuntimeError("the motor\nis hot")
+        if self.broken == "interrupted":
+            raise KeyboardInterrupt
         self.last = action
         self.trace.append(self.trace[-1] + float(action[0]))
         reward = np.nan if self.broken == "reward" else -1.0
@@ -100,6 +114,34 @@ def test_goal_environment_gives_goal_success_and_its_own_time_limit() -> None:
     observation, _, terminated, truncated, info = task.step(command(1, 0))
     assert (terminated, truncated, info["success"], info["failure"]) == (True, False, True, False)
     assert [task.step(command(0, 0))[3] for _ in range(2)] == [False, True]
+
+
+def test_success_and_failure_are_judged_where_the_environment_says_what_they_are() -> None:
+    assert wmctrl_envs.make("Cart-v0").task_spec.success == ""
+    assert wmctrl_envs.make("Compass-v0").task_spec.success
+    task = wmctrl_envs.make("Cart-v0", config={"edge": 1.5, "meanings": {"success": "There.", "failure": "Lost."}})
+    assert (task.task_spec.success, task.task_spec.failure) == ("There.", "Lost.")
+    task.reset(seed=0)
+    assert [task.step(command(0, 0))[4]["failure"] for _ in range(2)] == [False, True]
+
+
+def test_what_an_environment_raises_is_a_breakdown_of_the_plant() -> None:
+    task = wmctrl_envs.make("Cart-v0", config={"broken": "motor"})
+    task.reset(seed=0)
+    task.step(command(0, 0))
+    message = "Cart-v0: RuntimeError: the motor is hot after 1 steps; reset the task"
+    with pytest.raises(PlantError, match=message) as told:
+        task.step(command(0, 0))
+    assert isinstance(told.value.__cause__, RuntimeError)
+    with pytest.raises(PlantError, match="Cart-v0: OSError: no answer after 0 steps"):
+        wmctrl_envs.make("Cart-v0", config={"broken": "cable"}).reset(seed=0)
+
+
+def test_an_interruption_is_no_breakdown() -> None:
+    task = wmctrl_envs.make("Cart-v0", config={"broken": "interrupted"})
+    task.reset(seed=0)
+    with pytest.raises(KeyboardInterrupt):
+        task.step(command(0, 0))
 
 
 def test_limitless_environment_gets_a_limit() -> None:

@@ -1,8 +1,7 @@
 """Plants for learning and control: robot arms, legged robots and vehicles behind one contract."""
 
 from wmctrl_envs.catalogue import catalogue, make
-from wmctrl_envs.plant import PlantError
-from wmctrl_envs.task import Element, GoalCost, Observation, Parameter, Task, TaskSpec
+from wmctrl_envs.task import Element, GoalCost, Observation, Parameter, PlantError, Task, TaskSpec
 
 __all__ = [
     "Element",

@@ -1,6 +1,7 @@
 """Driving plants behind the common contract."""
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -62,7 +63,8 @@ def configured(scenario: type[Scenario], config: Mapping[str, Any]) -> dict[str,
     """highway-env's configuration with the given entries changed, each of ours put where highway-env wants it.
 
     Raises:
-        ValueError: A key highway-env would ignore, or an action or observation these tasks do not have.
+        ValueError: A key highway-env would ignore, an action or observation these tasks do not have, or what
+            `refuse_uneven_rates` refuses.
     """
     default = scenario.default_config()
     known = default.keys() | {"dynamical", "max_steps"}
@@ -72,14 +74,36 @@ def configured(scenario: type[Scenario], config: Mapping[str, Any]) -> dict[str,
     entries["action"] = {**default["action"], **config.get("action", {})}
     if "dynamical" in config:
         entries["action"]["dynamical"] = bool(config["dynamical"])
+    rates = default | entries
+    refuse_uneven_rates(rates["simulation_frequency"], rates["policy_frequency"])
+    entries["simulation_frequency"] = int(rates["simulation_frequency"])  # the intersection counts frames up to it
     if "max_steps" in config:
-        frequency = config.get("policy_frequency", default["policy_frequency"])
-        entries["duration"] = config["max_steps"] / frequency
+        entries["duration"] = config["max_steps"] / rates["policy_frequency"]
     entries.setdefault("observation", {"type": OWN})
     for what, kinds in (("action", ("ContinuousAction",)), ("observation", (OWN, *FAST))):
         if entries[what]["type"] not in kinds:
             raise refusal(f"config {what} type", str(entries[what]["type"]), kinds)
     return entries
+
+
+def refuse_uneven_rates(simulation: Any, policy: Any) -> None:
+    """Refuse rates [Hz] at which highway-env, that steps whole frames, would not keep the control period.
+
+    Raises:
+        ValueError: A rate that is no number above 0, frames that are not whole in a second, or rates of which one does
+            not divide the other.
+    """
+    for name, rate in (("simulation_frequency", simulation), ("policy_frequency", policy)):
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
+            raise ValueError(f"config {name} must be a number above 0 [Hz], got {rate!r}")
+    if simulation % 1:
+        raise ValueError(f"config simulation_frequency must be a whole number [Hz], got {simulation!r}")
+    if simulation % policy:
+        divisors = ", ".join(str(rate) for rate in range(1, int(simulation) + 1) if simulation % rate == 0)
+        raise ValueError(
+            f"config policy_frequency={policy:g} does not divide simulation_frequency={simulation:g}; choose"
+            f" policy_frequency among {divisors} or simulation_frequency as a multiple of {policy:g}"
+        )
 
 
 def action_elements(scenario: Scenario) -> tuple[Element, ...]:

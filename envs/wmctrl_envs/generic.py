@@ -28,7 +28,9 @@ def build(
 ) -> Task:
     """The task of a Gymnasium id, `package.module:Env-v0` included.
 
-    Nothing is called a failure: why an unknown environment ends its episodes is not known, and its reward may tell.
+    Why an unknown environment ends its episodes is not known, and its reward may tell. It is called a failure only
+    where the environment's metadata say what its `failure` is; and success is judged only where they say what its
+    `success` is, or where there are goals.
 
     Args:
         config: Keyword arguments of the environment, and `max_steps`.
@@ -46,7 +48,8 @@ def build(
             camera=None,
             control_period=_control_period(env, task_id),
             max_steps=max_steps,
-            success="The environment reports success.",
+            success=env.metadata.get("success", "The environment reports success." if goal else ""),
+            failure=env.metadata.get("failure", ""),
         )
         return PlantTask(_plant(env), reading, spec, observe, camera_size)
     except ValueError:

@@ -17,10 +17,6 @@ Picture = NDArray[np.uint8]
 """(h, w, 3) RGB."""
 
 
-class PlantError(ValueError):
-    """The plant itself went wrong: a value that is not finite, or a simulation that became unstable."""
-
-
 class Plant(Protocol):
     """A simulator under a Gymnasium environment: its physical parameters, its whole state and its pictures."""
 

@@ -1,6 +1,7 @@
 """A task made of a plant, a reading of its observations and the signal path between plant and controller."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, final
 
@@ -18,8 +19,8 @@ from wmctrl_envs.contract import (
     episode_parameters,
     observation_space,
 )
-from wmctrl_envs.plant import Picture, Plant, PlantError
-from wmctrl_envs.task import Element, Observation, Task, TaskSpec
+from wmctrl_envs.plant import Picture, Plant
+from wmctrl_envs.task import Element, Observation, PlantError, Task, TaskSpec
 
 VIDEO_SIZE = (240, 320)
 """Height and width of `render()`."""
@@ -84,13 +85,19 @@ class PlantTask(Task):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Start an episode on the nominal plant, or on the one that `options["parameters"]` describes."""
+        """Start an episode on the nominal plant, or on the one that `options["parameters"]` describes.
+
+        Raises:
+            ValueError: An unknown option or parameter, or a value outside the parameter's range.
+            PlantError: The plant returned values that are not finite, or it raised an error itself.
+        """
         parameters = episode_parameters(options, self.task_spec.parameters)
         gym.Env.reset(self, seed=seed)  # the contract's own reset is abstract
         self._put_parameters(parameters)
         self._path.reset()
         self._steps = 0
-        raw, info = self._plant.env.reset(seed=seed)
+        with self._broken_down():
+            raw, info = self._plant.env.reset(seed=seed)
         return self._observation(raw), info
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -98,11 +105,13 @@ class PlantTask(Task):
 
         Raises:
             ValueError: An action of another shape or with values that are not finite.
-            PlantError: The plant returned values that are not finite, or its simulation became unstable.
+            PlantError: The plant returned values that are not finite, its simulation became unstable, or it raised an
+                error itself.
         """
         saturated = np.clip(checked_action(action, len(self._center)), np.float32(-1.0), np.float32(1.0))
         command = self._path.command(saturated, self.np_random)
-        raw, reward, terminated, truncated, info = self._plant.env.step(self._center + self._half * command)
+        with self._broken_down():
+            raw, reward, terminated, truncated, info = self._plant.env.step(self._center + self._half * command)
         self._steps += 1
         observation = self._observation(raw)
         self._check_plant(float(reward))
@@ -154,6 +163,15 @@ class PlantTask(Task):
         if "goal" in self._parts:
             observation["goal"] = np.asarray(self._reading.goal(raw), np.float32)
         return observation
+
+    @contextmanager
+    def _broken_down(self) -> Iterator[None]:
+        """Whatever an environment raises is a breakdown of the plant."""
+        try:
+            yield
+        except Exception as error:
+            cause = " ".join(f"{type(error).__name__}: {error}".split())  # in one line
+            raise PlantError(f"{self.task_spec.id}: {cause} after {self._steps} steps; reset the task") from error
 
     def _check_finite(self, proprio: NDArray[np.float32]) -> None:
         finite = np.isfinite(proprio)

@@ -98,6 +98,10 @@ class TaskSpec:
     """One sentence: what `info["failure"]` means; empty when the task cannot fail."""
 
 
+class PlantError(ValueError):
+    """The plant itself went wrong: a value that is not finite, an unstable simulation, an error of its own."""
+
+
 class Task(gym.Env[Observation, NDArray[np.float32]], ABC):
     """A plant: a Gymnasium environment with actions in [-1, 1] and `success`, `failure` and `cost` in each step's info.
 
