@@ -284,6 +284,13 @@ def test_bounds_that_say_nothing_set_no_scale() -> None:
     assert std.tolist() == pytest.approx([0.5, 1.0], rel=0.1)  # an eighth of its range is more than it moved
 
 
+def test_an_element_that_never_moves_and_has_no_range_is_normalised_to_a_number() -> None:
+    agent = Agent(SIZES, SMALL)
+    mean, std = agent._statistics(np.full((7, 1), 3.0), [Element("bolt", "m", 3.0, 3.0)])
+    assert mean.tolist() == [3.0]
+    assert std.tolist() == pytest.approx([0.01])
+
+
 def test_settings_that_do_not_go_together_are_refused() -> None:
     with pytest.raises(ValueError, match=r"planner.elites must be at most the candidates, 20, came 21"):
         AgentConfig(planner=Planner(samples=12, kept=4, elites=21), proposals=3)

@@ -31,7 +31,7 @@ from wmctrl.commands.doctor import Finding
             ["train", "--resume", "x", "--seed", "1", "--device", "cuda", "--out", "y"],
             "wm train: --resume keeps the run's own settings; leave out --seed, --device, --out",
         ),
-        (["train", "--resume", "x", "--steps", "9"], "wm train: --resume keeps the run's own settings; leave out"),
+        (["train", "--resume", "x", "--steps", "9"], "wm train: x is not a run (it has no run.json)"),
         (["eval", "x", "--seed", "one"], "wm eval: argument --seed: invalid seed value: 'one'"),
         (["train", "--env", "Pendulum-v1", "--set", "a.b"], "wm train: an override must read key=value"),
         (["envs", "Pendulm-v1"], "wm envs: unknown task 'Pendulm-v1'; did you mean Pendulum-v1"),
@@ -109,14 +109,18 @@ def test_a_fault_of_the_program_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -
         main(["doctor"])
 
 
-def test_train_makes_a_run_of_its_arguments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_train_makes_a_run_of_its_arguments_and_says_where_it_is_and_what_is_next(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from wmctrl.commands import training
 
     begun: list[Path] = []
 
-    def train(folder: Path) -> SimpleNamespace:
+    def train(folder: Path, *, resume: bool) -> SimpleNamespace:
+        assert not resume
+        assert capsys.readouterr().out == f"Run: {folder}\n"
         begun.append(folder)
-        return SimpleNamespace(finished=True)
+        return SimpleNamespace(finished=True, step=2000)
 
     monkeypatch.setattr(training, "train", train)
     words = ["train", "--env", "Pendulum-v1", "--steps", "2e3", "--seed", "7", "--envs", "3", "--out", str(tmp_path)]
@@ -125,6 +129,22 @@ def test_train_makes_a_run_of_its_arguments(monkeypatch: pytest.MonkeyPatch, tmp
     assert begun[0].is_relative_to(tmp_path)
     assert (config.task.id, config.schedule.steps, config.schedule.updates_per_step) == ("Pendulum-v1", 2000, 0.5)
     assert (config.collect.plants, facts["seed"]) == (3, 7)
+    assert capsys.readouterr().out == f"Trained for 2,000 steps. Next: wm eval {begun[0]}\n"
+
+
+@pytest.mark.parametrize(("words", "name"), [([], "report.html"), (["--policy"], "report-policy.html")])
+def test_the_policys_report_leaves_the_planners_alone(
+    words: list[str], name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def evaluated(*arguments: Any, **keywords: Any) -> SimpleNamespace:
+        return SimpleNamespace(spec=SimpleNamespace(id="Arm-v0"), step=7, scores=(), folder=tmp_path / "any", note="")
+
+    written: list[Path] = []
+    monkeypatch.setattr("wmctrl.commands.evaluation.evaluate", evaluated)
+    monkeypatch.setattr("wmctrl.commands.report.write_report", lambda path, *_: written.append(path))
+    assert main(["eval", str(tmp_path), *words]) == 0
+    assert written == [tmp_path / name]
+    assert capsys.readouterr().out.splitlines()[-1] == f"Report: {tmp_path / name}"
 
 
 @pytest.mark.parametrize(("differences", "code"), [((), 0), (("worst_reward",), 1)])

@@ -1,5 +1,7 @@
 """The demo, with lessons of a few seconds in place of minutes."""
 
+import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -41,14 +43,17 @@ def test_a_second_training_that_fails_is_told_with_its_log(tmp_path: Path, monke
         Demo(arm=LESSON, car=LONG, episodes=1).run(tmp_path, lambda line: None)
 
 
-def test_leaving_early_ends_the_second_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_leaving_early_ends_the_second_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signum: signal.Signals
+) -> None:
     monkeypatch.setattr(training, "GO_ON", "import time; time.sleep(100)")
     started: list[subprocess.Popen[bytes]] = []
 
     def interrupted() -> None:
         with demo.beside(tmp_path) as process:
             started.append(process)
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), signum)
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()

@@ -13,6 +13,7 @@ from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 from PIL import Image
+from wmctrl_envs import PlantError
 
 from tests.tiny_run import EPISODE_AND_A_HALF, tiny
 from wmctrl.cli import main
@@ -155,6 +156,57 @@ def test_a_plant_that_does_not_repeat_is_evaluated_but_not_filmed(
     assert "(not filmed: Restless-v0 does not repeat: episode " in told
     assert len(json.loads((folder / "eval" / "eval.json").read_text())["seeds"]) == 3
     assert "does not repeat" in (folder / "report.html").read_text()
+
+
+def test_a_breakdown_of_the_plant_is_how_an_episode_went(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = training.make_task(training.open_run(run)[0].task)
+    steps: list[float] = []
+
+    def step(action: NDArray[np.float32]) -> Any:
+        if len(steps) == 50 + 7:  # in the second episode
+            steps.append(0.0)
+            raise PlantError("the simulation became unstable")
+        answer = type(task).step(task, action)
+        steps.append(float(answer[1]))
+        return answer
+
+    monkeypatch.setattr(task, "step", step)
+    monkeypatch.setattr(training, "make_task", lambda _: task)
+    found = evaluate(run, 3, 0)
+    first, second, third = found.scores[0].outcomes
+    assert (first.length, second.length, third.length) == (50, 7, 50)
+    assert (second.failure, second.success, second.breakdown) == (True, False, "the simulation became unstable")
+    assert second.reward == pytest.approx(sum(steps[50:57]))
+    assert first.breakdown == third.breakdown == ""
+    assert found.note.startswith("1 of 3 episodes broke the plant down: the simulation became unstable")
+
+
+@pytest.mark.parametrize(
+    ("call", "driven"), [(3, "2 of 5 episodes of the planner"), (7, "1 of 5 episodes of the rand")]
+)
+def test_ctrl_c_keeps_what_was_driven(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], call: int, driven: str
+) -> None:
+    calls: list[int] = []
+
+    def interrupted(*arguments: Any) -> Episode:
+        calls.append(len(calls) + 1)
+        if calls[-1] == call:
+            raise KeyboardInterrupt
+        return drive_episode(*arguments)
+
+    monkeypatch.setattr(evaluation, "drive_episode", interrupted)
+    assert main(["eval", str(run), "--episodes", "5"]) == 130
+    assert f"wm eval: stopped after {driven}" in capsys.readouterr().err.splitlines()[-1]
+    drivers = json.loads((run / "eval" / "eval.json").read_text())["drivers"]
+    assert [len(one["episodes"]) for one in drivers.values()] == ([2] if call == 3 else [5, 1])
+
+
+def test_films_of_an_earlier_evaluation_are_removed(run: Path) -> None:
+    evaluate(run, 2, 0)
+    assert sorted(path.name for path in (run / "eval").glob("*.webp")) == ["best.webp", "worst.webp"]
+    evaluate(run, 1, 0)
+    assert [path.name for path in (run / "eval").glob("*.webp")] == ["best.webp"]
 
 
 def test_random_actions_fill_the_whole_range() -> None:

@@ -6,15 +6,23 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from wmctrl import cli
+from wmctrl.bench.trials import Trial, summary
+from wmctrl.commands import evaluation, training
+from wmctrl.config import TaskConfig
+from wmctrl.config_files import from_mapping
+from wmctrl.learning.evaluate import Outcome
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 WRITTEN = re.findall(r"^\./wm .*$|`\./wm .*?`", README, re.M)
 COMMANDS = sorted({text.strip("`").split("#")[0].strip() for text in WRITTEN})
 ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in README.splitlines() if "--json FILE" in line]
+FIGURE = r"-?\d(?:[\d,.]*\d)?"
+NAMES = "success|failure|return|length"
 KEPT = sorted((ROOT / "configs" / "results").glob("*.json"))
 
 
@@ -30,29 +38,53 @@ def kept(path: Path) -> tuple[str, dict[str, Any]]:
     return "`./" + shlex.join(content["command"]).replace(f"configs/results/{path.name}", "FILE") + "`", content
 
 
-def decimals(figure: str) -> int:
-    return len(figure.partition(".")[2])
+def trial(kept: dict[str, Any]) -> Trial:
+    """A trial as it was before it was written."""
+    parts = {name: [Outcome(**one) for one in kept[name]] for name in ("outcomes", "baseline")}
+    return Trial(**(kept | parts))
+
+
+def told(figure: str) -> tuple[float, float]:
+    """A figure as README writes it, and half of its last digit."""
+    return float(figure.replace(",", "")), 0.5 * 10.0 ** -len(figure.partition(".")[2])
+
+
+def agrees(written: str, measured: float) -> bool:
+    value, half = told(written)
+    return abs(value - measured) <= half * 1.001
 
 
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
 def test_measured_figures_are_those_of_the_kept_trials(path: Path) -> None:
     command, content = kept(path)
     (row,) = [row for row in ROWS if row[-1] == command]
-    _, steps, seeds, minutes, result, random, _ = row
-    trials = content["trials"]
-    assert {int(steps.replace(",", ""))} == {trial["steps"] for trial in trials}
-    assert int(seeds) == len(trials)
-    assert minutes == f"{content['summary']['minutes']['value']:.1f} min"
-    figures = re.findall(r"(-?[\d,.]+) \((-?[\d,.]+) to (-?[\d,.]+)\)", result)
-    estimates = [tuple(estimate[name] for name in ("value", "low", "high")) for estimate in content["summary"].values()]
-    for figure in figures:
-        told = tuple(part.replace(",", "") for part in figure)
-        assert told in [tuple(f"{part:.{decimals(told[0])}f}" for part in estimate) for estimate in estimates]
-    assert figures
-    baseline = [outcome for trial in trials for outcome in trial["baseline"]]
-    by_chance = re.sub(r"[^\d.-]", "", random)
-    means = [sum(float(outcome[name]) for outcome in baseline) / len(baseline) for name in ("success", "reward")]
-    assert by_chance in [f"{mean:.{decimals(by_chance)}f}" for mean in means]
+    _, steps, time, result, random, _ = row
+    found = [trial(one) for one in content["trials"]]
+    spec = training.make_task(from_mapping(TaskConfig, content["config"]["task"], str(path))).task_spec
+    figures = summary(found, spec)
+    assert {int(steps.replace(",", ""))} == {one.steps for one in found}
+    assert agrees(time.removesuffix(" min"), float(np.mean([one.seconds / 60.0 for one in found])))
+    estimates = re.findall(rf"({NAMES}) ({FIGURE}) \(({FIGURE}) to ({FIGURE})\)", result)
+    for name, *written in estimates:
+        assert all(map(agrees, written, figures[name].over_episodes)), name
+    (seeds,) = re.findall(rf"by seed ({FIGURE}(?: / {FIGURE})*)", result)
+    assert all(map(agrees, seeds.split(" / "), figures[estimates[0][0]].by_seed))
+    assert len(seeds.split(" / ")) == len(found)
+    (episodes,) = re.findall(r"(\d+) episodes", result)
+    assert int(episodes) == sum(len(one.outcomes) for one in found)
+    ((name, by_chance),) = re.findall(rf"({NAMES}) ({FIGURE})", random)
+    baseline = evaluation.figures([outcome for one in found for outcome in one.baseline], spec)
+    assert agrees(by_chance, baseline[name].value)
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
+def test_kept_summaries_are_those_of_the_kept_episodes(path: Path) -> None:
+    content = json.loads(path.read_text())
+    spec = training.make_task(from_mapping(TaskConfig, content["config"]["task"], str(path))).task_spec
+    for name, figure in summary([trial(one) for one in content["trials"]], spec).items():
+        written = content["summary"][name]
+        assert [written[part] for part in ("value", "low", "high")] == pytest.approx(list(figure.over_episodes))
+        assert written["by_seed"] == pytest.approx(list(figure.by_seed))
 
 
 def test_every_measured_row_has_its_trials() -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -132,7 +133,7 @@ def test_killed_anywhere_and_resumed_is_the_same(
     assert differences(calm.folder, folder) == []
 
 
-@pytest.mark.parametrize("call", [4, 5, 6])  # the files of the second checkpoint: replay, state, manifest
+@pytest.mark.parametrize("call", [5, 6, 7])  # after four others: replay, state, manifest of the second checkpoint
 def test_killed_while_the_second_checkpoint_is_written_the_first_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
 ) -> None:
@@ -167,6 +168,41 @@ def test_stopped_at_all_news_is_the_same(calm: Calm, tmp_path: Path) -> None:
     while not training.train(folder, resume=True, enough=lambda news: True).finished:
         stops += 1
     assert stops >= 1
+    assert differences(calm.folder, folder) == []
+
+
+def test_rows_that_a_checkpoint_counts_survive_power_cuts(
+    calm: Calm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = twin(calm.folder, tmp_path)
+    metrics, fsync, lasting = folder / "metrics.jsonl", os.fsync, Counter[int]()
+
+    def watched(descriptor: int) -> None:
+        fsync(descriptor)
+        file = os.fstat(descriptor)
+        lasting[file.st_ino] = file.st_size
+
+    monkeypatch.setattr(os, "fsync", watched)
+    for call in (50, 17):  # of driving: behind looks and the checkpoints of steps 44 and 55
+        with monkeypatch.context() as patch:
+            at_calls(patch, "driving", doing_at(call, die))
+            with pytest.raises(Killed):
+                training.train(folder, resume=True)
+        os.truncate(metrics, lasting[metrics.stat().st_ino])
+    training.train(folder, resume=True)
+    assert differences(calm.folder, folder) == []
+
+
+@pytest.mark.parametrize("steps", [33, 40])
+def test_a_run_given_more_steps_is_the_one_that_had_them_from_the_start(calm: Calm, tmp_path: Path, steps: int) -> None:
+    """No case looks at 33, one does at 40."""
+    config, facts = training.open_run(calm.folder)
+    short = replace(config, schedule=replace(config.schedule, steps=steps))
+    folder = training.new_run(short, facts["seed"], "cpu", tmp_path)
+    assert training.train(folder).finished
+    training.extend(folder, config.schedule.steps)
+    assert training.open_run(folder)[0] == config
+    assert training.train(folder, resume=True).finished
     assert differences(calm.folder, folder) == []
 
 

@@ -11,9 +11,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
+from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 from wmctrl_envs.driving_task import DrivingTask
 from wmctrl_envs.task import Task
@@ -26,7 +28,7 @@ from wmctrl.commands.logbook import Logbook
 from wmctrl.config import resolve
 from wmctrl.learning.agent import Agent, DriveState
 from wmctrl.learning.evaluate import Driver, RandomDriver, drive_episode
-from wmctrl.learning.train import Progress
+from wmctrl.learning.train import EXAMINATION_SEED, Progress
 
 
 def new_run(root: Path, *overrides: str) -> Path:
@@ -90,8 +92,20 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ["--env", "Pendulum-v1", "--set", "task.observe=[camra]"],
             "unknown part of Pendulum-v1's observation 'camra'",
         ),
+        (
+            ["--env", "Pendulum-v1", "--set", "agent.learn_behavior=false"],
+            "agent.learn_behavior=false leaves actor and critic untrained, whom planning asks; set",
+        ),
         (["--env", "Pendulum-v1", "--device", "abacus"], "--device must be cpu, or cuda where there is a GPU"),
         (["--env", "Pendulum-v1", "--config", "nowhere.yaml"], "No such file or directory: nowhere.yaml"),
+        (
+            ["--env", "HalfCheetah-v5", "--steps", "900"],
+            "schedule.steps must outlast collect.prefill, the 1,000 random steps before anything is learned, came 900;",
+        ),
+        (
+            ["--env", "Pendulum-v1", "--steps", "400", "--set", "schedule.first_updates=0"],
+            "schedule.steps must outlast collect.prefill, the 400 random steps",
+        ),
         (["--resume", "nowhere"], "nowhere is not a run (it has no run.json); runs are in runs/<task>/"),
     ],
 )
@@ -134,7 +148,34 @@ def test_nan_from_a_plant_stops_with_one_line_and_the_resumed_run_starts_another
     assert training.assembled(folder).replay.streams[0].starts == [0, 31]
 
 
-@pytest.mark.parametrize("call", [9, 10, 13])
+def test_a_breakdown_while_looking_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Worn(PendulumEnv):
+        """Breaks after three steps of an episode that starts as those of looks do."""
+
+        def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+            self.left = 3 if seed is not None and seed >= EXAMINATION_SEED else 1000
+            return super().reset(seed=seed, options=options)
+
+        def step(self, u: NDArray[np.float32]) -> Any:
+            self.left -= 1
+            if not self.left:
+                raise RuntimeError("worn out")
+            return super().step(u)  # type: ignore[no-untyped-call]  # gymnasium's own has no types
+
+    monkeypatch.setitem(gym.registry, "Worn-v0", EnvSpec("Worn-v0", lambda **_: Worn(), max_episode_steps=20))
+    settings = ("schedule.steps=66", "schedule.evaluate_every=33", "schedule.evaluate_episodes=2")
+    folder = training.new_run(tiny("Worn-v0", *settings), 0, "cpu", tmp_path)
+    assert training.train(folder).finished
+    looks = [row for row in logbook.logged(folder) if "return" in row]
+    assert [(row["step"], row["length"], row["failure"]) for row in looks] == [(33, 2, 1), (66, 2, 1)]
+
+
+def test_a_run_of_random_steps_alone_does_its_first_updates(tmp_path: Path) -> None:
+    trainer = training.train(new_run(tmp_path, "schedule.steps=20"))
+    assert (trainer.step, trainer.prefill, trainer.updates) == (20, 20, 5)
+
+
+@pytest.mark.parametrize("call", [11, 12, 15])
 def test_a_full_disk_leaves_the_last_checkpoint_and_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
 ) -> None:
@@ -149,18 +190,21 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_says_what_to_do(
         ) as told:
             training.train(folder)
     assert str(told.value).endswith(f"`wm train --resume {folder}`")
-    assert saved_step(folder) == training.assembled(folder).step == 11 * ((call - 1) // 6)
+    checkpoints = (call - 2 - 1) // 6  # two calls make the file of figures, and six a checkpoint
+    assert saved_step(folder) == training.assembled(folder).step == 11 * checkpoints
     assert training.train(folder, resume=True).finished
 
 
-def test_one_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_one_ctrl_c_kill_or_closed_terminal_saves_and_says_how_to_go_on(tmp_path: Path, signum: signal.Signals) -> None:
     settings = [word for setting in (*SETTINGS, "schedule.steps=100000") for word in ("--set", setting)]
-    command = "import sys; from wmctrl.cli import main; sys.exit(main())"
+    unhandled = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)"  # the tests may run under nohup
+    command = f"{unhandled}; import sys; from wmctrl.cli import main; sys.exit(main())"
     words = ["train", "--env", "Pendulum-v1", "--out", str(tmp_path), *settings]
     with subprocess.Popen([sys.executable, "-c", command, *words], stderr=subprocess.PIPE, text=True) as process:
         while process.poll() is None and not list(tmp_path.glob("*/*/checkpoint/checkpoint.json")):
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signum)
         _, error = process.communicate(timeout=30)
     (folder,) = tmp_path.glob("*/*")
     step = saved_step(folder)
@@ -190,9 +234,45 @@ def test_a_second_ctrl_c_stops_at_once_and_leaves_the_last_checkpoint(
     assert main(["train", "--resume", str(folder)]) == 0
 
 
+def test_what_nohup_had_ignored_does_not_stop_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang_up(self: Agent, *arguments: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGHUP)
+        return learn(self, *arguments)
+
+    folder, learn = new_run(tmp_path), Agent.learn
+    monkeypatch.setattr(Agent, "learn", hang_up)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert training.train(folder).finished
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_finished_run_says_so(finished: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--resume", str(finished)]) == 2
-    assert last_line(capfd) == f"wm train: {finished} is finished (66 steps); look at it with `wm eval {finished}`"
+    assert last_line(capfd) == (
+        f"wm train: {finished} is finished (66 steps); look at it with `wm eval {finished}`, or add --steps with more"
+        " in all to go on"
+    )
+
+
+def test_a_finished_run_goes_on_with_more_steps_and_is_refused_as_many(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = new_run(tmp_path, "schedule.steps=30")
+    assert training.train(folder).finished
+    words = ["train", "--resume", str(folder), "--steps"]
+    for steps in ("29", "30"):
+        assert main([*words, steps]) == 2
+        assert last_line(capfd) == (
+            f"wm train: --steps must be more than the 30 that {folder} has, came {steps}; leave it out to go on with"
+            " those"
+        )
+    with training.alone_with(folder):
+        assert main([*words, "41"]) == 2
+    assert training.open_run(folder)[0].schedule.steps == 30
+    assert main([*words, "41"]) == 0
+    assert training.assembled(folder).step == training.open_run(folder)[0].schedule.steps == 41
 
 
 def test_two_processes_do_not_train_the_same_run(tmp_path: Path) -> None:
@@ -338,6 +418,17 @@ def test_the_line_tells_rates_figures_and_the_time_left(finished: Path, tmp_path
     assert line.startswith("26 of 66 steps, 2.0 steps/s, 5.0 updates/s, 20 s left")
     assert "return -3.14" in line
     assert "success 0.5" in line
+
+
+def test_a_log_gets_a_line_at_every_look_and_one_a_minute(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = new_run(tmp_path)
+    config, facts = training.open_run(folder)
+    with Logbook(folder, training.assemble(config, folder, facts)) as logbook:
+        for step, seconds, news in ((1, 0, "loss"), (2, 0, "loss"), (3, 61, "loss"), (4, 0, "return"), (5, 0, "loss")):
+            logbook.shown -= seconds
+            logbook(progress(step, 100, {}), {news: 0.5})
+    shown = capfd.readouterr().err.splitlines()
+    assert [line.partition(",")[0] for line in shown] == [f"{step} of 66 steps" for step in (1, 3, 4)]
 
 
 @pytest.mark.parametrize(

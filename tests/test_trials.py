@@ -1,6 +1,7 @@
 """Trials train and evaluate several seeds, and go on where they were interrupted."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,10 +9,12 @@ import pytest
 
 from tests.tiny_run import tiny
 from wmctrl.bench import trials
-from wmctrl.commands import evaluation, training
+from wmctrl.commands import evaluation, provenance, training
+from wmctrl.learning.evaluate import Outcome
 from wmctrl.learning.train import EXAMINATION_SEED
 
 CONFIG = tiny("Pendulum-v1", "schedule.steps=44")
+SPEC = training.make_task(CONFIG.task).task_spec
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +85,55 @@ def test_a_run_of_another_version_is_passed_over(found: list[trials.Trial], root
     assert newest == Path(found[0].run)
 
 
+@pytest.mark.parametrize("seeds", [[0, 1, 0], [0, 1001]])
+def test_seeds_whose_episodes_would_meet_are_refused(tmp_path: Path, seeds: list[int]) -> None:
+    with pytest.raises(ValueError, match="--seeds takes different seeds from 0 to 1000, came 0 1"):
+        next(trials.trials(CONFIG, seeds, episodes=1, root=tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_seeds_are_told_apart_from_episodes(found: list[trials.Trial]) -> None:
+    first, second = (
+        replace(trial, outcomes=[Outcome(reward, 5, success=True, failure=False) for reward in rewards])
+        for trial, rewards in zip(found, ([1.0, 3.0], [7.0, 9.0]), strict=True)
+    )
+    figure = trials.summary([first, second], replace(SPEC, success="Upright."))["return"]
+    assert figure.over_episodes.value == 5.0
+    assert figure.by_seed == [2.0, 8.0]
+    assert "success" in trials.summary([first], replace(SPEC, success="Upright."))
+    assert "success" not in trials.summary([first], SPEC), "the pendulum has none"
+    assert trials.row(first, SPEC)[3:7] == ("-", "-", "2", "5")
+
+
+def test_a_run_by_other_code_is_passed_over(
+    found: list[trials.Trial], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = training.open_run(Path(found[0].run))[0]
+    assert training.newest_run(settings, 0, root) == Path(found[0].run)
+    monkeypatch.setattr(provenance, "code", lambda: "0" * 64)
+    assert training.newest_run(settings, 0, root) is None
+
+
+def test_the_digest_of_the_code_follows_what_learns_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = provenance.code()
+    changed: list[str] = []
+    read = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + (b"#" if path.name in changed else b""))
+    for name in ("behavior.py", "rssm.py", "planner.py", "driving_task.py", "limits.py", "noise.py"):
+        changed[:] = [name]
+        assert provenance.code() != before, name
+    changed[:] = ["cli.py", "training.py", "report.py", "cost.py"]
+    assert provenance.code() == before
+
+
+def test_ctrl_c_in_a_training_ends_the_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "train", lambda *_, **__: SimpleNamespace(finished=False))
+    with pytest.raises(KeyboardInterrupt, match="stopped in the training of seed 0; --resume goes on with it"):
+        next(trials.trials(CONFIG, [0, 1], episodes=1, root=tmp_path))
+
+
 def test_everything_a_reader_may_ask_for_is_written(found: list[trials.Trial], tmp_path: Path) -> None:
-    trials.write_json(tmp_path / "trials.json", CONFIG, found)
+    trials.write_json(tmp_path / "trials.json", CONFIG, found, SPEC)
     kept = json.loads((tmp_path / "trials.json").read_text())
     assert kept["versions"]["torch"]
     assert kept["config"]["schedule"]["steps"] == 44
@@ -91,3 +141,4 @@ def test_everything_a_reader_may_ask_for_is_written(found: list[trials.Trial], t
     returns = [outcome["reward"] for trial in kept["trials"] for outcome in trial["outcomes"]]
     assert kept["config"]["agent"]["planner"]["temperature"] == "inf", "JSON has no infinite number"
     assert kept["summary"]["return"]["value"] == pytest.approx(sum(returns) / 4)
+    assert kept["summary"]["return"]["by_seed"] == pytest.approx([sum(returns[:2]) / 2, sum(returns[2:]) / 2])

@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def one_line(error: BaseException) -> str:
     """What an error says, without line breaks and error numbers."""
     if isinstance(error, KeyboardInterrupt):
-        return "stopped"
+        return str(error) or "stopped"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     return " ".join(str(error).split()) or type(error).__name__
@@ -100,7 +100,9 @@ def add_train_arguments(parser: Parser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--env", metavar="ID", help="start a run on this task; see wm envs")
     what.add_argument("--resume", metavar="RUN", type=Path, help="go on with this run's folder where it stopped")
-    parser.add_argument("--steps", metavar="N", type=count, help="environment steps in all, such as 20000 or 2e4")
+    parser.add_argument(
+        "--steps", metavar="N", type=count, help="environment steps in all, such as 20000 or 2e4; --resume takes more"
+    )
     parser.add_argument("--seed", metavar="S", type=seed, help="the same seed gives the same run (default 0)")
     parser.add_argument("--offline", metavar="FOLDER", type=Path, help="learn from this run's recorded replay alone")
     add_settings(parser)

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from wmctrl.bench.breakdown import breakdown
 from wmctrl.bench.gemm import Gemm, products_of, total_flops
 from wmctrl.bench.roofline import LIBRARIES, Rating, libraries, rate, replays
-from wmctrl.commands.training import command_line, make_task
+from wmctrl.commands.provenance import command_line
+from wmctrl.commands.training import make_task
 from wmctrl.config import Config, resolve
 from wmctrl.learning import arithmetic
 from wmctrl.learning.agent import Agent, AgentConfig

@@ -1,6 +1,7 @@
 """What a run is worth that was killed again and again: the same as one that never was, or it says what differs."""
 
 import math
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmctrl.commands import logbook, training
+from wmctrl.commands.stopping import told_to_stop
 from wmctrl.config import Config
 from wmctrl.learning.checkpoint import CheckpointFolder
 
@@ -65,8 +67,8 @@ def endure(config: Config, root: Path, kills: int, seed: int = 0) -> Endured:
 
 @contextmanager
 def process(run: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """A run's training in a process of its own, which does not outlive the context."""
-    with training.in_background(run) as started:
+    """A run's training in a process of its own, which does not outlive the context, whatever ends it."""
+    with told_to_stop(signal.default_int_handler), training.in_background(run) as started:
         try:
             yield started
         finally:

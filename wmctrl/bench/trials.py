@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from wmctrl_envs.task import TaskSpec
 
-from wmctrl.commands import evaluation, intervals, logbook, training
+from wmctrl.commands import evaluation, intervals, logbook, provenance, training
 from wmctrl.commands.intervals import Estimate
 from wmctrl.config import Config
 from wmctrl.config_files import to_mapping
@@ -18,8 +19,10 @@ from wmctrl.learning.evaluate import Outcome
 from wmctrl.runtime.files import write_atomic
 
 SCHEMA = 1
-OUTCOME_COLUMNS = ("success", "failure", "reward", "length")
-COLUMNS = ("seed", "steps", "minutes", "success", "failure", "return", "length", "return of random actions")
+FIGURES = ("success", "failure", "return", "length")
+COLUMNS = ("seed", "steps", "minutes", *FIGURES, "return of random actions")
+LARGEST_SEED = 1000
+"""Seeds' episodes start a million apart, and those of looks two thousand millions away."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +52,21 @@ def trials(
     Args:
         look_every: Steps between looks of as many episodes; 0 never looks, so that the time is training's alone.
         resume: Go on with the newest run of each seed that has these settings, where there is one.
+
+    Raises:
+        ValueError: A seed is repeated or too large.
+        KeyboardInterrupt: Ctrl-C; everything is saved.
     """
+    if len(set(seeds)) < len(seeds) or max(seeds) > LARGEST_SEED:
+        raise ValueError(f"--seeds takes different seeds from 0 to {LARGEST_SEED}, came {' '.join(map(str, seeds))}")
     looking = {"evaluate_every": look_every, "evaluate_episodes": episodes if look_every else 1}
     settings = replace(config, schedule=replace(config.schedule, **looking))
     for seed in seeds:
         found = training.newest_run(settings, seed, root) if resume else None
         run = found or training.new_run(settings, seed, "cpu", root)
-        if not (found and training.finished(found)):
-            training.train(run, resume=found is not None)
+        done = found is not None and training.finished(found)
+        if not (done or training.train(run, resume=found is not None).finished):
+            raise KeyboardInterrupt(f"stopped in the training of seed {seed}; --resume goes on with it")
         yield examine(run, seed, episodes)
 
 
@@ -70,47 +80,61 @@ def examine(run: Path, seed: int, episodes: int) -> Trial:
     return Trial(seed, str(run), seconds, facts["step"], facts["updates"], looks, agent.outcomes, random.outcomes)
 
 
-def summary(found: Sequence[Trial]) -> dict[str, Estimate]:
-    """Figures over all episodes of all seeds, with their 95 % intervals."""
+@dataclass(frozen=True)
+class Figure:
+    """What some trials come to."""
+
+    over_episodes: Estimate
+    """Over all episodes: what these controllers would show in others."""
+    by_seed: Sequence[float]
+    """Of every trial: how much a controller trained anew can differ."""
+
+
+def summary(found: Sequence[Trial], spec: TaskSpec) -> dict[str, Figure]:
+    """Figures of trials on a task, those that it defines, with 95 % intervals."""
     outcomes = [outcome for trial in found for outcome in trial.outcomes]
-    count = len(outcomes)
+    by_seed = [evaluation.figures(trial.outcomes, spec) for trial in found]
     return {
-        "success": intervals.rate(sum(outcome.success for outcome in outcomes), count),
-        "failure": intervals.rate(sum(outcome.failure for outcome in outcomes), count),
-        "return": intervals.mean([outcome.reward for outcome in outcomes]),
-        "length": intervals.mean([float(outcome.length) for outcome in outcomes]),
-        "minutes": intervals.mean([trial.seconds / 60.0 for trial in found]),
+        name: Figure(estimate, [figures[name].value for figures in by_seed])
+        for name, estimate in evaluation.figures(outcomes, spec).items()
     }
 
 
-def row(trial: Trial) -> tuple[str, ...]:
+def row(trial: Trial, spec: TaskSpec) -> tuple[str, ...]:
     """A trial as a row under COLUMNS."""
-    means = {name: np.mean([getattr(outcome, name) for outcome in trial.outcomes]) for name in OUTCOME_COLUMNS}
-    random = np.mean([outcome.reward for outcome in trial.baseline])
-    shown = [intervals.in_digits(value) for value in (*means.values(), random)]
-    return (str(trial.seed), f"{trial.steps:,}", f"{trial.seconds / 60.0:.1f}", *shown)
+    figures = evaluation.figures(trial.outcomes, spec)
+    shown = [intervals.in_digits(figures[name].value) if name in figures else "-" for name in FIGURES]
+    random = float(np.mean([outcome.reward for outcome in trial.baseline]))
+    return (str(trial.seed), f"{trial.steps:,}", f"{minutes(trial):.1f}", *shown, intervals.in_digits(random))
 
 
-def total(found: Sequence[Trial]) -> tuple[str, ...]:
-    """All trials together as a row under COLUMNS, with 95 % intervals."""
-    figures = summary(found)
+def total(found: Sequence[Trial], spec: TaskSpec) -> tuple[str, ...]:
+    """All trials together as a row under COLUMNS, with 95 % intervals over all episodes."""
+    figures = {name: figure.over_episodes for name, figure in summary(found, spec).items()}
     shown = [
-        "{} ({} to {})".format(*map(intervals.in_digits, figure))
-        for name, figure in figures.items()
-        if name != "minutes"
+        "{} ({} to {})".format(*map(intervals.in_digits, figures[name])) if name in figures else "-" for name in FIGURES
     ]
-    random = intervals.mean([outcome.reward for trial in found for outcome in trial.baseline])
-    return ("all", "", f"{figures['minutes'].value:.1f}", *shown, intervals.in_digits(random.value))
+    random = float(np.mean([outcome.reward for trial in found for outcome in trial.baseline]))
+    return ("all", "", f"{np.mean([*map(minutes, found)]):.1f}", *shown, intervals.in_digits(random))
 
 
-def write_json(path: Path, config: Config, found: Sequence[Trial]) -> None:
+def minutes(trial: Trial) -> float:
+    """Time of its training [min]."""
+    return trial.seconds / 60.0
+
+
+def write_json(path: Path, config: Config, found: Sequence[Trial], spec: TaskSpec) -> None:
     """Keep everything that a table's reader may ask for."""
     content: dict[str, Any] = {
         "schema": SCHEMA,
-        "command": training.command_line(),
-        "versions": training.versions(),
+        "command": provenance.command_line(),
+        "versions": provenance.versions(),
+        "code": provenance.code(),
         "config": _finite(to_mapping(config)),
-        "summary": {name: estimate._asdict() for name, estimate in summary(found).items()},
+        "summary": {
+            name: figure.over_episodes._asdict() | {"by_seed": figure.by_seed}
+            for name, figure in summary(found, spec).items()
+        },
         "trials": [asdict(trial) for trial in found],
     }
     write_atomic(path, json.dumps(content, indent=1, allow_nan=False).encode())

@@ -16,8 +16,6 @@ import wmctrl
 if TYPE_CHECKING:
     from wmctrl_envs.task import Element, Parameter, TaskSpec
 
-    from wmctrl.learning.train import Trainer
-
 PIPED_WIDTH = 140
 """Columns of a table that goes to a file or another program."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -42,21 +40,28 @@ def train(
     from wmctrl.config import resolve
 
     if resume is not None:
-        given = {"--steps": steps, "--seed": seed, "--offline": offline, "--config": config, "--set": overrides or None}
+        given = {"--seed": seed, "--offline": offline, "--config": config, "--set": overrides or None}
         given |= {"--device": device, "--envs": envs, "--out": out}
         if named := [name for name, value in given.items() if value is not None]:
             raise ValueError(f"--resume keeps the run's own settings; leave out {', '.join(named)}")
-        return taught(training.train(resume, resume=True), resume)
+        if steps is not None:
+            training.extend(resume, steps)
+        return teach(resume, resume=True)
     assert env is not None, "the parser asks for --env or --resume"
     short = {"schedule.steps": steps, "collect.plants": envs}
     settings = resolve(env, config, (*(f"{key}={value}" for key, value in short.items() if value), *overrides))
     folder = training.new_run(settings, seed or 0, device or "cpu", out or Path("runs"), offline)
-    return taught(training.train(folder), folder)
+    print(f"Run: {folder}", flush=True)
+    return teach(folder, resume=False)
 
 
-def taught(trainer: "Trainer", folder: Path) -> int:
-    """Exit code of a training; one that Ctrl-C stopped tells how to go on."""
+def teach(folder: Path, *, resume: bool) -> int:
+    """Train a run and say what to type next; 130 when it was told to stop."""
+    from wmctrl.commands import training
+
+    trainer = training.train(folder, resume=resume)
     if trainer.finished:
+        print(f"Trained for {trainer.step:,} steps. Next: wm eval {folder}")
         return 0
     print(
         f"wm train: stopped and saved at step {trainer.step:,}; go on with: wm train --resume {folder}", file=sys.stderr
@@ -70,7 +75,8 @@ def evaluate_run(run_folder: Path, episodes: int, seed: int, policy_only: bool, 
     from wmctrl.commands.report import COLUMNS, table_row, write_report
 
     found = evaluate(run_folder, episodes, seed, policy_only=policy_only)
-    write_report(run_folder / "report.html", f"{found.spec.id}: what it learned", [found])
+    report = run_folder / ("report-policy.html" if policy_only else "report.html")
+    write_report(report, f"{found.spec.id}: what it learned", [found])
     if as_json:
         print(json.dumps(to_json(found), indent=2))
         return 0
@@ -78,7 +84,7 @@ def evaluate_run(run_folder: Path, episodes: int, seed: int, policy_only: bool, 
         f"{found.spec.id} after {found.step:,} steps", COLUMNS, [table_row(score, found) for score in found.scores]
     )
     print(f"In parentheses: 95 % intervals. Figures are in {found.folder / 'eval.json'}")
-    print(f"Report: {run_folder / 'report.html'}" + (f" ({found.note})" if found.note else ""))
+    print(f"Report: {report}" + (f" ({found.note})" if found.note else ""))
     return 0
 
 
@@ -119,13 +125,14 @@ def show_trials(
     from wmctrl.bench import trials
     from wmctrl.config import resolve
 
-    settings = resolve(env, config, tuple(overrides))
+    settings, spec = resolve(env, config, tuple(overrides)), spec_of(env)
     found = []
     for trial in trials.trials(settings, seeds, episodes, out, look_every=look_every, resume=resume):
         found.append(trial)
-        show_table(f"{env}, {episodes} episodes a seed", trials.COLUMNS, [*map(trials.row, found), trials.total(found)])
+        rows = [*(trials.row(one, spec) for one in found), trials.total(found, spec)]
+        show_table(f"{env}, {episodes} episodes a seed", trials.COLUMNS, rows)
         if json is not None:
-            trials.write_json(json, settings, found)
+            trials.write_json(json, settings, found, spec)
     return 0
 
 

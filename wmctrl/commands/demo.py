@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from wmctrl.commands import logbook, training
 from wmctrl.commands.evaluation import evaluate
 from wmctrl.commands.report import lead, write_report
+from wmctrl.commands.stopping import told_to_stop
 from wmctrl.config import resolve
 
 PATIENCE = 60.0
@@ -58,7 +59,7 @@ class Demo:
             root: Folder for the runs and the report.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C; both runs are saved.
+            KeyboardInterrupt: Ctrl-C, SIGTERM or a closed terminal; both runs are saved.
             ValueError: A training failed; says where its log is.
         """
         began = time.monotonic()
@@ -122,18 +123,22 @@ def standing(rows: Sequence[Mapping[str, float]]) -> str:
 
 @contextmanager
 def beside(run: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """A run's training in a second process, which is told to save and stop on leaving, and waited for."""
-    process = training.in_background(run)
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
+    """A run's training in a second process, which is told to save and stop on leaving, and waited for.
+
+    SIGTERM and a closed terminal raise KeyboardInterrupt as Ctrl-C does, so that they do not leave it behind.
+    """
+    with told_to_stop(signal.default_int_handler):
+        process = training.in_background(run)
         try:
-            process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def next_commands(arm: Path, car: Path, car_task: str) -> list[str]:

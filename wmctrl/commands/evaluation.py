@@ -1,5 +1,6 @@
 """What `wm eval` does: episodes with fixed seeds, figures with intervals, films, and prediction against reality."""
 
+import contextlib
 import dataclasses
 import json
 import time
@@ -14,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from wmctrl_envs.task import Task, TaskSpec
 
-from wmctrl.commands import intervals, training
+from wmctrl.commands import intervals, provenance, training
 from wmctrl.commands.intervals import Estimate
 from wmctrl.commands.video import film
 from wmctrl.config import Config
@@ -52,22 +53,25 @@ class Score:
     """Time of all episodes, plant included [s]."""
 
     def figures(self, spec: TaskSpec) -> dict[str, Estimate]:
-        """Figures with their 95 % intervals; rates of what the task does not define are left out."""
-        count = len(self.outcomes)
-        figures = {
-            "return": intervals.mean([outcome.reward for outcome in self.outcomes]),
-            "length": intervals.mean([float(outcome.length) for outcome in self.outcomes]),
-        }
-        if spec.success:
-            figures["success"] = intervals.rate(sum(outcome.success for outcome in self.outcomes), count)
-        if spec.failure:
-            figures["failure"] = intervals.rate(sum(outcome.failure for outcome in self.outcomes), count)
-        return figures
+        """Figures of the episodes, as `figures` gives them."""
+        return figures(self.outcomes, spec)
 
     def timing(self) -> dict[str, float]:
         """Decisions per second with the plant's own time included, and time per decision without it."""
         p50, p99 = 1000.0 * np.quantile(self.decisions, [0.5, 0.99])
         return {"decisions_per_s": len(self.decisions) / self.seconds, "ms_p50": float(p50), "ms_p99": float(p99)}
+
+
+def figures(outcomes: Sequence[Outcome], spec: TaskSpec) -> dict[str, Estimate]:
+    """Figures of episodes with their 95 % intervals; rates of what the task does not define are left out."""
+    found = {}
+    if spec.success:
+        found["success"] = intervals.rate(sum(outcome.success for outcome in outcomes), len(outcomes))
+    if spec.failure:
+        found["failure"] = intervals.rate(sum(outcome.failure for outcome in outcomes), len(outcomes))
+    found["return"] = intervals.mean([outcome.reward for outcome in outcomes])
+    found["length"] = intervals.mean([float(outcome.length) for outcome in outcomes])
+    return found
 
 
 @dataclass(frozen=True)
@@ -99,13 +103,13 @@ class Evaluation:
     """Episode i starts from this plus i."""
     scores: Sequence[Score]
     """The agent's first, then the baselines'."""
-    foresight: Foresight | None
+    foresight: Foresight | None = None
     """None where proprioception is not observed or no episode was long enough."""
     outlook: Outlook | None = None
     """None without a camera, or where the first episode was too short."""
     films: Sequence[Film] = ()
     note: str = ""
-    """What could not be shown, and why."""
+    """What went wrong with the plant, or could not be shown, and why."""
 
     @property
     def run(self) -> Path:
@@ -118,27 +122,49 @@ def evaluate(run: Path, episodes: int, seed: int, *, policy_only: bool = False) 
 
     Raises:
         ValueError: No such run, no checkpoint, a damaged one, or nothing to evaluate.
+        KeyboardInterrupt: Ctrl-C; the episodes driven until then are in `eval.json`.
     """
     if episodes < 1:
         raise ValueError(f"--episodes must be at least 1, came {episodes}")
     config, facts = training.open_run(run)
     arithmetic.prepare()
-    task = training.make_task(config.task)
-    agent, step = training.load_agent(run, config, task.task_spec)
-    if policy_only:
-        agent.config = _without_planner(agent)
-    score, kept = _score(driver_name(agent), agent, task, episodes, seed)
-    random = RandomDriver(agent.sizes.action)
-    baseline, _ = _score("random actions", random, task, min(episodes, BASELINE_EPISODES), seed)
-    foresight = foresee(agent, kept, _horizon(agent, kept), seed)
-    outlook = look_ahead(agent, kept[0], agent.config.planner.horizon)
-    folder = run / ("eval-policy" if policy_only else "eval")
-    spec = task.task_spec
-    found = Evaluation(folder, config, facts, spec, step, seed, (score, baseline), foresight, outlook)
-    write_atomic(folder / "eval.json", json.dumps(to_json(found), indent=1).encode())
-    found = _with_films(found, agent, task)
-    task.close()
-    return found
+    with contextlib.closing(training.make_task(config.task)) as task:
+        agent, step = training.load_agent(run, config, task.task_spec)
+        if policy_only:
+            agent.config = _without_planner(agent)
+        folder = run / ("eval-policy" if policy_only else "eval")
+        score, kept = _score(driver_name(agent), agent, task, episodes, seed)
+        found = Evaluation(folder, config, facts, task.task_spec, step, seed, (score,), note=_breakdowns(score))
+        _require_whole(found, episodes)
+        random, count = RandomDriver(agent.sizes.action), min(episodes, BASELINE_EPISODES)
+        baseline, _ = _score("random actions", random, task, count, seed)
+        found = dataclasses.replace(found, scores=(score, baseline))
+        _require_whole(found, count)
+        foresight = foresee(agent, kept, _horizon(agent, kept), seed)
+        outlook = look_ahead(agent, kept[0], agent.config.planner.horizon)
+        found = dataclasses.replace(found, foresight=foresight, outlook=outlook)
+        _write(found)
+        return _with_films(found, agent, task)
+
+
+def _write(found: Evaluation) -> None:
+    write_atomic(found.folder / "eval.json", json.dumps(to_json(found), indent=1).encode())
+
+
+def _require_whole(found: Evaluation, episodes: int) -> None:
+    """Keep what was driven and stop, where Ctrl-C left the last score short of its episodes."""
+    score = found.scores[-1]
+    driven = len(score.outcomes)
+    if driven < episodes:
+        _write(found)
+        where = found.folder / "eval.json"
+        raise KeyboardInterrupt(f"stopped after {driven} of {episodes} episodes of the {score.driver}, kept in {where}")
+
+
+def _breakdowns(score: Score) -> str:
+    """How many episodes ended because the plant broke down, and why; nothing where none did."""
+    causes = [outcome.breakdown for outcome in score.outcomes if outcome.breakdown]
+    return f"{len(causes)} of {len(score.outcomes)} episodes broke the plant down: {causes[0]}" if causes else ""
 
 
 def driver_name(agent: Agent) -> str:
@@ -153,7 +179,10 @@ def _without_planner(agent: Agent) -> AgentConfig:
 
 
 def _score(name: str, driver: Driver[State], task: Task, episodes: int, seed: int) -> tuple[Score, list[Episode]]:
-    """A driver's score, and its first episodes whole; a bar shows how far it is."""
+    """A driver's score, and its first episodes whole; a bar shows how far it is.
+
+    Ctrl-C leaves it at the episodes driven until then; before the end of the first it is raised.
+    """
     outcomes: list[Outcome] = []
     decisions: list[NDArray[np.float64]] = []
     kept: list[Episode] = []
@@ -161,7 +190,12 @@ def _score(name: str, driver: Driver[State], task: Task, episodes: int, seed: in
     with Progress(*BAR, console=Console(stderr=True)) as bar:
         shown = bar.add_task(name, total=episodes)
         for number in range(episodes):
-            episode = drive_episode(driver, task, seed, number)
+            try:
+                episode = drive_episode(driver, task, seed, number)
+            except KeyboardInterrupt:
+                if not outcomes:
+                    raise
+                break
             outcomes.append(episode.outcome)
             decisions.append(episode.seconds)
             kept += [episode] if number < KEPT_EPISODES else []
@@ -190,12 +224,15 @@ def _with_films(found: Evaluation, agent: Agent, task: Task) -> Evaluation:
     order = sorted(range(len(outcomes)), key=lambda i: merit(outcomes[i]))
     wanted = {"best": order[-1], "worst": order[0]} if len(order) > 1 else {"best": order[0]}
     films = []
+    for stale in found.folder.glob("*.webp"):  # of an earlier evaluation
+        stale.unlink()
     try:
         for name, number in wanted.items():
             content = filmed(agent, task, found.seed, number, outcomes[number])
             films.append(Film(name, number, outcomes[number], content))
     except ValueError as error:
-        return dataclasses.replace(found, films=films, note=f"not filmed: {error}")
+        notes = (found.note, f"not filmed: {error}")
+        return dataclasses.replace(found, films=films, note="; ".join(filter(None, notes)))
     for one in films:
         write_atomic(found.folder / f"{one.name}.webp", one.content)
     return dataclasses.replace(found, films=films)
@@ -237,8 +274,8 @@ def to_json(found: Evaluation) -> dict[str, Any]:
         "task": found.spec.id,
         "trained_steps": found.step,
         "seeds": [found.seed + number for number in range(len(found.scores[0].outcomes))],
-        "command": training.command_line(),
-        "versions": training.versions(),
+        "command": provenance.command_line(),
+        "versions": provenance.versions(),
         "drivers": {score.driver: _score_json(score, found.spec) for score in found.scores},
         "foresight": None if found.foresight is None else _foresight_json(found.foresight, found.spec),
     }

@@ -1,6 +1,8 @@
 """What a training run tells: every figure kept in its folder, and a line for who watches."""
 
 import json
+import math
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,9 +17,12 @@ from wmctrl.commands.intervals import in_digits
 from wmctrl.learning.train import Progress, Trainer
 from wmctrl.runtime.files import write_atomic
 
+PACE = 60.0
+"""Time between two lines where none can be live [s]."""
+
 
 class Logbook:
-    """Keeps every figure in `metrics.jsonl` and TensorBoard, and shows a live line."""
+    """Keeps every figure in `metrics.jsonl` and TensorBoard, and shows a live line, or one now and then in a log."""
 
     def __init__(self, folder: Path, trainer: Trainer) -> None:
         """
@@ -25,24 +30,28 @@ class Logbook:
             trainer: Where the run goes on from; rows after it, of a run that was killed, are forgotten.
         """
         self.steps, self.start, self.first_update = trainer.schedule.steps, trainer.step, trainer.updates
-        self.live = Live(console=Console(stderr=True), refresh_per_second=4)
+        self.console = Console(stderr=True)
+        self.live = Live(console=self.console, refresh_per_second=4)
         self.path = folder / "metrics.jsonl"
         self.spent = self._keep(trainer.told)
         """What earlier processes took [s]."""
         self.file = self.path.open("a")
         self.board = SummaryWriter(str(folder), purge_step=trainer.step + 1)
         self.began = time.monotonic()
+        self.shown = -math.inf
+        """When the last line was shown where none is live [s]."""
 
     def __call__(self, progress: Progress, news: Mapping[str, float]) -> None:
-        """Record news of a run and refresh the line."""
+        """Record news of a run and show how it stands."""
         if news:
             seconds = round(self.spent + time.monotonic() - self.began, 1)
             row = {"step": progress.step, "updates": progress.updates, "seconds": seconds, **news}
             self.file.write(json.dumps(row) + "\n")
             self.file.flush()
+            os.fsync(self.file.fileno())  # checkpoints count the rows, so a power cut must not take back any
             for name, value in news.items():
                 self.board.add_scalar(name, value, progress.step)
-        self.live.update(Text(self.line(progress)))
+        self._show(progress, looked="return" in news)
 
     def line(self, progress: Progress) -> str:
         """How the run stands, such as `1,200 of 2,000 steps, 9.8 steps/s, 8.1 updates/s, 1 min 22 s left`."""
@@ -55,7 +64,8 @@ class Logbook:
         return ", ".join([f"{progress.step:,} of {self.steps:,} steps", *rates, f"{left} left", *figures])
 
     def __enter__(self) -> Self:
-        self.live.start()
+        if self.console.is_interactive:
+            self.live.start()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -63,10 +73,16 @@ class Logbook:
         self.file.close()
         self.board.close()
 
+    def _show(self, progress: Progress, looked: bool) -> None:
+        """Refresh the live line; where there is none, write one at every look and about every minute."""
+        if self.console.is_interactive:
+            self.live.update(Text(self.line(progress)))
+        elif looked or time.monotonic() - self.shown >= PACE:
+            self.console.out(self.line(progress))
+            self.shown = time.monotonic()
+
     def _keep(self, rows: int) -> float:
         """Cut the figures of earlier processes back to their first `rows`, and return the time of the last one [s]."""
-        if not self.path.exists():
-            return 0.0
         kept = logged(self.path.parent)[:rows]
         write_atomic(self.path, "".join(json.dumps(row) + "\n" for row in kept).encode())
         return kept[-1]["seconds"] if kept else 0.0

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,7 +19,9 @@ import torch
 import wmctrl_envs
 from wmctrl_envs.task import Task, TaskSpec
 
+from wmctrl.commands import provenance
 from wmctrl.commands.logbook import Logbook
+from wmctrl.commands.stopping import told_to_stop
 from wmctrl.config import Config, TaskConfig
 from wmctrl.config_files import from_mapping, nearest, read_yaml, to_yaml
 from wmctrl.learning import arithmetic
@@ -31,8 +32,6 @@ from wmctrl.learning.replay import Hindsight, Replay, segment_name, segments
 from wmctrl.learning.train import Progress, Trainer
 from wmctrl.runtime.files import write_atomic
 
-RECORDED = ("wmctrl-stack", "torch", "numpy", "mujoco", "gymnasium", "gymnasium-robotics", "highway-env")
-"""Packages whose versions a run depends on."""
 GO_ON = "import sys, pathlib, wmctrl.commands.training as t; t.train(pathlib.Path(sys.argv[1]), resume=True)"
 """What a process of `in_background` runs, with the run's folder as its argument."""
 
@@ -53,24 +52,46 @@ def new_run(config: Config, seed: int, device: str, root: Path, recorded: Path |
         "seed": seed,
         "device": device,
         "recorded": None if recorded is None else str(recorded.resolve()),
-        "command": command_line(),
+        "command": provenance.command_line(),
         "python": platform.python_version(),
         "machine": platform.platform(),
-        "versions": versions(),
+        "versions": provenance.versions(),
+        "code": provenance.code(),
     }
     write_atomic(folder / "config.yaml", to_yaml(config).encode())
     write_atomic(folder / "run.json", json.dumps(facts, indent=1).encode())
     return folder
 
 
+def extend(folder: Path, steps: int) -> None:
+    """Give a run more environment steps in all, for a resumed training to do.
+
+    Nothing that is learned depends on how many there are in all, so it becomes, bit for bit, the run that had as many
+    from the start.
+
+    Raises:
+        ValueError: It has as many already, is no run, or is being trained.
+    """
+    config, _ = open_run(folder)
+    if steps <= config.schedule.steps:
+        raise ValueError(
+            f"--steps must be more than the {config.schedule.steps:,} that {folder} has, came {steps:,}; leave it out"
+            " to go on with those"
+        )
+    longer = replace(config, schedule=replace(config.schedule, steps=steps))
+    with alone_with(folder):
+        write_atomic(folder / "config.yaml", to_yaml(longer).encode())
+
+
 def newest_run(config: Config, seed: int, root: Path) -> Path | None:
-    """The newest run of these settings and this seed, where there is one."""
+    """The newest run of these settings and this seed by this code and these versions, where there is one."""
+    wanted = {"seed": seed, "recorded": None, "versions": provenance.versions(), "code": provenance.code()}
     for path in sorted(_home(config.task.id, root).glob("*/run.json"), reverse=True):
         try:
             theirs, facts = open_run(path.parent)
         except ValueError:  # another version's run, with settings that this one does not have
             continue
-        if (theirs, facts["seed"], facts["recorded"]) == (config, seed, None):
+        if theirs == config and wanted.items() <= facts.items():
             return path.parent
     return None
 
@@ -78,16 +99,6 @@ def newest_run(config: Config, seed: int, root: Path) -> Path | None:
 def _home(task: str, root: Path) -> Path:
     """Where a task's runs are."""
     return root / task.replace(":", "-")
-
-
-def command_line() -> list[str]:
-    """What was typed, without where `wm` is installed."""
-    return ["wm", *sys.argv[1:]]
-
-
-def versions() -> dict[str, str]:
-    """Versions of what trajectories and weights depend on."""
-    return {name: version(name) for name in RECORDED}
 
 
 def open_run(folder: Path) -> tuple[Config, dict[str, Any]]:
@@ -127,6 +138,13 @@ def check(config: Config, device: str, recorded: CheckpointFolder | None = None)
         ValueError: Unknown id or device, a task without continuous actions, a parameter to randomise that it does not
             have, settings that do not go together, or a recording that is damaged or of other sizes.
     """
+    if recorded is None:
+        check_steps(config)
+    if not config.agent.learn_behavior and (config.agent.objective.value or config.agent.proposals):
+        raise ValueError(
+            "agent.learn_behavior=false leaves actor and critic untrained, whom planning asks; set"
+            " agent.objective.value=0 and agent.proposals=0"
+        )
     task, plant = make_task(config.task), make_plant(config)
     try:
         if _interface(task.task_spec) != _interface(plant.task_spec):
@@ -147,6 +165,20 @@ def check(config: Config, device: str, recorded: CheckpointFolder | None = None)
 def _interface(spec: TaskSpec) -> tuple[Any, ...]:
     """What an agent is made for."""
     return spec.proprio, spec.goal, spec.action, spec.camera
+
+
+def check_steps(config: Config) -> None:
+    """Refuse a run that would be over before its first update; the first ones are due at the last random step.
+
+    Raises:
+        ValueError: It has no other steps than random ones.
+    """
+    steps, prefill = config.schedule.steps, config.collect.prefill
+    if steps < prefill or (steps == prefill and config.schedule.first_updates == 0):
+        raise ValueError(
+            f"schedule.steps must outlast collect.prefill, the {prefill:,} random steps before anything is learned,"
+            f" came {steps:,}; give more --steps or set a smaller collect.prefill"
+        )
 
 
 def check_recording(recorded: CheckpointFolder, replay: Replay) -> None:
@@ -257,7 +289,7 @@ def never(news: Mapping[str, float]) -> bool:
 
 
 def train(folder: Path, *, resume: bool = False, enough: Callable[[Mapping[str, float]], bool] = never) -> Trainer:
-    """Run a folder's training to its last step, or on from its checkpoint; Ctrl-C saves and stops.
+    """Run a folder's training to its last step, or on from its checkpoint; what `told_to_stop` hears saves and stops.
 
     Args:
         enough: Whether these new figures are good enough to stop early.
@@ -274,7 +306,10 @@ def train(folder: Path, *, resume: bool = False, enough: Callable[[Mapping[str, 
         elif facts["recorded"] is not None:
             trainer.replay.adopt(recorded_replay(Path(facts["recorded"]), config))
         if resume and trainer.finished:
-            raise ValueError(f"{folder} is finished ({trainer.step:,} steps); look at it with `wm eval {folder}`")
+            raise ValueError(
+                f"{folder} is finished ({trainer.step:,} steps); look at it with `wm eval {folder}`, or add --steps"
+                " with more in all to go on"
+            )
         try:
             _run(trainer, folder, enough)
         except OSError as error:
@@ -314,20 +349,16 @@ def alone_with(folder: Path) -> Iterator[None]:
 
 
 def _run(trainer: Trainer, folder: Path, enough: Callable[[Mapping[str, float]], bool]) -> None:
-    """Run a trainer with a logbook and Ctrl-C handled."""
+    """Run a trainer with a logbook until it is done or told to stop."""
 
     def stop(signum: int, frame: FrameType | None) -> None:
         trainer.stopping = True
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a second Ctrl-C does not wait
 
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        with Logbook(folder, trainer) as logbook:
+    with told_to_stop(stop), Logbook(folder, trainer) as logbook:
 
-            def listen(progress: Progress, news: Mapping[str, float]) -> None:
-                logbook(progress, news)
-                trainer.stopping = trainer.stopping or enough(news)
+        def listen(progress: Progress, news: Mapping[str, float]) -> None:
+            logbook(progress, news)
+            trainer.stopping = trainer.stopping or enough(news)
 
-            trainer.run(listen)
-    finally:
-        signal.signal(signal.SIGINT, before)
+        trainer.run(listen)

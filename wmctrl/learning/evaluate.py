@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from wmctrl_envs.task import Observation, Task
+from wmctrl_envs.task import Observation, PlantError, Task
 
 State = TypeVar("State")
 """What a driver carries from one decision to the next."""
@@ -52,7 +52,9 @@ class Outcome:
     success: bool
     """At the last step."""
     failure: bool
-    """At the last step."""
+    """At the last step, or by a breakdown."""
+    breakdown: str = ""
+    """What went wrong with the plant itself, where something did: the episode ended before its last step was over."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Episode:
     actions: NDArray[np.float32]
     """(length, A)"""
     seconds: NDArray[np.float64]
-    """Time every decision took (length,) [s]."""
+    """Time every decision took (length,), and one more before a breakdown [s]."""
 
 
 def drive(driver: Driver[State], task: Task, episodes: int, seed: int) -> Iterator[Outcome]:
@@ -81,22 +83,28 @@ def drive_episode(
 
     Args:
         watch: Called with the task at every observation, to take its picture say.
+
+    A controller may drive a simulation until it becomes unstable. That is how the episode went, and no error.
     """
     generator = np.random.default_rng([seed, number])
     observation, _ = task.reset(seed=seed + number)
     observations, actions, seconds = [observation], [], []
-    state, total, over = driver.start(), 0.0, False
+    state, total, over, breakdown = driver.start(), 0.0, False, ""
     while not over:
         if watch is not None:
             watch(task)
         began = time.perf_counter()
         action, state = driver.act(state, observation, generator)
         seconds.append(time.perf_counter() - began)
-        observation, reward, terminated, truncated, info = task.step(action)
+        try:
+            observation, reward, terminated, truncated, info = task.step(action)
+        except PlantError as error:
+            info, breakdown = {"success": False, "failure": True}, str(error)
+            break
         observations.append(observation)
         actions.append(action)
         total, over = total + float(reward), terminated or truncated
-    if watch is not None:
+    if watch is not None and not breakdown:
         watch(task)
-    outcome = Outcome(total, len(actions), bool(info["success"]), bool(info["failure"]))
+    outcome = Outcome(total, len(actions), bool(info["success"]), bool(info["failure"]), breakdown)
     return Episode(outcome, observations, np.array(actions), np.array(seconds))

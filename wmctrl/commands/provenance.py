@@ -1,0 +1,35 @@
+"""What a figure was made by: the command, the code and the versions of what it depends on."""
+
+import hashlib
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import wmctrl_envs
+
+import wmctrl
+
+RECORDED = ("wmctrl-stack", "torch", "numpy", "mujoco", "gymnasium", "gymnasium-robotics", "highway-env")
+"""Packages whose versions a run depends on."""
+DECISIVE = ("limits.py", "runtime", "model", "planning", "learning")
+"""What of this package decides how a run turns out, beside the plants."""
+
+
+def command_line() -> list[str]:
+    """What was typed, without where `wm` is installed."""
+    return ["wm", *sys.argv[1:]]
+
+
+def versions() -> dict[str, str]:
+    """Versions of what trajectories and weights depend on."""
+    return {name: version(name) for name in RECORDED}
+
+
+def code() -> str:
+    """SHA-256 of the sources that decide how a run turns out; how it is shown and kept is not among them."""
+    home = Path(wmctrl.__file__).parent
+    digest = hashlib.sha256()
+    for root in (Path(wmctrl_envs.__file__).parent, *(home / name for name in DECISIVE)):
+        for path in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
+            digest.update(f"{path.relative_to(root.parent)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
