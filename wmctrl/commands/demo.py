@@ -46,7 +46,7 @@ class Demo:
         "parking-v0", ("schedule.steps=6000", "schedule.evaluate_every=500", "schedule.evaluate_episodes=3")
     )
     """Learned beside the arm, on the other core, for as long as there is time."""
-    car_seconds: float = 240.0
+    car_seconds: float = 200.0
     """When the car's training is stopped, counted from its start [s]."""
     episodes: int = 10
     """Episodes driven afterwards, each."""
