@@ -60,7 +60,7 @@ def test_measured_figures_are_those_of_the_kept_trials(path: Path) -> None:
     (row,) = [row for row in ROWS if row[-1] == command]
     _, steps, time, result, random, _ = row
     found = [trial(one) for one in content["trials"]]
-    spec = training.make_task(from_mapping(TaskConfig, content["config"]["task"], str(path))).task_spec
+    spec = training.spec_of(from_mapping(TaskConfig, content["config"]["task"], str(path)))
     figures = summary(found, spec)
     assert {int(steps.replace(",", ""))} == {one.steps for one in found}
     assert agrees(time.removesuffix(" min"), float(np.mean([one.seconds / 60.0 for one in found])))
@@ -80,7 +80,7 @@ def test_measured_figures_are_those_of_the_kept_trials(path: Path) -> None:
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
 def test_kept_summaries_are_those_of_the_kept_episodes(path: Path) -> None:
     content = json.loads(path.read_text())
-    spec = training.make_task(from_mapping(TaskConfig, content["config"]["task"], str(path))).task_spec
+    spec = training.spec_of(from_mapping(TaskConfig, content["config"]["task"], str(path)))
     for name, figure in summary([trial(one) for one in content["trials"]], spec).items():
         written = content["summary"][name]
         assert [written[part] for part in ("value", "low", "high")] == pytest.approx(list(figure.over_episodes))

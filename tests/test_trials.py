@@ -14,7 +14,7 @@ from wmctrl.learning.evaluate import Outcome
 from wmctrl.learning.train import EXAMINATION_SEED
 
 CONFIG = tiny("Pendulum-v1", "schedule.steps=44")
-SPEC = training.make_task(CONFIG.task).task_spec
+SPEC = training.spec_of(CONFIG.task)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from wmctrl.bench.breakdown import breakdown
 from wmctrl.bench.gemm import Gemm, products_of, total_flops
 from wmctrl.bench.roofline import LIBRARIES, Rating, libraries, rate, replays
 from wmctrl.commands.provenance import command_line
-from wmctrl.commands.training import make_task
+from wmctrl.commands.training import spec_of
 from wmctrl.config import Config, resolve
 from wmctrl.learning import arithmetic
 from wmctrl.learning.agent import Agent, AgentConfig
@@ -192,9 +192,7 @@ def workloads_of(question: Question) -> Iterator[Workload]:
     width = question.width
     keys = ("agent.model.deter", "agent.model.units", "agent.behavior.units") if width else ()
     config = resolve(question.env, None, tuple(f"{key}={width}" for key in keys))
-    task = make_task(config.task)
-    spec = task.task_spec
-    task.close()
+    spec = spec_of(config.task)
 
     def agent(*, learn_behavior: bool) -> Agent:
         return Agent.for_task(spec, replace(config.agent, learn_behavior=learn_behavior))

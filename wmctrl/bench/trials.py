@@ -19,8 +19,7 @@ from wmctrl.learning.evaluate import Outcome
 from wmctrl.runtime.files import write_atomic
 
 SCHEMA = 1
-FIGURES = ("success", "failure", "return", "length")
-COLUMNS = ("seed", "steps", "minutes", *FIGURES, "return of random actions")
+COLUMNS = ("seed", "steps", "minutes", *evaluation.FIGURES, "return of random actions")
 LARGEST_SEED = 1000
 """Seeds' episodes start a million apart, and those of looks two thousand millions away."""
 
@@ -102,8 +101,9 @@ def summary(found: Sequence[Trial], spec: TaskSpec) -> dict[str, Figure]:
 
 def row(trial: Trial, spec: TaskSpec) -> tuple[str, ...]:
     """A trial as a row under COLUMNS."""
-    figures = evaluation.figures(trial.outcomes, spec)
-    shown = [intervals.in_digits(figures[name].value) if name in figures else "-" for name in FIGURES]
+    shown = evaluation.cells(
+        evaluation.figures(trial.outcomes, spec), lambda _, figure: intervals.in_digits(figure.value)
+    )
     random = float(np.mean([outcome.reward for outcome in trial.baseline]))
     return (str(trial.seed), f"{trial.steps:,}", f"{minutes(trial):.1f}", *shown, intervals.in_digits(random))
 
@@ -111,9 +111,7 @@ def row(trial: Trial, spec: TaskSpec) -> tuple[str, ...]:
 def total(found: Sequence[Trial], spec: TaskSpec) -> tuple[str, ...]:
     """All trials together as a row under COLUMNS, with 95 % intervals over all episodes."""
     figures = {name: figure.over_episodes for name, figure in summary(found, spec).items()}
-    shown = [
-        "{} ({} to {})".format(*map(intervals.in_digits, figures[name])) if name in figures else "-" for name in FIGURES
-    ]
+    shown = evaluation.cells(figures, lambda _, figure: "{} ({} to {})".format(*map(intervals.in_digits, figure)))
     random = float(np.mean([outcome.reward for trial in found for outcome in trial.baseline]))
     return ("all", "", f"{np.mean([*map(minutes, found)]):.1f}", *shown, intervals.in_digits(random))
 

@@ -123,9 +123,11 @@ def show_trials(
 ) -> int:
     """Train and evaluate seed after seed, and show and write what was found."""
     from wmctrl.bench import trials
+    from wmctrl.commands import training
     from wmctrl.config import resolve
 
-    settings, spec = resolve(env, config, tuple(overrides)), spec_of(env)
+    settings = resolve(env, config, tuple(overrides))
+    spec = training.spec_of(settings.task)
     found = []
     for trial in trials.trials(settings, seeds, episodes, out, look_every=look_every, resume=resume):
         found.append(trial)

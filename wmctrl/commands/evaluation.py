@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +30,8 @@ BASELINE_EPISODES = 20
 """Most episodes of random actions; slow plants would otherwise take minutes over them."""
 KEPT_EPISODES = 10
 """Episodes whose observations are kept to predict from."""
+FIGURES = ("success", "failure", "return", "length")
+"""What a table tells of episodes."""
 SCHEMA = 1
 BAR = (
     TextColumn("{task.description}"),
@@ -52,10 +54,6 @@ class Score:
     seconds: float
     """Time of all episodes, plant included [s]."""
 
-    def figures(self, spec: TaskSpec) -> dict[str, Estimate]:
-        """Figures of the episodes, as `figures` gives them."""
-        return figures(self.outcomes, spec)
-
     def timing(self) -> dict[str, float]:
         """Decisions per second with the plant's own time included, and time per decision without it."""
         p50, p99 = 1000.0 * np.quantile(self.decisions, [0.5, 0.99])
@@ -72,6 +70,11 @@ def figures(outcomes: Sequence[Outcome], spec: TaskSpec) -> dict[str, Estimate]:
     found["return"] = intervals.mean([outcome.reward for outcome in outcomes])
     found["length"] = intervals.mean([float(outcome.length) for outcome in outcomes])
     return found
+
+
+def cells(found: Mapping[str, Estimate], shown: Callable[[str, Estimate], str]) -> list[str]:
+    """Figures under FIGURES, a dash where the task does not define one."""
+    return [shown(name, found[name]) if name in found else "-" for name in FIGURES]
 
 
 @dataclass(frozen=True)
@@ -283,7 +286,7 @@ def to_json(found: Evaluation) -> dict[str, Any]:
 
 def _score_json(score: Score, spec: TaskSpec) -> dict[str, Any]:
     return {
-        "figures": {name: figure._asdict() for name, figure in score.figures(spec).items()},
+        "figures": {name: figure._asdict() for name, figure in figures(score.outcomes, spec).items()},
         "timing": score.timing(),
         "episodes": [dataclasses.asdict(outcome) for outcome in score.outcomes],
     }

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 import wmctrl
 from wmctrl.commands import logbook, pictures
-from wmctrl.commands.evaluation import Evaluation, Score
+from wmctrl.commands.evaluation import FIGURES, Evaluation, Score, cells, figures
 from wmctrl.commands.intervals import Estimate
 from wmctrl.config_files import to_yaml
 from wmctrl.learning.evaluate import Outcome
@@ -19,7 +19,7 @@ from wmctrl.runtime.files import write_atomic
 
 RATES = ("success", "failure")
 """Figures that are shares of the episodes."""
-COLUMNS = ("driver", "episodes", "success", "failure", "return", "length", "decisions/s", "ms/decision, p50 (p99)")
+COLUMNS = ("driver", "episodes", *FIGURES, "decisions/s", "ms/decision, p50 (p99)")
 """Of the table of drivers."""
 
 
@@ -75,20 +75,18 @@ def section(found: Evaluation) -> Section:
 def lead(found: Evaluation) -> str:
     """The result in a sentence."""
     score = found.scores[0]
-    figures = score.figures(found.spec)
-    named = [f"{name} {shown(name, figures[name])}" for name in ("success", "failure", "return") if name in figures]
+    measured = figures(score.outcomes, found.spec)
+    named = [f"{name} {shown(name, measured[name])}" for name in ("success", "failure", "return") if name in measured]
     count = f"{len(score.outcomes)} episode{'s' if len(score.outcomes) > 1 else ''}"
     return f"After {found.step:,} environment steps the {score.driver} drove {count}: {', '.join(named)}."
 
 
 def table_row(score: Score, found: Evaluation) -> list[str]:
     """A driver's line in the table; figures with their 95 % intervals."""
-    figures, timing = score.figures(found.spec), score.timing()
-    cells = [
-        shown(name, figures[name]) if name in figures else "-" for name in ("success", "failure", "return", "length")
-    ]
+    timing = score.timing()
+    row = cells(figures(score.outcomes, found.spec), shown)
     pace = f"{timing['decisions_per_s']:.0f}"
-    return [score.driver, str(len(score.outcomes)), *cells, pace, f"{timing['ms_p50']:.1f} ({timing['ms_p99']:.1f})"]
+    return [score.driver, str(len(score.outcomes)), *row, pace, f"{timing['ms_p50']:.1f} ({timing['ms_p99']:.1f})"]
 
 
 def shown(name: str, figure: Estimate) -> str:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -121,6 +121,12 @@ def open_run(folder: Path) -> tuple[Config, dict[str, Any]]:
 def make_task(config: TaskConfig) -> Task:
     """A plant as the run sees it."""
     return wmctrl_envs.make(config.id, config.observe, config.camera_size, config.config)
+
+
+def spec_of(config: TaskConfig) -> TaskSpec:
+    """What a plant says about itself, which it knows once it is made."""
+    with closing(make_task(config)) as task:
+        return task.task_spec
 
 
 def make_plant(config: Config) -> Task:
