@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from wmctrl_envs import driving
 from wmctrl_envs.driving_parameters import traffic
 from wmctrl_envs.driving_task import DrivingTask
-from wmctrl_envs.lane_features import TOUCH, clearance
+from wmctrl_envs.lane_features import FAR, gaps
 from wmctrl_envs.task import Observation
 
 from tests.driving_plant import build, gentle
@@ -255,10 +255,10 @@ def test_nearest_neighbours_come_first_and_lie_along_the_road() -> None:
     car.heading, car.speed, task.scenario.road.vehicles = np.pi / 2, 10.0, [car, *others]
     others[0].position, others[0].heading, others[0].speed = car.position + np.array((30.0, 0.0)), 0.0, 5.0
     others[1].position, others[1].heading, others[1].speed = car.position + np.array((0.0, 12.0)), np.pi / 2, 7.0
-    seen = task.senses.read(task.scenario)[-30:].reshape(5, 6)
-    assert seen[0] == pytest.approx((1, 0, 12, 0, -3, 12 - 5))  # both stand across the road, bumper to bumper
-    assert seen[1] == pytest.approx((1, 30, 0, 5, -10, TOUCH))
-    assert seen[2:].tolist() == [[0, 0, 0, 0, 0, TOUCH]] * 3
+    seen = task.senses.read(task.scenario)[-35:].reshape(5, 7)
+    assert seen[0] == pytest.approx((1, 0, 12, 0, -3, 12 - 5, -2))  # both stand across the road, bumper to bumper
+    assert seen[1] == pytest.approx((1, 30, 0, 5, -10, -3.5, FAR))  # beside the car, which looks across the road
+    assert seen[2:].tolist() == [[0, 0, 0, 0, 0, FAR, FAR]] * 3
 
 
 @pytest.mark.parametrize("gap", [15.0, -15.0, 20.0, -30.0])
@@ -286,7 +286,7 @@ def test_in_a_bend_the_other_lane_is_beside_and_the_gap_is_along_it(gap: float, 
         road = own if way < 0 else follows
         along = own.length + way if way < 0 else way - bend.length + overlap
     other.position, other.heading, other.speed = road.position(along, 0.0), road.heading_at(along), 6.0
-    seen = task.senses.read(task.scenario)[-30:].reshape(5, 6)[0]
+    seen = task.senses.read(task.scenario)[-35:].reshape(5, 7)[0]
     assert seen[:5] == pytest.approx((1, gap, 5.0 * lane, -4, 0), abs=1e-6)
 
 
@@ -294,17 +294,16 @@ def test_in_a_bend_the_other_lane_is_beside_and_the_gap_is_along_it(gap: float, 
 @pytest.mark.parametrize(
     ("ahead", "right", "heading", "expected"),
     [
-        (9.0, 0.0, 0.0, 4.0),  # behind it: two half lengths less
-        (0.0, 5.0, 0.0, 3.0),  # beside it: two half widths less
-        (-8.0, -6.0, np.pi, 5.0),  # corner to corner: 3 m along, 4 m across
-        (0.0, 4.0, np.pi / 2, 0.5),  # its nose points at the car's flank
-        (3.5 + 3.5 / np.sqrt(2), 1.5 / np.sqrt(2), np.pi / 4, 1.0),  # a corner of it, straight ahead
-        (4.0, 0.5, 0.1, 0.0),  # into each other
-        (0.0, 0.0, np.pi / 2, 0.0),  # crossed: no corner of one lies in the other
+        (9.0, 0.0, 0.0, (4.0, -2.0)),  # behind it: two half lengths less; as wide
+        (0.0, 5.0, 0.0, (-5.0, 3.0)),  # beside it: two half widths less
+        (-8.0, -6.0, np.pi, (3.0, 4.0)),  # behind and to the left
+        (0.0, 4.0, np.pi / 2, (-3.5, 0.5)),  # its nose points at the car's flank
+        (3.5 + 3.5 / np.sqrt(2), 1.5 / np.sqrt(2), np.pi / 4, (1.0, -1.0 - np.sqrt(2))),  # a corner of it ahead
+        (0.0, 0.0, np.pi / 2, (-3.5, -3.5)),  # crossed: no corner of one lies in the other
     ],
 )
-def test_clearance_is_what_lies_between_the_bodies(
-    turned: float, ahead: float, right: float, heading: float, expected: float
+def test_gaps_are_what_lies_between_the_bodies(
+    turned: float, ahead: float, right: float, heading: float, expected: tuple[float, float]
 ) -> None:
     """However the road lies; highway-env's cars are 5 m long and 2 m wide."""
     task = build("highway-v0")
@@ -313,8 +312,7 @@ def test_clearance_is_what_lies_between_the_bodies(
     car.position, car.heading = np.array((100.0, 8.0)), turned
     along, across = np.array((np.cos(turned), np.sin(turned))), np.array((-np.sin(turned), np.cos(turned)))
     other.position, other.heading = car.position + ahead * along + right * across, turned + heading
-    assert clearance(car, other) == pytest.approx(expected, abs=1e-9)
-    assert clearance(other, car) == pytest.approx(expected, abs=1e-9)
+    assert gaps(car, other) == pytest.approx(expected, abs=1e-9)
 
 
 def test_turning_the_wheel_moves_nothing_but_the_car() -> None:
@@ -327,8 +325,9 @@ def test_turning_the_wheel_moves_nothing_but_the_car() -> None:
     before, car.heading = task.senses.read(task.scenario), car.heading + 0.2
     changed = np.flatnonzero(np.abs(task.senses.read(task.scenario) - before) > 1e-9)
     names = {task.task_spec.proprio[i].name for i in changed}
-    assert names >= {"heading error", "neighbour 1 clearance"}
-    assert all("relative speed" in name for name in names - {"heading error", "neighbour 1 clearance"})
+    own = {"heading error", "neighbour 1 gap along", "neighbour 1 gap across"}
+    assert names >= own
+    assert all("relative speed" in name for name in names - own)
 
 
 @pytest.mark.parametrize("task_id", ["merge-v0", "roundabout-v0", "intersection-v1"])

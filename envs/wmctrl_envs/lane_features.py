@@ -21,8 +21,8 @@ from wmctrl_envs.task import Element
 NEIGHBOURS = 5
 """Vehicles and obstacles seen, the nearest first."""
 
-TOUCH = 10.0
-"""How far bumpers feel [m]."""
+FAR = 10.0
+"""A gap larger than this is told as this [m]."""
 
 CORNERS = np.array(((1.0, 1.0), (1.0, -1.0), (-1.0, 1.0), (-1.0, -1.0)))
 """Of a rectangle, in half lengths and half widths."""
@@ -65,7 +65,8 @@ class RoadSenses:
                 Element(f"neighbour {number} right", "m", -aside, aside),
                 Element(f"neighbour {number} relative speed ahead", "m/s", -20, 20),
                 Element(f"neighbour {number} relative speed right", "m/s", -20, 20),
-                Element(f"neighbour {number} clearance", "m", 0, TOUCH),
+                Element(f"neighbour {number} gap along", "m", -FAR, FAR),
+                Element(f"neighbour {number} gap across", "m", -FAR, FAR),
             )
         ]
         return (*car, *road, *way, *points, *others)
@@ -117,9 +118,7 @@ def _offset(lane: AbstractLane, position: NDArray[np.float64]) -> tuple[float, f
 def neighbours(
     scenario: Scenario, course: Sequence[Stretch], lateral: float, velocity: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Presence, distance along and across the road [m], relative velocity likewise [m/s], clearance [m].
-
-    The last tells how near a contact is whatever side the other is on; TOUCH where there is none.
+    """Presence, distance along and across the road [m], relative velocity likewise [m/s], two gaps [m].
 
     Args:
         course: The road's leftmost lane and what follows and precedes it.
@@ -127,12 +126,12 @@ def neighbours(
         velocity: The car's, along and across the road [m/s] (2,).
 
     Returns:
-        (NEIGHBOURS, 6)
+        (NEIGHBOURS, 7)
     """
     car, road = scenario.vehicle, scenario.road
     others = [other for other in (*road.vehicles, *road.objects) if other is not car and other.solid]
-    rows = np.zeros((NEIGHBOURS, 6))
-    rows[:, 5] = TOUCH
+    rows = np.zeros((NEIGHBOURS, 7))
+    rows[:, 5:] = FAR
     if not others:
         return rows
     positions = np.array([other.position for other in others])
@@ -144,24 +143,16 @@ def neighbours(
         ahead, right = stretch.origin + along, across - lateral
         row[:3] = 1.0, np.clip(ahead, -scenario.VIEW, scenario.VIEW), np.clip(right, -scenario.ASIDE, scenario.ASIDE)
         row[3:5] = others[i].velocity @ frame(stretch.lane.heading_at(along)) - velocity
-        if math.sqrt(distances[i]) < TOUCH + (car.diagonal + others[i].diagonal) / 2:  # else it is farther in any case
-            row[5] = min(clearance(car, others[i]), TOUCH)
+        row[5:] = np.minimum(gaps(car, others[i]), FAR)
     return rows
 
 
-def clearance(one: RoadObject, other: RoadObject) -> float:
-    """Distance between two bodies, rectangles [m]; 0 where they overlap.
+def gaps(body: RoadObject, other: RoadObject) -> NDArray[np.float64]:
+    """How far another body lies beyond the ends and beyond the sides of a body [m] (2,); negative where it overlaps.
 
-    Convex polygons that do not meet are parted by an axis of one of them, and a corner of one of them is nearest.
+    Two that are parallel touch when both are negative. Each moves in proportion to the motion, whichever way the other
+    is passed, so a model can tell a contact ahead; their distance would fall, and then stay or not, all of a sudden.
     """
-    (near, parted), (nearer, parted_too) = _seen_from(one, other), _seen_from(other, one)
-    return min(near, nearer) if parted or parted_too else 0.0
-
-
-def _seen_from(body: RoadObject, other: RoadObject) -> tuple[float, bool]:
-    """How near any corner of another body is to a body [m], and whether one of this body's axes parts them."""
     half, reach = (np.array((one.LENGTH, one.WIDTH)) / 2 for one in (body, other))
     corners = (other.position + CORNERS * reach @ frame(other.heading).T - body.position) @ frame(body.heading)
-    beyond = np.maximum(np.abs(corners) - half, 0.0)
-    parted = bool(((corners.min(0) > half) | (corners.max(0) < -half)).any())
-    return float(np.sqrt((beyond**2).sum(1)).min()), parted
+    return np.asarray(np.maximum(corners.min(0), -corners.max(0)) - half)
