@@ -25,14 +25,6 @@ def damped(x: Tensor, share: float) -> Tensor:
     return torch.lerp(x.detach(), x, share)
 
 
-def lorentzian(error: Tensor) -> Tensor:
-    """ln(1 + e^2 / 2) of errors in units of their resolution (...,): -ln p of a Cauchy density, up to a constant.
-
-    Half the square for small errors, and for large ones hardly more (Black and Anandan 1996; Barron 2019, alpha = 0).
-    """
-    return torch.log1p(0.5 * error**2)
-
-
 @dataclass(frozen=True)
 class Gaussian:
     """Diagonal Gaussian over the last axis."""

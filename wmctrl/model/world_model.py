@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from wmctrl.limits import require_at_least, require_positive
-from wmctrl.model.distributions import Gaussian, TwoHot, lorentzian
+from wmctrl.model.distributions import Gaussian, TwoHot
 from wmctrl.model.encoders import CameraDecoder, Encoder, centred_pixels
 from wmctrl.model.heads import Ensemble, ProspectHead
 from wmctrl.model.mdn import MDNHead, Mixture, kl_to_mixture
@@ -201,15 +201,15 @@ class WorldModel(nn.Module):
     def _reconstruction(self, batch: Batch, features: Tensor) -> dict[str, Tensor]:
         """-ln p(observation | belief) of each part of the observation.
 
-        The belief is shaped by the error of the mixture's mean at a fixed resolution, and the mixture learns to say how
-        sure it is beside that: its own likelihood weighs an element by 1 / std^2, so the elements that never move would
-        drown all others (Seitzer et al. 2022).
+        The belief is shaped by the squared error of the mixture's mean at a fixed resolution, and the mixture learns to
+        say how sure it is beside that: its own likelihood weighs an element by 1 / std^2, so the elements that never
+        move would drown all others (Seitzer et al. 2022).
         """
         parts = {}
         if self.proprio_head is not None and batch.proprio is not None:
             target = self.proprio_normaliser(batch.proprio)
             error = (self.proprio_head.expectation(features) - target) / self.config.resolution
-            parts["proprio"] = lorentzian(error).sum(-1).mean()
+            parts["proprio"] = 0.5 * (error**2).sum(-1).mean()
             parts["mixture"] = -self.proprio_head(features.detach()).log_prob(target).mean()
         if self.camera_head is not None and batch.camera is not None:
             target = centred_pixels(batch.camera.flatten(0, 1))
@@ -294,7 +294,7 @@ class WorldModel(nn.Module):
         if self.proprio_head is not None and batch.proprio is not None:
             target = self.proprio_normaliser(batch.proprio[:, C:])
             error = (self.proprio_head.expectation(belief.features) - target) / self.config.resolution
-            parts["foreseen_proprio"] = mean_where(within, lorentzian(error).sum(-1))
+            parts["foreseen_proprio"] = 0.5 * mean_where(within, (error**2).sum(-1))
         return parts
 
     def _ensemble(self, batch: Batch, rollout: Rollout) -> Tensor:
