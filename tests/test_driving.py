@@ -299,6 +299,7 @@ def test_in_a_bend_the_other_lane_is_beside_and_the_gap_is_along_it(gap: float, 
         (-8.0, -6.0, np.pi, (3.0, 4.0)),  # behind and to the left
         (0.0, 4.0, np.pi / 2, (-3.5, 0.5)),  # its nose points at the car's flank
         (3.5 + 3.5 / np.sqrt(2), 1.5 / np.sqrt(2), np.pi / 4, (1.0, -1.0 - np.sqrt(2))),  # a corner of it ahead
+        (4.0, 0.5, 0.0, (-1.0, -1.5)),  # into each other
         (0.0, 0.0, np.pi / 2, (-3.5, -3.5)),  # crossed: no corner of one lies in the other
     ],
 )
