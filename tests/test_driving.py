@@ -256,9 +256,11 @@ def test_nearest_neighbours_come_first_and_lie_along_the_road() -> None:
     others[0].position, others[0].heading, others[0].speed = car.position + np.array((30.0, 0.0)), 0.0, 5.0
     others[1].position, others[1].heading, others[1].speed = car.position + np.array((0.0, 12.0)), np.pi / 2, 7.0
     seen = task.senses.read(task.scenario)[-35:].reshape(5, 7)
-    assert seen[0] == pytest.approx((1, 0, 12, 0, -3, 12 - 5, -2))  # both stand across the road, bumper to bumper
-    assert seen[1] == pytest.approx((1, 30, 0, 5, -10, -3.5, FAR))  # beside the car, which looks across the road
-    assert seen[2:].tolist() == [[0, 0, 0, 0, 0, FAR, FAR]] * 3
+    # the first is 30 of 100 m ahead and beside the car, which looks across the road; the second is 12 of 15 m aside and
+    # stands across the road as well, bumper to bumper
+    assert seen[0] == pytest.approx(0.7 * np.array((1, 30, 0, 5, -10, FAR + 3.5, 0)))
+    assert seen[1] == pytest.approx(0.2 * np.array((1, 0, 12, 0, -3, FAR - (12 - 5), FAR + 2)))
+    assert not seen[2:].any()
 
 
 @pytest.mark.parametrize("gap", [15.0, -15.0, 20.0, -30.0])
@@ -287,7 +289,26 @@ def test_in_a_bend_the_other_lane_is_beside_and_the_gap_is_along_it(gap: float, 
         along = own.length + way if way < 0 else way - bend.length + overlap
     other.position, other.heading, other.speed = road.position(along, 0.0), road.heading_at(along), 6.0
     seen = task.senses.read(task.scenario)[-35:].reshape(5, 7)[0]
-    assert seen[:5] == pytest.approx((1, gap, 5.0 * lane, -4, 0), abs=1e-6)
+    nearness = 1 - np.hypot(gap / 60, 5 * lane / 15)
+    assert seen[:5] == pytest.approx(nearness * np.array((1, gap, 5 * lane, -4, 0)), abs=1e-6)
+
+
+@pytest.mark.parametrize("direction", [(1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.6, 0.8)])
+def test_another_car_fades_into_view(direction: tuple[float, float]) -> None:
+    task = build("racetrack-v1")
+    task.reset(seed=0)
+    car = task.scenario.vehicle
+    other = next(vehicle for vehicle in task.scenario.road.vehicles if vehicle is not car)
+    car.position, car.heading = np.array((70.0, 0.0)), 0.0  # on the straight
+    car.lane_index = ("a", "b", 0)
+
+    def told(share: float) -> NDArray[np.float64]:
+        other.position = car.position + share * np.array(direction) * (60.0, 15.0)
+        return task.senses.read(task.scenario)[-35:-28]
+
+    assert not told(1.001).any()
+    assert np.abs(told(0.999)).max() < 0.1
+    assert told(0.5)[0] == pytest.approx(0.5, abs=1e-3)
 
 
 @pytest.mark.parametrize("turned", [0.0, 0.7, -2.0])
@@ -326,7 +347,7 @@ def test_turning_the_wheel_moves_nothing_but_the_car() -> None:
     before, car.heading = task.senses.read(task.scenario), car.heading + 0.2
     changed = np.flatnonzero(np.abs(task.senses.read(task.scenario) - before) > 1e-9)
     names = {task.task_spec.proprio[i].name for i in changed}
-    own = {"heading error", "neighbour 1 gap along", "neighbour 1 gap across"}
+    own = {"heading error", "neighbour 1 closeness along", "neighbour 1 closeness across"}
     assert names >= own
     assert all("relative speed" in name for name in names - own)
 

@@ -2,7 +2,8 @@
 
 Everything is told along and across the road (Frenet coordinates), whose course is that of its leftmost lane. In the
 car's own frame everything would swing with every turn of the wheel; along the car's own lane everything would jump
-where the car enters another, and what jumps is hard to predict.
+where the car enters another. What jumps is hard to predict, and its errors drown all others. For the same reason
+everything that is told of another is weighted by how near it is: it fades in and out of view.
 """
 
 import math
@@ -22,7 +23,7 @@ NEIGHBOURS = 5
 """Vehicles and obstacles seen, the nearest first."""
 
 FAR = 10.0
-"""A gap larger than this is told as this [m]."""
+"""Bodies further apart than this are not close [m]."""
 
 CORNERS = np.array(((1.0, 1.0), (1.0, -1.0), (-1.0, 1.0), (-1.0, -1.0)))
 """Of a rectangle, in half lengths and half widths."""
@@ -60,13 +61,13 @@ class RoadSenses:
             element
             for number in range(1, NEIGHBOURS + 1)
             for element in (
-                Element(f"neighbour {number} present", "1", 0, 1),
-                Element(f"neighbour {number} ahead", "m", -view, view),
-                Element(f"neighbour {number} right", "m", -aside, aside),
+                Element(f"neighbour {number} nearness", "1", 0, 1),
+                Element(f"neighbour {number} ahead", "m", -view / 4, view / 4),  # x (1 - x / view) is at most view / 4
+                Element(f"neighbour {number} right", "m", -aside / 4, aside / 4),
                 Element(f"neighbour {number} relative speed ahead", "m/s", -20, 20),
                 Element(f"neighbour {number} relative speed right", "m/s", -20, 20),
-                Element(f"neighbour {number} gap along", "m", -FAR, FAR),
-                Element(f"neighbour {number} gap across", "m", -FAR, FAR),
+                Element(f"neighbour {number} closeness along", "m", 0, 2 * FAR),
+                Element(f"neighbour {number} closeness across", "m", 0, 2 * FAR),
             )
         ]
         return (*car, *road, *way, *points, *others)
@@ -118,7 +119,7 @@ def _offset(lane: AbstractLane, position: NDArray[np.float64]) -> tuple[float, f
 def neighbours(
     scenario: Scenario, course: Sequence[Stretch], lateral: float, velocity: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Presence, distance along and across the road [m], relative velocity likewise [m/s], two gaps [m].
+    """The nearest others, each weighted by its nearness, which leads; nothing but zeros where there is none.
 
     Args:
         course: The road's leftmost lane and what follows and precedes it.
@@ -126,24 +127,26 @@ def neighbours(
         velocity: The car's, along and across the road [m/s] (2,).
 
     Returns:
-        (NEIGHBOURS, 7)
+        Nearness; times that: distance along and across the road [m], relative velocity likewise [m/s], how much closer
+        than `FAR` the two bodies are along and across the car [m]. (NEIGHBOURS, 7)
     """
     car, road = scenario.vehicle, scenario.road
-    others = [other for other in (*road.vehicles, *road.objects) if other is not car and other.solid]
     rows = np.zeros((NEIGHBOURS, 7))
-    rows[:, 5:] = FAR
-    if not others:
-        return rows
-    positions = np.array([other.position for other in others])
-    distances = ((positions - car.position) ** 2).sum(1)
-    nearest = [i for i in np.argsort(distances, kind="stable")[:NEIGHBOURS] if distances[i] < scenario.VIEW**2]
-    for row, i in zip(rows, nearest, strict=False):
-        stretch = min(course, key=lambda stretch: stretch.lane.distance(positions[i]))
-        along, across = stretch.lane.local_coordinates(positions[i])
+    seen = []
+    for other in (*road.vehicles, *road.objects):
+        if other is car or not other.solid or np.hypot(*(other.position - car.position)) > scenario.VIEW:
+            continue
+        stretch = min(course, key=lambda stretch: stretch.lane.distance(other.position))
+        along, across = stretch.lane.local_coordinates(other.position)
         ahead, right = stretch.origin + along, across - lateral
-        row[:3] = 1.0, np.clip(ahead, -scenario.VIEW, scenario.VIEW), np.clip(right, -scenario.ASIDE, scenario.ASIDE)
-        row[3:5] = others[i].velocity @ frame(stretch.lane.heading_at(along)) - velocity
-        row[5:] = np.minimum(gaps(car, others[i]), FAR)
+        nearness = 1.0 - math.hypot(ahead / scenario.VIEW, right / scenario.ASIDE)
+        if nearness > 0.0:
+            relative = other.velocity @ frame(stretch.lane.heading_at(along)) - velocity
+            closeness = np.maximum(FAR - gaps(car, other), 0.0)
+            seen.append(nearness * np.array((1.0, ahead, right, *relative, *closeness)))
+    seen.sort(key=lambda row: -row[0])
+    for row, told in zip(rows, seen, strict=False):
+        row[:] = told
     return rows
 
 
