@@ -72,12 +72,12 @@ def test_restored_task_looks_the_same() -> None:
     task.reset(seed=0)
     picture = task.step(np.ones(4, np.float32))[0]["camera"]
     snapshot = task.snapshot()
-    task.reset(seed=1)
-    task.restore(snapshot)
     still = np.zeros(4, np.float32)
     expected = task.step(still)[0]["camera"]
-    task.restore(snapshot)
-    np.testing.assert_array_equal(task.step(still)[0]["camera"], expected)
+    task.reset(seed=1)
+    for _ in range(2):
+        task.restore(snapshot)
+        np.testing.assert_array_equal(task.step(still)[0]["camera"], expected)
     assert (picture != expected).any()
     task.close()
 
@@ -110,15 +110,20 @@ def test_camera_size_is_the_askers_choice() -> None:
     task.close()
 
 
-def test_fast_camera_leaves_the_models_quality_as_it_was() -> None:
+@pytest.mark.parametrize("fast", [True, False])
+def test_fast_camera_leaves_out_what_costs_time_and_the_models_quality_as_it_was(fast: bool) -> None:
     camera.draw_off_screen()
     import mujoco  # not before the way of drawing is chosen
 
     model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><geom size='1'/></worldbody></mujoco>")
     before = model.vis.quality.offsamples, model.vis.quality.shadowsize
-    lens = camera.MujocoCamera(model, 32, 32, None, fast=True)
+    lens = camera.MujocoCamera(model, 32, 32, None, fast)
+    context, flags = lens._renderer._mjr_context, lens._renderer.scene.flags
+    fine = context.offSamples, flags[mujoco.mjtRndFlag.mjRND_SHADOW], flags[mujoco.mjtRndFlag.mjRND_REFLECTION]
+    assert [bool(each) for each in fine] == [not fast] * 3
+    assert (context.shadowSize > 0) == (not fast)
     lens.close()
-    assert (model.vis.quality.offsamples, model.vis.quality.shadowsize) == before
+    assert (model.vis.quality.offsamples, model.vis.quality.shadowsize) == before > (0, 0)
 
 
 def test_missing_opengl_is_told_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,10 +141,41 @@ def test_missing_opengl_is_told_with_the_remedy(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems need no choice")
 @pytest.mark.parametrize(
     ("present", "given", "chosen"),
-    [("libEGL.so.1", "", "egl"), ("libOSMesa.so.8", "", "osmesa"), ("", "", ""), ("libEGL.so.1", "glfw", "glfw")],
+    [
+        ("libEGL.so.1", "", "egl"),
+        ("libEGL.so.1", " ", "egl"),
+        ("libOSMesa.so.8", "", "osmesa"),
+        ("libOSMesa.so.8", "OSMesa", "OSMesa"),
+        ("", "", ""),
+        ("libEGL.so.1", "glfw", "glfw"),
+        ("", "disable", "disable"),
+        ("", "0", "0"),
+    ],
 )
 def test_opengl_is_chosen_by_what_loads(monkeypatch: pytest.MonkeyPatch, present: str, given: str, chosen: str) -> None:
     monkeypatch.setattr(camera, "_loads", lambda library: library == present)
     monkeypatch.setenv("MUJOCO_GL", given)
     camera.draw_off_screen()
     assert os.environ["MUJOCO_GL"] == chosen
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems need no choice")
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("nonsense", "MUJOCO_GL must be egl, osmesa, glfw or disable, got nonsense; change or unset it"),
+        (
+            "EGL",
+            "MUJOCO_GL=egl needs libEGL.so.1, which does not load; install it with `apt-get install -y libegl1 libgl1",
+        ),
+        ("osmesa", "MUJOCO_GL=osmesa needs libOSMesa.so.8, which does not load; .* -y libosmesa6`, or unset MUJOCO_GL"),
+    ],
+)
+def test_a_way_of_drawing_that_mujoco_could_not_import_is_refused(
+    monkeypatch: pytest.MonkeyPatch, given: str, message: str
+) -> None:
+    monkeypatch.setattr(camera, "_loads", lambda library: False)
+    monkeypatch.setenv("MUJOCO_GL", given)
+    with pytest.raises(ValueError, match=message) as caught:
+        wmctrl_envs.make("HalfCheetah-v5")
+    assert "\n" not in str(caught.value)

@@ -1,14 +1,16 @@
 """The driving plants against hand-worked numbers, and as plants that can be planned on, shifted and seen."""
 
+import functools
 import subprocess
 import sys
 from typing import Any
 
 import numpy as np
 import pytest
+from highway_env.envs.intersection_env import ContinuousIntersectionEnv
 from highway_env.vehicle.behavior import IDMVehicle
 from numpy.typing import NDArray
-from wmctrl_envs import driving
+from wmctrl_envs import PlantError, driving
 from wmctrl_envs.driving_parameters import traffic
 from wmctrl_envs.driving_task import DrivingTask
 from wmctrl_envs.lane_features import FAR, gaps
@@ -17,6 +19,8 @@ from wmctrl_envs.task import Observation
 from tests.driving_plant import build, gentle
 
 ROADS = tuple(task_id for task_id in driving.IDS if task_id != "parking-v0")
+ARRIVALS = ("parking-v0", "roundabout-v0", "intersection-v1")
+"""Tasks of which success is a place; the others' is that all is well."""
 
 
 def drive(task: DrivingTask, actions: NDArray[np.float32]) -> list[tuple[Observation, float]]:
@@ -49,7 +53,7 @@ def test_every_element_is_named_measured_and_finite(task_id: str) -> None:
     low, high = np.array([(element.low, element.high) for element in spec.proprio]).T
     assert (observation["proprio"] >= low - 1e-6).all()
     assert (observation["proprio"] <= high + 1e-6).all()
-    assert info == {"success": info["success"], "failure": False, "cost": 0.0}
+    assert info == {"success": task_id not in ARRIVALS, "failure": False, "cost": 0.0}
 
 
 @pytest.mark.parametrize("task_id", driving.IDS)
@@ -66,11 +70,14 @@ def test_restored_plant_repeats_itself_to_the_bit(task_id: str) -> None:
 
 @pytest.mark.parametrize("task_id", driving.IDS)
 def test_second_episode_equals_that_of_a_fresh_plant(task_id: str) -> None:
-    used, fresh = build(task_id), build(task_id)
-    used.reset(seed=1, options={"parameters": {"steering_gain": 0.5}})
+    fresh, used = build(task_id), build(task_id)
+    first, expected = fresh.reset(seed=2)[0], drive(fresh, gentle(fresh, 1, 5))
+    shifted = {p.name: p.low if p.low != p.nominal else p.high for p in used.task_spec.parameters}
+    used.reset(seed=1, options={"parameters": shifted})
     drive(used, gentle(used, 0, 4))
-    assert np.array_equal(used.reset(seed=2)[0]["proprio"], fresh.reset(seed=2)[0]["proprio"])
-    assert same(drive(used, gentle(used, 1, 5)), drive(fresh, gentle(fresh, 1, 5)))
+    used.set_parameters(shifted)
+    assert np.array_equal(used.reset(seed=2)[0]["proprio"], first["proprio"])
+    assert same(drive(used, gentle(used, 1, 5)), expected)
 
 
 def test_goal_cost_reads_the_observation() -> None:
@@ -111,6 +118,27 @@ def test_standing_in_the_spot_is_success() -> None:
     _, reward, terminated, truncated, info = task.step(np.zeros(2, np.float32))
     assert reward == pytest.approx(-np.sqrt(0.1 / 100))
     assert (terminated, truncated, info["success"], info["failure"]) == (True, False, True, False)
+
+
+def far_from_the_spot(task: DrivingTask) -> float:
+    """Reward of a car in the corner furthest from the spot, turned round and as fast as any."""
+    car, spot = task.scenario.vehicle, task.scenario.vehicle.goal
+    car.position, car.heading, car.speed = -np.sign(spot.position) * (34, 20), spot.heading + np.pi, 15.0
+    return float(task.scenario._distance_reward())
+
+
+@pytest.mark.parametrize("weights", [(1, 0.3, 0, 0, 0.02, 0.02), (9, 0, 0, 0, 0, 0), (0, 5, 0, 2, 3, 0), (0,) * 6])
+def test_no_place_in_the_car_park_earns_less_than_a_crash(weights: tuple[float, ...]) -> None:
+    task = build("parking-v0", reward_weights=list(weights))
+    credited = task.task_spec.failure_reward
+    assert credited is not None
+    for seed in range(10):
+        task.reset(seed=seed)
+        assert credited <= far_from_the_spot(task)
+
+
+def test_a_crash_is_credited_with_one_a_step_at_highway_envs_weights() -> None:
+    assert build("parking-v0").task_spec.failure_reward == -1.0
 
 
 def test_time_is_up_after_a_hundred_steps_without_terminating() -> None:
@@ -194,6 +222,22 @@ def test_delayed_command_takes_effect_after_the_delay() -> None:
     task.reset(seed=0, options={"parameters": {"action_delay": 3.0}})
     speeds = [float(task.step(np.array((1.0, 0.0), np.float32))[0]["proprio"][6]) for _ in range(5)]
     assert speeds == pytest.approx([0, 0, 0, 1, 2])  # 5 m/s^2 for 0.2 s from the fourth step on
+
+
+def vehicles_a_second(simulator: Any, monkeypatch: pytest.MonkeyPatch) -> float:
+    """How many vehicles the intersection's simulator may be expected to let in."""
+    chances: list[float] = []
+    monkeypatch.setattr(simulator, "_spawn_vehicle", lambda spawn_probability: chances.append(spawn_probability))
+    for _ in range(simulator.config["policy_frequency"]):
+        simulator.step(np.zeros(2))
+    return sum(chances)
+
+
+def test_as_many_vehicles_come_to_the_intersection_as_in_highway_env(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, stock = build("intersection-v1"), ContinuousIntersectionEnv()
+    task.reset(seed=0)
+    assert (task.scenario.config["policy_frequency"], stock.config["policy_frequency"]) == (5, 1)
+    assert vehicles_a_second(task.scenario, monkeypatch) == pytest.approx(vehicles_a_second(stock, monkeypatch))
 
 
 def test_making_an_intersection_leaves_other_traffic_alone() -> None:
@@ -431,6 +475,121 @@ def test_config_highway_env_would_ignore_is_refused(config: dict[str, Any], mess
 
 
 @pytest.mark.parametrize(
+    ("task_id", "config", "message"),
+    [
+        ("racetrack-v1", {"other_vehicles": "many"}, "other_vehicles must be a whole number of at least 0, got 'many'"),
+        ("racetrack-v1", {"other_vehicles": -1}, "other_vehicles must be a whole number of at least 0, got -1"),
+        ("racetrack-v1", {"max_steps": "abc"}, "max_steps must be a whole number of at least 1, got 'abc'"),
+        ("racetrack-v1", {"max_steps": -3}, "max_steps must be a whole number of at least 1, got -3"),
+        ("racetrack-v1", {"max_steps": 0}, "max_steps must be a whole number of at least 1, got 0"),
+        ("racetrack-v1", {"max_steps": 2.5}, "max_steps must be a whole number of at least 1, got 2.5"),
+        ("racetrack-v1", {"max_steps": True}, "max_steps must be a whole number of at least 1, got True"),
+        ("racetrack-v1", {"max_steps": np.inf}, "max_steps must be a whole number of at least 1, got inf"),
+        ("racetrack-v1", {"duration": -3}, r"duration must be above 0 \[s\], got -3"),
+        ("racetrack-v1", {"collision_reward": "low"}, "collision_reward must be a number, such as -1, got 'low'"),
+        ("racetrack-v1", {"offroad_terminal": 1}, "offroad_terminal must be true or false, got 1"),
+        ("racetrack-v1", {"action": 3}, r"action must be keys with values, such as \{type: ...\}, got 3"),
+        ("racetrack-v1", {"observation": 3}, r"observation must be keys with values, such as \{type: ...\}, got 3"),
+        ("racetrack-v1", {"action": {"steering_range": 3}}, "action.steering_range must be 2 numbers, got 3"),
+        ("racetrack-v1", {"action": {"lateral": "no"}}, "action.lateral must be true or false, got 'no'"),
+        ("racetrack-v1", {"dynamical": "no"}, "action.dynamical must be true or false, got 'no'"),
+        ("parking-v0", {"reward_weights": [1, 2]}, r"reward_weights must be 6 numbers, got \[1, 2\]"),
+        ("parking-v0", {"reward_weights": [1, 1, 0, 0, 0, -1]}, "reward_weights must be at least 0, got"),
+        ("intersection-v1", {"destination": "o9"}, "destination must be o1, o2 or o3, got 'o9'"),
+    ],
+)
+def test_config_value_of_another_kind_is_refused_by_its_key(task_id: str, config: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^config {message}") as caught:
+        build(task_id, **config)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("observation", "message"),
+    [
+        ({"type": "Kinematics", "vehicle_count": 7}, "unknown .* key 'vehicle_count'; did you mean vehicles_count?"),
+        ({"type": "OccupancyGrid", "normalize": False}, "unknown config observation key 'normalize'"),
+        ({"features": ["x"]}, "unknown config observation key 'features'; known: type"),
+        (
+            {"type": "Kinematics", "vehicles_count": 1},
+            "observation.vehicles_count must be a whole number of at least 2",
+        ),
+        ({"type": "Kinematics", "clip": 3}, "config observation.clip must be true or false, got 3"),
+        ({"type": "Kinematics", "features": [3]}, r"config observation.features must be a list of names, got \[3\]"),
+        ({"type": "Kinematics", "features": ["x", "on_road"]}, "unknown config observation feature 'on_road'"),
+        ({"type": "OccupancyGrid", "features": ["on_raod"]}, "'on_raod'; did you mean on_road?"),
+        ({"type": "OccupancyGrid", "absolute": True}, "observation.absolute must be false: highway-env implements no"),
+    ],
+)
+def test_observation_highway_env_would_not_give_is_refused(observation: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        build("racetrack-v1", observation=observation)
+    assert "\n" not in str(caught.value)
+
+
+def test_whole_counts_may_be_written_with_a_point() -> None:
+    task = build("highway-fast-v0", vehicles_count=3.0, observation={"type": "Kinematics", "vehicles_count": 2.0})
+    assert len(task.reset(seed=0)[0]["proprio"]) == 2 * 5
+    assert len(task.scenario.road.vehicles) == 3 + 1
+
+
+def test_what_highway_env_raises_while_it_is_made_is_told_with_its_config() -> None:
+    message = (
+        r"^highway-v0 could not be made with config \{'vehicles_density': 0\}: ZeroDivisionError: division by zero$"
+    )
+    with pytest.raises(ValueError, match=message):
+        build("highway-v0", vehicles_density=0)
+
+
+def overheat(*_: Any, **__: Any) -> None:
+    raise RuntimeError("the simulator\nis hot")
+
+
+@pytest.mark.parametrize("place", ["scenario.road.step", "scenario._reward", "senses.read"])
+def test_what_highway_env_raises_is_a_breakdown_of_the_plant(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = build("racetrack-v1")
+    task.reset(seed=0)
+    task.step(np.zeros(1, np.float32))
+    *owners, name = place.split(".")
+    monkeypatch.setattr(functools.reduce(getattr, owners, task), name, overheat)
+    with pytest.raises(PlantError, match=r"^racetrack-v1: RuntimeError: the simulator is hot after [12] steps; reset"):
+        task.step(np.zeros(1, np.float32))
+
+
+def test_a_reset_that_breaks_down_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = build("racetrack-v1")
+    task.reset(seed=0)
+    task.step(np.zeros(1, np.float32))
+    monkeypatch.setattr(task.scenario, "_reset", overheat)
+    with pytest.raises(PlantError, match=r"^racetrack-v1: RuntimeError: the simulator is hot after 0 steps; reset"):
+        task.reset(seed=0)
+
+
+@pytest.mark.parametrize("observe", [None, ["camera"]])
+def test_a_car_that_is_nowhere_is_a_breakdown_of_the_plant(
+    observe: list[str] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = build("parking-v0", observe)
+    task.reset(seed=0)
+    monkeypatch.setattr(task.scenario, "achieved", lambda: np.full(6, np.nan))
+    with pytest.raises(PlantError, match=r"^parking-v0: `car x` became nan at step 1; reset the task$"):
+        task.step(np.zeros(2, np.float32))
+
+
+def test_a_goal_or_reward_that_is_not_finite_is_a_breakdown_of_the_plant(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = build("parking-v0")
+    task.reset(seed=0)
+    monkeypatch.setattr(task.scenario, "desired", lambda: np.full(6, np.nan))
+    with pytest.raises(PlantError, match="`spot x` became nan at step 1"):
+        task.step(np.zeros(2, np.float32))
+    monkeypatch.undo()
+    task.reset(seed=0)
+    monkeypatch.setattr(task.scenario, "_reward", lambda action: -np.inf)
+    with pytest.raises(PlantError, match="the reward became -inf at step 1"):
+        task.step(np.zeros(2, np.float32))
+
+
+@pytest.mark.parametrize(
     ("rates", "message"),
     [
         ({"policy_frequency": 10}, "=10 does not divide simulation_frequency=15; .* among 1, 3, 5, 15 or .* of 10$"),
@@ -507,10 +666,24 @@ def test_malformed_action_is_refused(action: tuple[float, ...]) -> None:
         task.step(np.array(action, np.float32))
 
 
+@pytest.mark.parametrize(
+    ("task_id", "config", "failure"),
+    [
+        ("parking-v0", {}, "The car crashed."),
+        ("racetrack-v1", {}, "The car crashed or left the road."),
+        ("racetrack-v1", {"offroad_terminal": False}, "The car crashed."),
+    ],
+)
+def test_leaving_the_road_is_called_a_failure_where_it_is_one(
+    task_id: str, config: dict[str, Any], failure: str
+) -> None:
+    assert build(task_id, **config).task_spec.failure == failure
+
+
 def test_success_and_failure_are_said_without_docstrings_too() -> None:
     code = (
         "import sys; from wmctrl_envs import driving; spec = driving.build('parking-v0').task_spec;"
-        "sys.exit((spec.success, spec.failure) != ('The car stands in the spot.', 'The car crashed or left the road.'))"
+        "sys.exit((spec.success, spec.failure) != ('The car stands in the spot.', 'The car crashed.'))"
     )
     path = {"PYTHONPATH": ":".join(sys.path)}
     assert subprocess.run([sys.executable, "-BOO", "-c", code], env=path, check=False).returncode == 0

@@ -116,8 +116,21 @@ def test_fast_observation_is_highway_envs(task_id: str, observation: dict[str, A
     for action in gentle(task, 0, 8):
         seen = task.step(action)[0]["proprio"]
         stock = common.observation.observation_factory(task.scenario, observation).observe()
-        assert np.array_equal(seen, stock.ravel(), equal_nan=True)
+        assert np.array_equal(seen, stock.ravel())
     assert len(seen) == len(task.task_spec.proprio)
+
+
+def test_what_an_obstacle_has_not_is_zero_where_highway_env_says_not_a_number() -> None:
+    features = ["presence", "x", "y", "vx", "heading", "lat_off", "cos_d"]
+    observation = {"type": "Kinematics", "features": features, "vehicles_count": 2, "normalize": False}
+    task = build("merge-v0", observation=observation)
+    task.reset(seed=0)
+    car, obstacle = task.scenario.vehicle, task.scenario.road.objects[0]
+    task.scenario.road.vehicles, car.position = [car], obstacle.position - np.array((30.0, 0.0))
+    seen = task.step(np.zeros(2, np.float32))[0]["proprio"]
+    stock = common.observation.observation_factory(task.scenario, observation).observe()
+    assert np.isnan(stock).sum() == 2
+    np.testing.assert_array_equal(seen, np.nan_to_num(stock).ravel())
 
 
 def test_tyres_slip_as_in_highway_env_at_speed() -> None:

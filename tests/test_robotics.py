@@ -1,5 +1,7 @@
 """Curated robotics tasks: exact rewards, physical parameters that act and are restored, episodes that repeat."""
 
+from collections.abc import Mapping
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -59,8 +61,9 @@ def test_every_element_has_a_name_a_unit_and_a_finite_range(task_id: str) -> Non
 @pytest.mark.parametrize("task_id", robotics.IDS)
 def test_step_obeys_the_contract(task_id: str) -> None:
     task = wmctrl_envs.make(task_id)
-    observation, _ = task.reset(seed=0)
+    observation, info = task.reset(seed=0)
     assert task.observation_space.contains(observation)
+    assert (info["success"], info["failure"], info["cost"]) == (False, False, 0.0)
     for command in actions(task, 3):
         observation, reward, terminated, truncated, info = task.step(command)
         assert task.observation_space.contains(observation)
@@ -100,10 +103,19 @@ def test_fetch_velocities_are_in_si_units() -> None:
     task.close()
 
 
-def test_sparse_fetch_reward_is_no_goal_cost() -> None:
+def test_sparse_fetch_reward_is_no_goal_cost_but_judges_any_goal() -> None:
     task = wmctrl_envs.make("FetchReach-v4", config={"reward_type": "sparse"})
     assert task.task_spec.goal_cost is None
+    observation, _ = task.reset(seed=3)
+    observation, given, *_ = task.step(np.zeros(4, np.float32))
+    reached = observation["proprio"][list(task.task_spec.achieved)]
+    goals = np.stack([observation["goal"], reached, reached + np.float32(0.028), reached + np.float32(0.03)])
+    judged = task.goal_reward(np.broadcast_to(reached, goals.shape), goals)
+    assert judged.tolist() == [given, 0.0, 0.0, -1.0], "success is within 0.05 m, which is 0.0289 m along each axis"
     task.close()
+    hidden = wmctrl_envs.make("FetchReach-v4", ["proprio", "camera"], config={"reward_type": "sparse"})
+    assert hidden.task_spec.achieved == (), "a goal that is only seen cannot be changed"
+    hidden.close()
 
 
 def test_reacher_keeps_the_target_out_of_proprioception() -> None:
@@ -191,7 +203,36 @@ def test_snapshot_remembers_the_step_count_and_the_parameters() -> None:
     task.close()
 
 
-@pytest.mark.parametrize("task_id", MUJOCO)
+def ready_to_be_disturbed(task: Task) -> None:
+    """Start an episode in which everything moves: the object slides in the closing hand, the hopper lands."""
+    task.reset(seed=0)
+    environment = environment_of(task)
+    if "object x" in [element.name for element in task.task_spec.proprio]:
+        joint = environment.data.joint("object0:joint")
+        joint.qpos[:3], joint.qvel[0] = environment.data.site("robot0:grip").xpos, 0.3
+    if task.task_spec.id == "Hopper-v5":
+        environment.data.joint("rootz").qpos -= 0.1
+
+
+@pytest.mark.parametrize("task_id", robotics.IDS)
+def test_every_parameter_alone_changes_the_motion(task_id: str) -> None:
+    task = wmctrl_envs.make(task_id)
+    ready_to_be_disturbed(task)
+    before, commands = task.snapshot(), actions(task, 10)
+    nominal = drive(task, commands)
+    for parameter in task.task_spec.parameters:
+        moved = [nominal]
+        for value in {parameter.low, parameter.high} - {parameter.nominal}:
+            task.restore(before)
+            task.set_parameters({parameter.name: value})
+            moved.append(drive(task, commands))
+        assert not any(same(*pair) for pair in combinations(moved, 2)), parameter.name
+    task.restore(before)
+    assert same(nominal, drive(task, commands))
+    task.close()
+
+
+@pytest.mark.parametrize("task_id", [*MUJOCO, "Pendulum-v1"])
 def test_reset_restores_every_parameter_to_nominal(task_id: str) -> None:
     task, fresh = wmctrl_envs.make(task_id), wmctrl_envs.make(task_id)
     lowest = {p.name: p.low if p.low != p.nominal else p.high for p in task.task_spec.parameters}
@@ -220,16 +261,96 @@ def test_nominal_values_change_nothing(task_id: str) -> None:
     fresh.close()
 
 
-def test_nominal_masses_are_the_models() -> None:
-    for task_id, body, name in (
+CHEETAH = {
+    "torso height from start": "rootz", "torso pitch": "rooty", "back thigh": "bthigh", "back shin": "bshin",
+    "back foot": "bfoot", "front thigh": "fthigh", "front shin": "fshin", "front foot": "ffoot",
+}  # fmt: skip
+HOPPER = {
+    "torso height": "rootz", "torso pitch": "rooty", "thigh": "thigh_joint", "leg": "leg_joint", "foot": "foot_joint",
+}  # fmt: skip
+TORSO = {"torso forward velocity": "rootx", "torso upward velocity": "rootz", "torso pitch velocity": "rooty"}
+"""Elements and the joints they measure."""
+
+
+def velocities(positions: Mapping[str, str]) -> dict[str, str]:
+    """Elements of velocity, and the joints they measure, of a walker with these elements of position."""
+    return TORSO | {f"{name} velocity": joint for name, joint in positions.items() if "torso" not in name}
+
+
+def told(task: Task, element: str) -> float:
+    """What an element says in the environment's present state."""
+    assert isinstance(task, PlantTask)
+    names = [each.name for each in task.task_spec.proprio]
+    return float(task._reading.proprio(environment_of(task)._get_obs())[names.index(element)])
+
+
+@pytest.mark.parametrize(("task_id", "joints"), [("HalfCheetah-v5", CHEETAH), ("Hopper-v5", HOPPER)])
+def test_a_walkers_elements_are_named_after_the_joints_they_measure(task_id: str, joints: Mapping[str, str]) -> None:
+    task = wmctrl_envs.make(task_id)
+    task.reset(seed=0)
+    data = environment_of(task).data
+    assert {*joints, *velocities(joints)} == {element.name for element in task.task_spec.proprio}
+    for element, joint in joints.items():
+        data.joint(joint).qpos = 0.123
+        assert told(task, element) == 0.123, element
+        data.joint(joint).qpos = 0.0
+    for element, joint in velocities(joints).items():
+        data.joint(joint).qvel = 0.456
+        assert told(task, element) == 0.456, element
+        data.joint(joint).qvel = 0.0
+    task.close()
+
+
+def test_a_reachers_elements_are_named_after_the_joints_they_measure() -> None:
+    task = wmctrl_envs.make("Reacher-v5")
+    task.reset(seed=0)
+    data = environment_of(task).data
+    data.qpos[:2], data.qvel[:2] = (0.3, -0.7), (5.0, 7.0)  # of the joint at the base and of the one between the links
+    expected = {
+        "cos shoulder": np.cos(0.3), "sin shoulder": np.sin(0.3), "shoulder velocity": 5.0,
+        "cos elbow": np.cos(-0.7), "sin elbow": np.sin(-0.7), "elbow velocity": 7.0,
+    }  # fmt: skip
+    assert {name: told(task, name) for name in expected} == pytest.approx(expected)
+    task.close()
+
+
+@pytest.mark.parametrize(
+    ("task_id", "joints"),
+    [("HalfCheetah-v5", CHEETAH), ("Hopper-v5", HOPPER), ("Reacher-v5", {"shoulder": "joint0", "elbow": "joint1"})],
+)
+def test_commands_are_named_after_the_joints_they_drive_and_range_over_the_torques(
+    task_id: str, joints: Mapping[str, str]
+) -> None:
+    task = wmctrl_envs.make(task_id)
+    task.reset(seed=0)
+    data = environment_of(task).data
+    commands = np.eye(len(task.task_spec.action), dtype=np.float32)
+    for element, command in zip(task.task_spec.action, commands, strict=True):
+        task.step(command)
+        assert data.joint(joints[element.name.removesuffix(" torque")]).qfrc_actuator == element.high, element.name
+        assert np.count_nonzero(data.qfrc_actuator) == 1
+    task.close()
+
+
+@pytest.mark.parametrize(
+    ("task_id", "body", "name"),
+    [
         ("HalfCheetah-v5", "torso", "torso_mass"),
         ("Hopper-v5", "torso", "torso_mass"),
         ("FetchPush-v4", "object0", "object_mass"),
-    ):
-        task = wmctrl_envs.make(task_id)
-        nominal = {parameter.name: parameter.nominal for parameter in task.task_spec.parameters}
-        assert nominal[name] == pytest.approx(model_of(task).body(body).mass[0], abs=1e-4)
-        task.close()
+    ],
+)
+def test_a_bodys_mass_is_the_models_and_its_inertia_follows(task_id: str, body: str, name: str) -> None:
+    task = wmctrl_envs.make(task_id)
+    task.reset(seed=0)
+    model = model_of(task)
+    mass, inertia = float(model.body(body).mass[0]), model.body(body).inertia.copy()
+    nominal = {parameter.name: parameter.nominal for parameter in task.task_spec.parameters}
+    assert nominal[name] == pytest.approx(mass, abs=1e-4)
+    task.set_parameters({name: 2 * mass})
+    assert model.body(body).mass[0] == 2 * mass
+    np.testing.assert_allclose(model.body(body).inertia, 2 * inertia)
+    task.close()
 
 
 def test_mass_scales_inertia_and_what_derives_from_it_but_leaves_the_state_alone() -> None:
@@ -323,6 +444,21 @@ def test_unstable_simulation_is_reported_not_silently_reset(tmp_path: Any, monke
     assert not list(tmp_path.iterdir())
     task.reset(seed=0)
     task.step(np.zeros(6, np.float32))
+    task.close()
+
+
+def test_a_snapshot_of_a_sound_plant_is_sound_after_a_breakdown(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    task = wmctrl_envs.make("HalfCheetah-v5")
+    task.reset(seed=0)
+    commands = actions(task, 5)
+    snapshot = task.snapshot()
+    expected = drive(task, commands)
+    environment_of(task).data.qvel[3] = 1e9
+    with pytest.raises(PlantError, match="unstable"):
+        task.step(commands[0])
+    task.restore(snapshot)
+    assert same(expected, drive(task, commands))
     task.close()
 
 

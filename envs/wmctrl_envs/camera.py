@@ -14,9 +14,14 @@ from numpy.typing import NDArray
 _GOAL_NEARNESS = 0.2
 _GOAL_COLOUR = np.array([1.0, 0.0, 0.0, 0.6], np.float32)
 _LIBRARIES = {"egl": "libEGL.so.1", "osmesa": "libOSMesa.so.8"}
+_PACKAGES = {"egl": "libegl1 libgl1", "osmesa": "libosmesa6"}
+_WITHOUT = (
+    "glfw", "glx", "enable", "enabled", "on", "true", "1", "disable", "disabled", "off", "false", "0",
+)  # fmt: skip
+"""What MuJoCo takes for MUJOCO_GL beside these on Linux: by a display, or not at all."""
 _NO_GL = (
-    "pictures need OpenGL without a display: install it with `apt-get install -y libegl1 libgl1` "
-    "(or libosmesa6 with MUJOCO_GL=osmesa), or leave the camera out"
+    f"pictures need OpenGL without a display: install it with `apt-get install -y {_PACKAGES['egl']}` "
+    f"(or {_PACKAGES['osmesa']} with MUJOCO_GL=osmesa), or leave the camera out"
 )
 
 
@@ -42,17 +47,31 @@ def draw_off_screen() -> None:
     """Have MuJoCo draw by EGL where it loads, else by OSMesa, and SDL without a display. Must precede importing them.
 
     Choices already made in the environment are left alone, and so are systems that need none.
+
+    Raises:
+        ValueError: MUJOCO_GL asks for what MuJoCo does not know or what does not load: it could not even be imported.
     """
     if not sys.platform.startswith("linux"):
         return
     if not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
         os.environ.setdefault("SDL_VIDEODRIVER", "offscreen")
-    if os.environ.get("MUJOCO_GL"):
+    if chosen := os.environ.get("MUJOCO_GL", "").lower().strip():
+        _check_choice(chosen)
         return
     for backend, library in _LIBRARIES.items():
         if _loads(library):
             os.environ["MUJOCO_GL"] = backend
             return
+
+
+def _check_choice(chosen: str) -> None:
+    if chosen not in (*_LIBRARIES, *_WITHOUT):
+        raise ValueError(f"MUJOCO_GL must be egl, osmesa, glfw or disable, got {chosen}; change or unset it")
+    if chosen in _LIBRARIES and not _loads(_LIBRARIES[chosen]):
+        raise ValueError(
+            f"MUJOCO_GL={chosen} needs {_LIBRARIES[chosen]}, which does not load; install it with"
+            f" `apt-get install -y {_PACKAGES[chosen]}`, or unset MUJOCO_GL"
+        )
 
 
 def _loads(library: str) -> bool:

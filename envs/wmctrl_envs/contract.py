@@ -1,6 +1,8 @@
-"""What tasks demand of those who use them, refused by all in the same words."""
+"""What tasks demand of those who use them and of the plants beneath them, refused by all in the same words."""
 
-from collections.abc import Mapping, Sequence
+import numbers
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import numpy as np
@@ -8,7 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from wmctrl_envs.suggestion import refuse_unknown
-from wmctrl_envs.task import Observation, Parameter, TaskSpec
+from wmctrl_envs.task import Element, Observation, Parameter, PlantError, TaskSpec
 
 PARTS = ("proprio", "camera", "goal")
 """What an observation can hold."""
@@ -76,3 +78,89 @@ def checked_action(action: NDArray[Any], size: int) -> NDArray[np.float32]:
     if checked.shape != (size,) or not np.isfinite(checked).all():
         raise ValueError(f"an action must be {(size,)} finite values in [-1, 1], got {action!r}")
     return checked
+
+
+def in_one_line(error: Exception) -> str:
+    """What went wrong, and of which kind it is."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+@contextmanager
+def making(task_id: str, config: Mapping[str, Any]) -> Iterator[None]:
+    """Whatever hinders an environment from being made is told with the configuration it was to be made with.
+
+    Raises:
+        ValueError: The environment, its module or something it needs raised an error, in one line.
+    """
+    try:
+        yield
+    except Exception as error:
+        given = f" with config {dict(config)}" if config else ""
+        remedy = f"; install {error.name}" if isinstance(error, ModuleNotFoundError) else ""
+        raise ValueError(f"{task_id} could not be made{given}: {in_one_line(error)}{remedy}") from error
+
+
+@contextmanager
+def running(task_id: str, steps: int) -> Iterator[None]:
+    """Whatever an environment raises while it is driven is a breakdown of the plant.
+
+    Args:
+        steps: Actions since the last reset.
+
+    Raises:
+        PlantError: The error in one line.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise PlantError(f"{task_id}: {in_one_line(error)} after {steps} steps; reset the task") from error
+
+
+def require_finite(task_id: str, step: int, elements: Sequence[Element], values: NDArray[Any]) -> None:
+    """Hold what a plant tells (E,) to finite numbers.
+
+    Raises:
+        PlantError: Names the first element that is none.
+    """
+    finite = np.isfinite(values)
+    if not finite.all():
+        first = int(finite.argmin())
+        raise PlantError(f"{task_id}: `{elements[first].name}` became {values[first]} at step {step}; reset the task")
+
+
+def require_finite_reward(task_id: str, step: int, reward: float) -> None:
+    """Hold a plant's reward to finite numbers.
+
+    Raises:
+        PlantError: It is none.
+    """
+    if not np.isfinite(reward):
+        raise PlantError(f"{task_id}: the reward became {reward} at step {step}; reset the task")
+
+
+def is_number(value: Any) -> bool:
+    """Whether this is a number and no flag."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def checked_count(key: str, value: Any, least: int) -> int:
+    """A configuration's value as a whole number.
+
+    Raises:
+        ValueError: No whole number, or a smaller one than `least`.
+    """
+    if not is_number(value) or value % 1 or value < least:
+        raise ValueError(f"config {key} must be a whole number of at least {least}, got {value!r}")
+    return int(value)
+
+
+def require_alike(key: str, value: Any, default: Any) -> None:
+    """Hold a configuration's value to a flag where its default is one, and to a number where that is one.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if isinstance(default, bool) and not isinstance(value, bool):
+        raise ValueError(f"config {key} must be true or false, got {value!r}")
+    if is_number(default) and not is_number(value):
+        raise ValueError(f"config {key} must be a number, such as {default:g}, got {value!r}")

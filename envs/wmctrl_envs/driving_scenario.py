@@ -54,8 +54,6 @@ class Scenario(AbstractEnv):
 
     SUCCESS: ClassVar[str] = "All is well so far."
     """What `succeeded` means."""
-    FAILURE: ClassVar[str] = "The car crashed or left the road."
-    """What `failed` means."""
     GOAL: ClassVar[tuple[Element, ...]] = ()
     """What the place to reach is told by, if there is one; the car's own is then told likewise, instead of the road."""
     DEFAULTS: ClassVar[dict[str, Any]] = {}
@@ -144,6 +142,14 @@ class Scenario(AbstractEnv):
     def failed(self) -> bool:
         """Whether the car crashed or left the road."""
         return bool(self.vehicle.crashed) or self.off_road()
+
+    def failure(self) -> str:
+        """What `failed` means."""
+        return f"The car crashed{' or left the road' if self.config['offroad_terminal'] else ''}."
+
+    def failure_reward(self) -> float | None:
+        """Reward per step credited to a car that failed; None for the worst that was ever seen."""
+        return None
 
     def succeeded(self) -> bool:
         """Whether all is well so far."""

@@ -1,7 +1,6 @@
 """Driving plants behind the common contract."""
 
 import copy
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,9 +14,14 @@ from wmctrl_envs.contract import (
     checked_parameters,
     chosen_parts,
     episode_parameters,
+    making,
     observation_space,
+    require_finite,
+    require_finite_reward,
+    running,
 )
 from wmctrl_envs.driving_camera import TopDown
+from wmctrl_envs.driving_config import configured
 from wmctrl_envs.driving_parameters import apply, parameters_of, set_traffic
 from wmctrl_envs.driving_scenario import Scenario
 from wmctrl_envs.driving_senses import senses_of
@@ -31,8 +35,7 @@ from wmctrl_envs.driving_simulators import (
     Racetrack,
     Roundabout,
 )
-from wmctrl_envs.stock_observations import FAST
-from wmctrl_envs.suggestion import refusal, refuse_unknown
+from wmctrl_envs.suggestion import refuse_unknown
 from wmctrl_envs.task import Element, GoalCost, Observation, Task, TaskSpec
 
 SCENARIOS: dict[str, type[Scenario]] = {
@@ -49,61 +52,6 @@ OVERSAMPLING = 3
 """Drawn pixels per observed pixel, along one side."""
 FRAME = 480
 """Height and width of a rendered frame [px]."""
-OWN = "own"
-"""Type of observation that leaves proprioception to these tasks."""
-ACTION_KEYS = (
-    "type", "acceleration_range", "steering_range", "speed_range", "longitudinal", "lateral", "dynamical", "clip",
-    "target_speeds",
-)  # fmt: skip
-CRASH_REWARD = -1.0
-"""Reward per step credited to a crashed parking car; standing at the far end of the car park earns about -0.9."""
-
-
-def configured(scenario: type[Scenario], config: Mapping[str, Any]) -> dict[str, Any]:
-    """highway-env's configuration with the given entries changed, each of ours put where highway-env wants it.
-
-    Raises:
-        ValueError: A key highway-env would ignore, an action or observation these tasks do not have, or what
-            `refuse_uneven_rates` refuses.
-    """
-    default = scenario.default_config()
-    known = default.keys() | {"dynamical", "max_steps"}
-    refuse_unknown("config key", config, known)
-    refuse_unknown("config action key", config.get("action", {}), ACTION_KEYS)
-    entries: dict[str, Any] = {key: value for key, value in config.items() if key in default}
-    entries["action"] = {**default["action"], **config.get("action", {})}
-    if "dynamical" in config:
-        entries["action"]["dynamical"] = bool(config["dynamical"])
-    rates = default | entries
-    refuse_uneven_rates(rates["simulation_frequency"], rates["policy_frequency"])
-    entries["simulation_frequency"] = int(rates["simulation_frequency"])  # the intersection counts frames up to it
-    if "max_steps" in config:
-        entries["duration"] = config["max_steps"] / rates["policy_frequency"]
-    entries.setdefault("observation", {"type": OWN})
-    for what, kinds in (("action", ("ContinuousAction",)), ("observation", (OWN, *FAST))):
-        if entries[what]["type"] not in kinds:
-            raise refusal(f"config {what} type", str(entries[what]["type"]), kinds)
-    return entries
-
-
-def refuse_uneven_rates(simulation: Any, policy: Any) -> None:
-    """Refuse rates [Hz] at which highway-env, that steps whole frames, would not keep the control period.
-
-    Raises:
-        ValueError: A rate that is no number above 0, frames that are not whole in a second, or rates of which one does
-            not divide the other.
-    """
-    for name, rate in (("simulation_frequency", simulation), ("policy_frequency", policy)):
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
-            raise ValueError(f"config {name} must be a number above 0 [Hz], got {rate!r}")
-    if simulation % 1:
-        raise ValueError(f"config simulation_frequency must be a whole number [Hz], got {simulation!r}")
-    if simulation % policy:
-        divisors = ", ".join(str(rate) for rate in range(1, int(simulation) + 1) if simulation % rate == 0)
-        raise ValueError(
-            f"config policy_frequency={policy:g} does not divide simulation_frequency={simulation:g}; choose"
-            f" policy_frequency among {divisors} or simulation_frequency as a multiple of {policy:g}"
-        )
 
 
 def action_elements(scenario: Scenario) -> tuple[Element, ...]:
@@ -120,12 +68,15 @@ class DrivingTask(Task):
     def __init__(self, task_id: str, observe: Sequence[str] | None, camera_size: int, config: dict[str, Any]):
         refuse_unknown("driving task", [task_id], SCENARIOS)
         kind = SCENARIOS[task_id]
-        self.scenario = kind(configured(kind, config))
-        self.scenario.reset(seed=0)  # highway-env's lane keeping forgets its road at the end of its constructor
+        entries = configured(kind, config)
+        with making(task_id, config):
+            self.scenario = kind(entries)
+            self.scenario.reset(seed=0)  # highway-env's lane keeping forgets its road at the end of its constructor
+            self.senses = senses_of(self.scenario)
         self.camera_size = camera_size
         self.cameras: dict[int, TopDown] = {}
-        self.senses = senses_of(self.scenario)
         self.parts = chosen_parts(task_id, PARTS if kind.GOAL else ("proprio", "camera"), observe)
+        cost = self._goal_cost()
         self.task_spec = TaskSpec(
             id=task_id,
             proprio=self.senses.elements if "proprio" in self.parts else (),
@@ -133,12 +84,13 @@ class DrivingTask(Task):
             action=action_elements(self.scenario),
             camera=(camera_size, camera_size, 3) if "camera" in self.parts else None,
             control_period=1 / self.scenario.config["policy_frequency"],
-            max_steps=round(self.scenario.config["duration"] * self.scenario.config["policy_frequency"]),
+            max_steps=max(1, round(self.scenario.config["duration"] * self.scenario.config["policy_frequency"])),
             parameters=parameters_of(self.scenario),
-            goal_cost=self._goal_cost(),
-            failure_reward=CRASH_REWARD if kind.GOAL else None,
+            achieved=() if cost is None else cost.achieved,
+            goal_cost=cost,
+            failure_reward=self.scenario.failure_reward(),
             success=kind.SUCCESS,
-            failure=kind.FAILURE,
+            failure=self.scenario.failure(),
         )
         self.action_space = spaces.Box(-1.0, 1.0, (len(self.task_spec.action),), np.float32)
         self.observation_space = observation_space(self.task_spec)
@@ -155,19 +107,35 @@ class DrivingTask(Task):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
+        """Start an episode on the nominal plant, or on the one that `options["parameters"]` describes.
+
+        Raises:
+            ValueError: An unknown option or parameter, or a value outside the parameter's range.
+            PlantError: The plant told values that are not finite, or it raised an error itself.
+        """
         wanted = episode_parameters(options, self.task_spec.parameters)
-        self.scenario.reset(seed=seed)
         nominal = {parameter.name: parameter.nominal for parameter in self.task_spec.parameters}
-        self._set(nominal | wanted)
+        with running(self.task_spec.id, 0):
+            self.scenario.reset(seed=seed)
+            self._set(nominal | wanted)
         return self._observe(), self._info(cost=0.0)
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Apply one action for one control period.
+
+        Raises:
+            ValueError: An action of another shape or with values that are not finite.
+            PlantError: The plant told values that are not finite, or it raised an error itself.
+        """
         command = checked_action(action, len(self.task_spec.action)).astype(np.float64)
-        _, reward, terminated, truncated, _ = self.scenario.step(command)
-        set_traffic(self.scenario, self.scenario.parameters)
+        with running(self.task_spec.id, self.scenario.elapsed):
+            _, reward, terminated, truncated, _ = self.scenario.step(command)
+            set_traffic(self.scenario, self.scenario.parameters)
+        observation = self._observe()
+        require_finite_reward(self.task_spec.id, self.scenario.elapsed, float(reward))
         truncated = truncated or self.scenario.elapsed >= self.task_spec.max_steps
         info = self._info(cost=float(self.scenario.failed()))
-        return self._observe(), float(reward), bool(terminated), bool(truncated), info
+        return observation, float(reward), bool(terminated), bool(truncated), info
 
     def set_parameters(self, values: Mapping[str, float]) -> None:
         self._set(self.scenario.parameters | checked_parameters(values, self.task_spec.parameters))
@@ -178,10 +146,15 @@ class DrivingTask(Task):
 
     def _observe(self) -> Observation:
         observation: Observation = {}
+        task_id, step = self.task_spec.id, self.scenario.elapsed
+        with running(task_id, step):
+            proprio = self.senses.read(self.scenario).astype(np.float32)
+        require_finite(task_id, step, self.senses.elements, proprio)
         if "proprio" in self.parts:
-            observation["proprio"] = self.senses.read(self.scenario).astype(np.float32)
+            observation["proprio"] = proprio
         if "goal" in self.parts:
             observation["goal"] = self.scenario.desired().astype(np.float32)
+            require_finite(task_id, step, self.task_spec.goal, observation["goal"])
         if "camera" in self.parts:
             observation["camera"] = self._picture(self.camera_size, OVERSAMPLING)
         return observation

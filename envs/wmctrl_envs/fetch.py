@@ -83,6 +83,7 @@ def _recipe(
         reading=_reading(proprio),
         plant=mujoco_plant(shifts, view, attributes=("goal",)),
         defaults={"reward_type": "dense"},
+        achieved=achieved,
         goal_cost=lambda env: _goal_cost(achieved, env),
         success=f"The {proprio[achieved[0]].name.split()[0]} is within 0.05 m of the goal.",
     )

@@ -1,4 +1,4 @@
-"""Any Gymnasium environment with a box action and a vector observation as a task."""
+"""Any Gymnasium environment with a box action as a task."""
 
 import importlib
 import inspect
@@ -8,19 +8,18 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec, load_env_creator
-from numpy.typing import NDArray
 
 from wmctrl_envs.camera import draw_off_screen
+from wmctrl_envs.contract import checked_count, in_one_line, is_number, making, require_alike
+from wmctrl_envs.generic_senses import senses_of
 from wmctrl_envs.plant import Plant, PythonPlant
-from wmctrl_envs.plant_task import PlantTask, Reading, action_elements
+from wmctrl_envs.plant_task import PlantTask, action_elements
 from wmctrl_envs.suggestion import refusal
-from wmctrl_envs.task import Element, Task, TaskSpec
+from wmctrl_envs.task import Task, TaskSpec
 
 DEFAULT_MAX_STEPS = 1000
 """Episode length where an environment sets no limit of its own."""
-_GOAL_KEYS = ("observation", "achieved_goal", "desired_goal")
 
 
 def build(
@@ -33,21 +32,24 @@ def build(
     `success` is, or where there are goals.
 
     Args:
-        config: Keyword arguments of the environment, and `max_steps`.
+        config: Keyword arguments of the environment, `max_steps`, and `control_period` [s] where it tells none.
         known: Ids that exist beside Gymnasium's, for suggestions.
     """
     draw_off_screen()
-    env, max_steps = make_env(find(task_id, known), config)
+    entries = dict(config)
+    period = entries.pop("control_period", None)
+    env, max_steps = make_env(find(task_id, known), entries)
     try:
-        proprio, goal, reading = _reading(env.observation_space, task_id)
+        proprio, goal, reading = senses_of(env.observation_space, task_id, "camera" in (observe or ()))
         spec = TaskSpec(
             id=task_id,
             proprio=proprio,
             goal=goal,
             action=action_elements(env),
             camera=None,
-            control_period=_control_period(env, task_id),
+            control_period=_control_period(env, task_id) if period is None else _checked_period(period),
             max_steps=max_steps,
+            achieved=tuple(range(len(proprio) - len(goal), len(proprio))) if goal and _computes_rewards(env) else (),
             success=env.metadata.get("success", "The environment reports success." if goal else ""),
             failure=env.metadata.get("failure", ""),
         )
@@ -63,8 +65,9 @@ def find(task_id: str, known: Sequence[str] = ()) -> EnvSpec:
     if module:
         try:
             importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            raise ValueError(f"{task_id} needs the module {module}, which does not import: {error}") from error
+        except Exception as error:
+            told = f"{task_id} needs the module {module}, which does not import"
+            raise ValueError(f"{told}: {in_one_line(error)}") from error
     spec = gym.registry.get(name)
     if spec is None:
         raise refusal("task", task_id, [*known, *gym.registry])
@@ -74,43 +77,65 @@ def find(task_id: str, known: Sequence[str] = ()) -> EnvSpec:
 def make_env(
     spec: EnvSpec, config: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
 ) -> tuple[gym.Env[Any, Any], int]:
-    """The environment without time limit, and the number of steps after which to truncate it."""
+    """The environment without time limit, and the number of steps after which to truncate it.
+
+    Raises:
+        ValueError: A configuration key or value that is refused, or an environment that cannot be loaded or made.
+    """
     entries = dict(defaults or {}) | dict(config)
-    max_steps = entries.pop("max_steps", spec.max_episode_steps or DEFAULT_MAX_STEPS)
-    creator = load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
+    max_steps = checked_count("max_steps", entries.pop("max_steps", spec.max_episode_steps or DEFAULT_MAX_STEPS), 1)
+    with making(spec.id, config):
+        creator = load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
     accepted = _keywords(creator)
-    for name in entries:
+    for name, value in entries.items():
         if accepted is not None and name not in accepted:
-            raise refusal(f"config key of {spec.id}", name, accepted | {"max_steps"})
+            raise refusal(f"config key of {spec.id}", name, accepted.keys() | {"max_steps"})
+        require_alike(name, value, (accepted or {}).get(name))
     if "rgb_array" in (getattr(creator, "metadata", None) or {}).get("render_modes", ()):
         entries["render_mode"] = "rgb_array"
-    try:
+    with making(spec.id, config):
         env: gym.Env[Any, Any] = gym.make(spec, max_episode_steps=-1, disable_env_checker=True, **entries)
-    except TypeError as error:
-        raise ValueError(f"{spec.id} could not be made with config {dict(config)}: {error}") from error
-    return env, int(max_steps)
+    return env, max_steps
 
 
-def _keywords(creator: Any) -> set[str] | None:
-    """Keywords an environment's constructor accepts, those of its bases included; None when it takes any."""
-    names: set[str] = set()
+def _keywords(creator: Any) -> dict[str, Any] | None:
+    """Keywords an environment's constructor accepts, those of its bases included, with their defaults; None for any."""
+    known: dict[str, Any] = {}
     for layer in creator.__mro__ if inspect.isclass(creator) else (creator,):
         function = layer.__dict__.get("__init__") if inspect.isclass(layer) else layer
         if function is None:
             continue
         parameters = inspect.signature(function).parameters.values()
-        names |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        known = {p.name: p.default for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)} | known
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            return names - {"self", "render_mode"}
+            return {name: default for name, default in known.items() if name not in ("self", "render_mode")}
     return None
+
+
+def _checked_period(period: Any) -> float:
+    if not is_number(period) or not 0.0 < period < np.inf:
+        raise ValueError(f"config control_period must be a number above 0 [s], got {period!r}")
+    return float(period)
 
 
 def _control_period(env: gym.Env[Any, Any], task_id: str) -> float:
     period = getattr(env.unwrapped, "dt", None) or getattr(env.unwrapped, "tau", None)
     rate: Any = env.metadata.get("render_fps")
     if not period and not rate:
-        raise ValueError(f"{task_id} must tell its control period by `dt` or metadata `render_fps`, and has neither")
+        told = f"{task_id} must tell its control period by `dt` or metadata `render_fps`, and has neither"
+        raise ValueError(f"{told}; give it by config control_period [s]")
     return float(period) if period else 1.0 / float(rate)
+
+
+def _computes_rewards(env: gym.Env[Any, Any]) -> bool:
+    """Whether an environment with goals tells the rewards of many of them at once."""
+    inner: Any = env.unwrapped
+    space: Any = env.observation_space
+    many = np.zeros((2, *(space["desired_goal"].shape or ())))
+    try:
+        return many.ndim == 2 and np.shape(inner.compute_reward(many, many, {})) == (2,)
+    except Exception:  # it has no such function, or one that wants more than goals
+        return False
 
 
 def _plant(env: gym.Env[Any, Any]) -> Plant:
@@ -123,34 +148,3 @@ def _plant(env: gym.Env[Any, Any]) -> Plant:
     constant = {"width", "height", "frame_skip", "n_substeps"}
     names = (name for name, value in vars(env.unwrapped).items() if isinstance(value, plain) and name not in constant)
     return MujocoPlant(env, attributes=tuple(names))
-
-
-def _reading(space: spaces.Space[Any], task_id: str) -> tuple[tuple[Element, ...], tuple[Element, ...], Reading]:
-    """Elements of proprioception and goal, and how to read them."""
-    if not isinstance(space, spaces.Dict):
-        return _elements(space, "proprio", task_id), (), Reading(np.ravel, _no_goal)
-    if set(space.spaces) == set(_GOAL_KEYS):
-        proprio = _elements(space["observation"], "proprio", task_id)
-        achieved = _elements(space["achieved_goal"], "achieved goal", task_id)
-        goal = _elements(space["desired_goal"], "goal", task_id)
-        return proprio + achieved, goal, Reading(_goal_proprio, lambda raw: np.ravel(raw["desired_goal"]))
-    names = tuple(space.spaces)
-    proprio = tuple(element for name in names for element in _elements(space[name], name, task_id))
-    return proprio, (), Reading(lambda raw: np.concatenate([np.ravel(raw[name]) for name in names]), _no_goal)
-
-
-def _elements(space: spaces.Space[Any], name: str, task_id: str) -> tuple[Element, ...]:
-    if not isinstance(space, spaces.Box):
-        raise ValueError(f"{task_id} must be observed by boxes of numbers, but `{name}` is {space}; choose another id")
-    if space.dtype == np.uint8 and len(space.shape) == 3:
-        raise ValueError(f"{task_id} must be observed by vectors, but `{name}` is a picture {space.shape}")
-    limits = zip(space.low.ravel(), space.high.ravel(), strict=True)
-    return tuple(Element(f"{name} {index}", "1", float(low), float(high)) for index, (low, high) in enumerate(limits))
-
-
-def _goal_proprio(raw: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-    return np.concatenate([np.ravel(raw["observation"]), np.ravel(raw["achieved_goal"])])
-
-
-def _no_goal(raw: Any) -> NDArray[np.float32]:
-    return np.zeros(0, np.float32)

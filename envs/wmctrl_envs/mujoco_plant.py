@@ -48,6 +48,8 @@ class MujocoMemory(NamedTuple):
     attributes: tuple[Any, ...]
     rng: dict[str, Any]
     values: dict[str, float]
+    warnings: NDArray[np.int32]
+    """How often each sign of instability was seen."""
 
 
 class MujocoPlant:
@@ -102,7 +104,8 @@ class MujocoPlant:
         mujoco.mj_getState(self._model, self._data, state, _STATE)
         poses = tuple(getattr(self._data, name).copy() for name in _POSES)
         attributes = tuple(copy.copy(getattr(self._env, name)) for name in self._attributes)
-        return MujocoMemory(state, poses, attributes, self._env.np_random.bit_generator.state, dict(self._values))
+        rng, warnings = self._env.np_random.bit_generator.state, self._data.warning.number.copy()
+        return MujocoMemory(state, poses, attributes, rng, dict(self._values), warnings)
 
     def restore(self, snapshot: MujocoMemory) -> None:
         """Return to a snapshot; the parameters are those it was taken with."""
@@ -113,6 +116,7 @@ class MujocoPlant:
         for name, value in zip(self._attributes, snapshot.attributes, strict=True):
             setattr(self._env, name, copy.copy(value))
         self._env.np_random.bit_generator.state = snapshot.rng
+        self._data.warning.number[:] = snapshot.warnings
 
     def fault(self) -> str:
         """Say so when MuJoCo found a state that is not finite or huge, after which it silently starts over."""

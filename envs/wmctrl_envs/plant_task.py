@@ -1,7 +1,6 @@
 """A task made of a plant, a reading of its observations and the signal path between plant and controller."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, final
 
@@ -18,6 +17,9 @@ from wmctrl_envs.contract import (
     chosen_parts,
     episode_parameters,
     observation_space,
+    require_finite,
+    require_finite_reward,
+    running,
 )
 from wmctrl_envs.plant import Picture, Plant
 from wmctrl_envs.task import Element, Observation, PlantError, Task, TaskSpec
@@ -57,7 +59,8 @@ class TaskMemory(NamedTuple):
 class PlantTask(Task):
     """A Gymnasium environment as a plant with commands in [-1, 1].
 
-    `failure` is an episode that the environment terminates without success; `cost` is the environment's own, else 0.
+    `failure` is an episode that the environment terminates without success, where the specification says what failing
+    is, else never; `cost` is the environment's own, else 0.
 
     Args:
         spec: The task with all its elements, as if everything were observed; its parameters are the plant's.
@@ -76,6 +79,7 @@ class PlantTask(Task):
         self._values: dict[str, float] = {}
         self._steps = 0
         self._center, self._half = _command_scaling(plant.env, spec.id)
+        self._shape = plant.env.action_space.shape
         self.task_spec = _observed(spec, parts, camera_size, plant)
         self.observation_space = observation_space(self.task_spec)
         self.action_space = spaces.Box(-1.0, 1.0, (len(spec.action),), np.float32)
@@ -96,9 +100,10 @@ class PlantTask(Task):
         self._put_parameters(parameters)
         self._path.reset()
         self._steps = 0
-        with self._broken_down():
+        with running(self.task_spec.id, self._steps):
             raw, info = self._plant.env.reset(seed=seed)
-        return self._observation(raw), info
+        outcome = {"success": self._reading.success(raw, info), "failure": False, "cost": 0.0}
+        return self._observation(raw), info | outcome
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Apply one action for one control period.
@@ -110,11 +115,14 @@ class PlantTask(Task):
         """
         saturated = np.clip(checked_action(action, len(self._center)), np.float32(-1.0), np.float32(1.0))
         command = self._path.command(saturated, self.np_random)
-        with self._broken_down():
-            raw, reward, terminated, truncated, info = self._plant.env.step(self._center + self._half * command)
+        applied = (self._center + self._half * command).reshape(self._shape)
+        with running(self.task_spec.id, self._steps):
+            raw, reward, terminated, truncated, info = self._plant.env.step(applied)
         self._steps += 1
         observation = self._observation(raw)
-        self._check_plant(float(reward))
+        require_finite_reward(self.task_spec.id, self._steps, float(reward))
+        if fault := self._plant.fault():
+            raise PlantError(f"{self.task_spec.id}: {fault} at step {self._steps}; reset the task")
         success = self._reading.success(raw, info)
         failure = bool(self.task_spec.failure) and bool(terminated) and not success
         outcome = {"success": success, "failure": failure, "cost": float(info.get("cost", 0.0))}
@@ -124,6 +132,13 @@ class PlantTask(Task):
     def set_parameters(self, values: Mapping[str, float]) -> None:
         """Change the running plant; parameters not named keep their present values."""
         self._put_parameters(self._values | checked_parameters(values, self.task_spec.parameters))
+
+    def goal_reward(self, achieved: NDArray[Any], goal: NDArray[Any]) -> NDArray[Any]:
+        """The reward (...,) of reaching (..., G) when asked for goals (..., G), as the environment computes it."""
+        if self.task_spec.goal_cost is not None:
+            return super().goal_reward(achieved, goal)
+        inner: Any = self._plant.env.unwrapped
+        return np.asarray(inner.compute_reward(achieved, goal, {}))
 
     def snapshot(self) -> TaskMemory:
         """The whole state of plant, signal path and random numbers."""
@@ -153,38 +168,17 @@ class PlantTask(Task):
 
     def _observation(self, raw: Any) -> Observation:
         observation: Observation = {}
-        proprio = np.asarray(self._reading.proprio(raw), np.float32)
-        self._check_finite(proprio)
+        proprio = np.array(self._reading.proprio(raw), np.float32)  # a copy: the environment may fill its own anew
+        require_finite(self.task_spec.id, self._steps, self._elements, proprio)
         if "proprio" in self._parts:
             observation["proprio"] = self._path.measurement(proprio, self.np_random)
         if self.task_spec.camera is not None:
             height, width, _ = self.task_spec.camera
             observation["camera"] = self._plant.picture(height, width, fast=True)
         if "goal" in self._parts:
-            observation["goal"] = np.asarray(self._reading.goal(raw), np.float32)
+            observation["goal"] = np.array(self._reading.goal(raw), np.float32)
+            require_finite(self.task_spec.id, self._steps, self.task_spec.goal, observation["goal"])
         return observation
-
-    @contextmanager
-    def _broken_down(self) -> Iterator[None]:
-        """Whatever an environment raises is a breakdown of the plant."""
-        try:
-            yield
-        except Exception as error:
-            cause = " ".join(f"{type(error).__name__}: {error}".split())  # in one line
-            raise PlantError(f"{self.task_spec.id}: {cause} after {self._steps} steps; reset the task") from error
-
-    def _check_finite(self, proprio: NDArray[np.float32]) -> None:
-        finite = np.isfinite(proprio)
-        if not finite.all():
-            first = int(finite.argmin())
-            name, value = self._elements[first].name, proprio[first]
-            raise PlantError(f"{self.task_spec.id}: `{name}` became {value} at step {self._steps}; reset the task")
-
-    def _check_plant(self, reward: float) -> None:
-        if not np.isfinite(reward):
-            raise PlantError(f"{self.task_spec.id}: the reward became {reward} at step {self._steps}; reset the task")
-        if fault := self._plant.fault():
-            raise PlantError(f"{self.task_spec.id}: {fault} at step {self._steps}; reset the task")
 
 
 def _observed(spec: TaskSpec, parts: frozenset[str], camera_size: int, plant: Plant) -> TaskSpec:
@@ -194,18 +188,19 @@ def _observed(spec: TaskSpec, parts: frozenset[str], camera_size: int, plant: Pl
         goal=spec.goal if "goal" in parts else (),
         camera=(camera_size, camera_size, 3) if "camera" in parts else None,
         parameters=plant.parameters + signals.PARAMETERS,
+        achieved=spec.achieved if parts >= {"proprio", "goal"} else (),
         goal_cost=spec.goal_cost if parts >= {"proprio", "goal"} else None,
     )
 
 
 def _command_scaling(env: gym.Env[Any, Any], task_id: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Center and half width (A,) of the environment's action box."""
+    """Center and half width (A,) of the environment's action box, row by row."""
     box = env.action_space
-    if not isinstance(box, spaces.Box) or len(box.shape) != 1:
+    if not isinstance(box, spaces.Box):
         raise ValueError(f"{task_id} must have a vector of continuous actions, got {box}; choose another id")
     if not box.is_bounded():
         raise ValueError(f"{task_id} must have bounded actions, got {box}; wrap it to give them limits")
-    low, high = box.low.astype(np.float32), box.high.astype(np.float32)
+    low, high = box.low.ravel().astype(np.float32), box.high.ravel().astype(np.float32)
     return np.asarray((high + low) / 2, np.float32), np.asarray((high - low) / 2, np.float32)
 
 

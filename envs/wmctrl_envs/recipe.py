@@ -32,6 +32,8 @@ class Recipe:
     goal: tuple[Element, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the environment that differ from its own defaults."""
+    achieved: tuple[int, ...] = ()
+    """Indices into `proprio` of what is compared with the goal, where the environment computes rewards of any goals."""
     goal_cost: Callable[[Any], GoalCost | None] = no_goal_cost
     """The task's reward as a cost, given the unwrapped environment as configured."""
     success: str = ""
@@ -41,6 +43,7 @@ class Recipe:
         """The task, with `config` on top of the defaults."""
         env, max_steps = make_env(find(task_id), config, self.defaults)
         inner: Any = env.unwrapped
+        cost = self.goal_cost(inner)
         try:
             spec = TaskSpec(
                 id=task_id,
@@ -50,7 +53,8 @@ class Recipe:
                 camera=None,
                 control_period=float(inner.dt),
                 max_steps=max_steps,
-                goal_cost=self.goal_cost(inner),
+                achieved=self.achieved if cost is None else cost.achieved,
+                goal_cost=cost,
                 success=self.success,
                 failure=self.failure,
             )

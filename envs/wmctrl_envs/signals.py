@@ -1,4 +1,7 @@
-"""The way of commands to the plant and of measurements back: gain, delay and noise, for every plant alike."""
+"""The way of commands to the plant and of measurements back: gain, delay and noise, for all plants but driving ones.
+
+Those have gains and a delay in their actuators, and no noise.
+"""
 
 from collections import deque
 from collections.abc import Mapping

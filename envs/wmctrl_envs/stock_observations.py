@@ -51,12 +51,12 @@ RANGES = {
 
 
 def feature(thing: RoadObject, name: str, intentions: bool = True) -> float:
-    """One feature of a vehicle or an obstacle, not a number where an obstacle has none."""
+    """One feature of a vehicle or an obstacle; 0 where an obstacle has none, for which highway-env says NaN."""
     if name in OF_ALL:
         return OF_ALL[name](thing)
-    if name in ("cos_d", "sin_d") and not (intentions and isinstance(thing, Vehicle)):
+    if not isinstance(thing, Vehicle) or (name in ("cos_d", "sin_d") and not intentions):
         return 0.0
-    return OF_VEHICLES[name](thing) if isinstance(thing, Vehicle) else np.nan
+    return OF_VEHICLES[name](thing)
 
 
 class FastKinematics(KinematicObservation):

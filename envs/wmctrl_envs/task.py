@@ -85,6 +85,8 @@ class TaskSpec:
     max_steps: int
     """Actions after which an episode is truncated."""
     parameters: tuple[Parameter, ...] = ()
+    achieved: tuple[int, ...] = ()
+    """Indices into `proprio` of what `Task.goal_reward` compares with the goal; empty where it cannot be asked."""
     goal_cost: GoalCost | None = None
     """The task's own reward as a cost on proprioception, where it is one; None when the reward must be learned."""
     failure_reward: float | None = None
@@ -103,9 +105,10 @@ class PlantError(ValueError):
 
 
 class Task(gym.Env[Observation, NDArray[np.float32]], ABC):
-    """A plant: a Gymnasium environment with actions in [-1, 1] and `success`, `failure` and `cost` in each step's info.
+    """A plant: a Gymnasium environment with actions in [-1, 1] and `success`, `failure` and `cost` in every info.
 
-    `success` and `failure` are bools about the state just reached; `cost` >= 0 is the safety cost of the last step.
+    `success` and `failure` are bools about the state just reached, by a step or a reset; `cost` >= 0 is the safety cost
+    of the last step, 0 after a reset.
     """
 
     task_spec: TaskSpec
@@ -128,6 +131,12 @@ class Task(gym.Env[Observation, NDArray[np.float32]], ABC):
         Raises:
             ValueError: Unknown name (with the nearest known one) or a value outside the parameter's range.
         """
+
+    def goal_reward(self, achieved: NDArray[Any], goal: NDArray[Any]) -> NDArray[Any]:
+        """The goal's part of the reward (...,) of reaching (..., G) when asked for goals (..., G), any of them."""
+        cost = self.task_spec.goal_cost
+        assert cost is not None, "only tasks that tell what is `achieved` judge other goals"
+        return -cost(achieved, goal)
 
     @abstractmethod
     def snapshot(self) -> Any:
