@@ -43,6 +43,7 @@ def test_a_library_that_rounds_to_bfloat16_is_refused(monkeypatch: pytest.Monkey
     assert products.fp32_precision == "ieee"
 
 
-def test_threads_are_set() -> None:
-    arithmetic.prepare(threads=1)
-    assert torch.get_num_threads() == 1
+@pytest.mark.parametrize("threads", [2, 3])  # one is what every test starts from
+def test_threads_are_set(threads: int) -> None:
+    arithmetic.prepare(threads)
+    assert torch.get_num_threads() == threads

@@ -204,6 +204,38 @@ def test_missing_libraries_are_installed_by_root(stage: Stage) -> None:
     ]
 
 
+@pytest.mark.parametrize(("step", "asked"), [("update", 1), ("install", 2)])
+def test_libraries_that_cannot_be_installed_are_told_in_a_line_and_gone_on_without(
+    stage: Stage, step: str, asked: int
+) -> None:
+    stage.program("id", "#!/bin/sh\necho 0\n")
+    stage.program(
+        "apt-get",
+        f'#!/bin/sh\nprintf \'apt-get %s\\n\' "$1" >>"$STAGE/log"\n'
+        f'[ "$1" != {step} ] || {{ echo "no {step} today"; echo "E: locked" >&2; exit 100; }}\n',
+    )
+    stage.set("no-libGL.so.1")
+    code, output, errors = stage.run("demo")
+    record = stage.tree / ".wm-apt.log"
+    assert (code, output) == (7, "demo|")
+    assert errors.splitlines()[1:] == [
+        "wm: installing system libraries: libgl1 ...",
+        f"wm: could not install them, see {record}; rendering may fail until this works: "
+        "apt-get update && apt-get install -y --no-install-recommends libgl1",
+        "wm: ready",
+    ]
+    assert record.read_text() == f"no {step} today\nE: locked\n"
+    assert stage.log() == [*("apt-get update", "apt-get install")[:asked], "venv", "install"]
+    assert stage.run("demo") == (7, "demo|", "")
+
+
+def test_missing_libraries_are_nobodys_business_where_there_is_no_apt_get(stage: Stage) -> None:
+    (stage.tools / "apt-get").unlink()
+    stage.set("no-libGL.so.1")
+    code, _, errors = stage.run()
+    assert (code, errors.splitlines()[1:]) == (7, ["wm: ready"])
+
+
 def test_uv_is_used_where_it_is_and_told_what_pip_knows(stage: Stage) -> None:
     stage.program("uv", UV)
     assert stage.run("demo")[:2] == (7, "demo|")

@@ -42,6 +42,13 @@ def test_both_senses_reach_the_embedding() -> None:
         assert bool((other != before).any(-1).all())
 
 
+@pytest.mark.parametrize("camera", [None, CAMERA])
+def test_proprioception_stands_in_the_embedding_as_it_is(camera: tuple[int, int, int] | None) -> None:
+    encoder = Encoder(P, camera, UNITS, 1, DEPTH)
+    embedding = encoder(proprio(B, T), pixels(B, T) if camera else None)
+    torch.testing.assert_close(embedding[..., encoder.as_is], proprio(B, T), rtol=0.0, atol=0.0)
+
+
 def test_every_picture_is_encoded_by_itself() -> None:
     encoder = Encoder(0, CAMERA, UNITS, 1, DEPTH).requires_grad_(False)
     camera = pixels(B, T)

@@ -12,6 +12,7 @@ from torch import distributions as reference
 
 from wmctrl.model.distributions import Gaussian
 from wmctrl.model.mdn import MDNHead, Mixture, MixtureNoise, kl_to_mixture
+from wmctrl.model.nets import squashed_log_std
 
 B, K, D = 7, 5, 3
 
@@ -129,6 +130,15 @@ def test_a_damped_mixture_is_the_same_and_passes_on_its_share() -> None:
     assert float(whole.detach()) == float(part.detach())
     for gradient, share in zip(torch.autograd.grad(whole, leaves), torch.autograd.grad(part, leaves), strict=True):
         torch.testing.assert_close(share, 0.25 * gradient)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-5.0, 2.0), (-2.0, 0.5)])
+def test_a_log_std_is_squashed_between_its_bounds_by_a_tanh(low: float, high: float) -> None:
+    raw = torch.tensor([-20.0, -1.0, 0.0, 0.5, 20.0])
+    # (tanh + 1) / 2 of each: tanh(1) = 0.761594, tanh(0.5) = 0.462117.
+    share = torch.tensor([0.0, 0.119203, 0.5, 0.731059, 1.0])
+    torch.testing.assert_close(squashed_log_std(raw, low, high), low + (high - low) * share, rtol=0.0, atol=1e-5)
+    torch.testing.assert_close(squashed_log_std(raw)[[0, 4]], torch.tensor([-5.0, 2.0]))
 
 
 def test_head_gives_a_mixture_over_leading_axes() -> None:

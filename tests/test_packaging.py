@@ -2,6 +2,7 @@
 
 import ast
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -63,9 +64,23 @@ def test_the_metadata_names_command_licence_and_ranges(wheel: zipfile.ZipFile) -
     assert "Apache License" in wheel.read(f"{folder}/licenses/LICENSE").decode()
 
 
-def test_an_installed_wheel_works_without_the_tree(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
-    site = tmp_path / "site"
-    wheel.extractall(site)
+@pytest.fixture
+def site(wheel: zipfile.ZipFile, tmp_path: Path) -> Path:
+    """Where the wheel is installed, outside the source tree."""
+    wheel.extractall(tmp_path / "site")
+    return tmp_path / "site"
+
+
+def printed(program: str, site: Path) -> list[str]:
+    """Lines that a program prints which finds the installed packages alone."""
+    environment = os.environ | {"PYTHONPATH": str(site)}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=site.parent, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_an_installed_wheel_works_without_the_tree(site: Path) -> None:
     program = """
 import wmctrl_envs, wmctrl_export
 from wmctrl.cli import main
@@ -73,13 +88,40 @@ from wmctrl.config_files import shipped
 print(wmctrl_envs.__file__, wmctrl_export.__file__, shipped("constraints.txt"), sep="\\n")
 raise SystemExit(main(["envs", "Pendulum-v1"]))
 """
-    environment = os.environ | {"PYTHONPATH": str(site)}
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    lines = printed(program, site)
     assert [Path(line).is_relative_to(site) for line in lines[:3]] == [True, True, True]
     assert lines[3].startswith("Pendulum-v1: 20 Hz")
+
+
+def test_an_installed_wheel_reads_a_tasks_settings_from_its_own_files(site: Path) -> None:
+    settings = site / "wmctrl" / "configs" / "FetchReach-v4.yaml"
+    assert settings.read_bytes() == (ROOT / "configs" / settings.name).read_bytes()
+    settings.write_text("schedule: {steps: 4321}\n")  # the tree's own says something else
+    program = 'from wmctrl.config import resolve; print(resolve("FetchReach-v4").schedule.steps)'
+    assert printed(program, site) == ["4321"]
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_every_package_says_that_it_is_typed(wheel: zipfile.ZipFile, folder: Path) -> None:
+    assert f"{folder.name}/py.typed" in wheel.namelist()
+
+
+def test_the_type_checker_is_strict_about_every_package_and_the_tests() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]
+    assert settings["strict"] is True
+    assert {ROOT / name for name in settings["files"]} == {*FOLDERS, ROOT / "tests"}
+    loosened = {name for override in settings["overrides"] for name in override if name != "module"}
+    assert loosened == {"disallow_subclassing_any", "ignore_missing_imports"}
+
+
+def test_the_check_of_every_change_is_wm_test(tmp_path: Path) -> None:
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci" / "run")  # with its mode
+    stand_in = tmp_path / "wm"
+    stand_in.write_text("#!/bin/sh\nprintf '%s|' \"$@\"\nexit 3\n")
+    stand_in.chmod(0o755)
+    done = subprocess.run([tmp_path / ".ci" / "run", "-k", "a b"], cwd="/", capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "test|-k|a b|", "")
 
 
 def test_every_pinned_version_is_within_the_declared_range() -> None:

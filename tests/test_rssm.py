@@ -1,7 +1,9 @@
 """The recurrent state-space model: what it remembers, what it forgets, and that it repeats."""
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from wmctrl.model.distributions import Gaussian
@@ -19,7 +21,9 @@ def draws(*shape: int, seed: int = 0) -> Tensor:
 @pytest.fixture
 def rssm() -> RSSM:
     torch.manual_seed(0)
-    return RSSM(A, EMBEDDING, D, S, K, UNITS).requires_grad_(False)
+    made = RSSM(A, EMBEDDING, D, S, K, UNITS).requires_grad_(False)
+    torch.nn.init.normal_(made.posterior_skip.weight, std=0.3)  # as after training: it starts at zero
+    return made
 
 
 def starts(*steps: int) -> Tensor:
@@ -31,6 +35,64 @@ def starts(*steps: int) -> Tensor:
 
 def belief(*batch: int) -> Belief:
     return Belief(draws(*batch, D, seed=8).tanh(), draws(*batch, S, seed=9))
+
+
+@pytest.fixture
+def drawn(rssm: RSSM) -> RSSM:
+    """A model none of whose parameters is at its neutral value."""
+    for number, parameter in enumerate(rssm.parameters()):
+        parameter.copy_(0.5 * draws(*parameter.shape, seed=100 + number))
+    return rssm
+
+
+Array = NDArray[np.float64]
+
+
+def arrays(module: torch.nn.Module) -> dict[str, Array]:
+    return {name: weight.double().numpy() for name, weight in module.state_dict().items()}
+
+
+def sigmoid(x: Array) -> Array:
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+def normalised(x: Array, w: dict[str, Array], name: str) -> Array:
+    """LayerNorm over the last axis (Ba et al. 2016)."""
+    spread = np.sqrt(((x - x.mean(-1, keepdims=True)) ** 2).mean(-1, keepdims=True) + 1e-5)
+    return (x - x.mean(-1, keepdims=True)) / spread * w[f"{name}.weight"] + w[f"{name}.bias"]
+
+
+def remembered(w: dict[str, Array], h: Array, z: Array, a: Array) -> Array:
+    """x = silu(LN(W_z z + W_a a + b)); [r, c, u] = LN(W [x, h]); h' = h + s(u - 1) (tanh(s(r) c) - h) (..., D)."""
+    x = z @ w["input_stoch.weight"].T + a @ w["input_action.weight"].T + w["input_action.bias"]
+    x = normalised(x, w, "input_norm")
+    x = x * sigmoid(x)
+    gates = normalised(np.concatenate([x, h], -1) @ w["gates.weight"].T, w, "gates_norm")
+    r, c, u = gates[..., :D], gates[..., D : 2 * D], gates[..., 2 * D :]
+    share = sigmoid(u - 1.0)
+    return np.asarray((1.0 - share) * h + share * np.tanh(sigmoid(r) * c))
+
+
+def looked(w: dict[str, Array], h: Array, e: Array) -> tuple[Array, Array]:
+    """x = silu(LN(W_h h + W_e e + b)); [m, l] = W x + b; mean m + W_s e, ln std -5 + 3.5 (tanh(l) + 1) (..., S)."""
+    x = h @ w["posterior_deter.weight"].T + e @ w["posterior_embedding.weight"].T + w["posterior_embedding.bias"]
+    x = normalised(x, w, "posterior_norm")
+    out = x * sigmoid(x) @ w["posterior_out.weight"].T + w["posterior_out.bias"]
+    return out[..., :S] + e @ w["posterior_skip.weight"].T, -5.0 + 3.5 * (np.tanh(out[..., S:]) + 1.0)
+
+
+def test_the_memory_is_the_gated_unit_written_out_by_hand(drawn: RSSM) -> None:
+    before, action = belief(B), draws(B, A, seed=1)
+    after = drawn.imagine(before, action, noise=None).deter
+    expected = remembered(arrays(drawn), before.deter.numpy(), before.stoch.numpy(), action.numpy())
+    np.testing.assert_allclose(after.numpy(), expected, rtol=0.0, atol=1e-6)
+
+
+def test_the_posterior_is_the_gaussian_written_out_by_hand(drawn: RSSM) -> None:
+    before, action, embedding, noise = belief(B), draws(B, A), draws(B, EMBEDDING, seed=2), draws(B, S, seed=3)
+    after = drawn.observe(before, action, embedding, noise)
+    mean, log_std = looked(arrays(drawn), after.deter.numpy(), embedding.numpy())
+    np.testing.assert_allclose(after.stoch.numpy(), mean + np.exp(log_std) * noise.numpy(), rtol=1e-5, atol=1e-5)
 
 
 def test_features_are_both_parts_side_by_side() -> None:

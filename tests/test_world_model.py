@@ -4,15 +4,18 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch import distributions as reference
 
 from wmctrl.model.distributions import Gaussian
-from wmctrl.model.mdn import Mixture
+from wmctrl.model.mdn import Mixture, kl_to_mixture
 from wmctrl.model.rssm import Belief, Rollout
-from wmctrl.model.world_model import Batch, Normaliser, Sizes, WorldModel, WorldModelConfig
+from wmctrl.model.world_model import Batch, Normaliser, Sizes, WorldModel, WorldModelConfig, mean_where
 
 B, T, P, G, A = 5, 11, 7, 3, 2
 CAMERA = (16, 32, 3)
@@ -62,6 +65,158 @@ def test_normaliser_maps_data_to_zero_mean_and_unit_spread_and_back() -> None:
     normaliser.set(torch.tensor([2.0, 40.0]), torch.tensor([1.0, 5.0]))
     torch.testing.assert_close(normaliser(value), torch.tensor([[-1.0, 0.0], [1.0, 0.0]]))
     torch.testing.assert_close(normaliser.inverse(normaliser(value)), value)
+
+
+def test_the_mean_where_a_mask_is_one_counts_nothing_else() -> None:
+    value = torch.tensor([[1.0, 20.0, 4.0], [300.0, 10.0, 5000.0]])
+    assert float(mean_where(torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]), value)) == 5.0
+    assert float(mean_where(torch.zeros(2, 3), value)) == 0.0
+
+
+@pytest.fixture
+def scattered() -> WorldModel:
+    """A model of both senses, none of whose parameters is at its neutral value."""
+    torch.manual_seed(0)
+    model = WorldModel(Sizes(P, G, A, CAMERA), replace(CONFIG, resolution=0.2))
+    with torch.no_grad():
+        for number, parameter in enumerate(model.parameters()):
+            parameter.add_(0.2 * draws(*parameter.shape, seed=100 + number))
+    model.proprio_normaliser.set(draws(P, seed=5), draws(P, seed=6).exp())
+    return model
+
+
+def staggered() -> Batch:
+    """Sequences whose second episodes start at five different steps, the first of them right behind the context."""
+    batch = make_batch(camera=True)
+    is_first = torch.zeros(B, T)
+    is_first[:, 0] = is_first[torch.arange(B), CONFIG.context + torch.arange(B)] = 1.0
+    return batch._replace(is_first=is_first)
+
+
+def decoded(model: WorldModel, features: Tensor) -> Any:
+    """torch's own distribution over normalised proprioception."""
+    assert model.proprio_head is not None
+    ours = model.proprio_head(features)
+    components = reference.Independent(reference.Normal(ours.means, ours.log_stds.exp()), 1)
+    return reference.MixtureSameFamily(reference.Categorical(logits=ours.logits), components)
+
+
+def normal_proprio(model: WorldModel, batch: Batch) -> Tensor:
+    assert batch.proprio is not None
+    return (batch.proprio - model.proprio_normaliser.mean) / model.proprio_normaliser.std
+
+
+def test_proprioception_costs_its_squared_error_at_the_resolution_and_its_likelihood(scattered: WorldModel) -> None:
+    batch = staggered()
+    theirs, target = (
+        decoded(scattered, scattered.believe(batch, noise()).belief.features),
+        normal_proprio(scattered, batch),
+    )
+    _, parts = scattered.loss(batch, noise())
+    torch.testing.assert_close(parts["proprio"], 0.5 * ((theirs.mean - target) / 0.2).square().sum() / (B * T))
+    torch.testing.assert_close(parts["mixture"], -theirs.log_prob(target).sum() / (B * T))
+
+
+def test_a_picture_costs_half_the_squared_error_summed_over_its_pixels(scattered: WorldModel) -> None:
+    batch = staggered()
+    assert batch.camera is not None
+    assert scattered.camera_head is not None
+    features = scattered.believe(batch, noise()).belief.features
+    expected = 0.0
+    for b, t in np.ndindex(B, T):
+        painted = scattered.camera_head(features[b, t : t + 1])[0].detach().numpy()
+        expected += 0.5 * float(((painted - (batch.camera[b, t].numpy() / 255.0 - 0.5)) ** 2).sum()) / (B * T)
+    assert float(scattered.loss(batch, noise())[1]["camera"]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_every_member_of_the_ensemble_pays_its_squared_error_within_episodes(scattered: WorldModel) -> None:
+    batch, rollout = staggered(), scattered.believe(staggered(), noise())
+    first, second, bias = (w.detach().numpy() for w in scattered.ensemble.parameters())
+    features, target = (x.detach().numpy() for x in (rollout.belief.features, rollout.posterior.mean))
+    errors = []
+    for b, t, member in np.ndindex(B, T - 1, CONFIG.members):
+        if not batch.is_first[b, t + 1]:
+            entered = np.concatenate([features[b, t], batch.action[b, t + 1].numpy()]) @ first[member] + bias[member, 0]
+            guess = entered / (1.0 + np.exp(-entered)) @ second[member]
+            errors.append(((guess - target[b, t + 1]) ** 2).mean())
+    assert len(errors) == CONFIG.members * (B * (T - 1) - B)
+    assert float(scattered.loss(batch, noise())[1]["ensemble"]) == pytest.approx(np.mean(errors), rel=1e-5)
+
+
+def test_what_is_foreseen_is_held_against_reality_until_the_episode_ends(scattered: WorldModel) -> None:
+    batch, C = staggered(), CONFIG.context
+    rollout = scattered.believe(batch, noise())
+    start = Belief(rollout.belief.deter[:, C - 1], rollout.belief.stoch[:, C - 1])
+    after = Gaussian(rollout.posterior.mean[:, C:], rollout.posterior.log_std[:, C:])
+    belief, prior = scattered.rssm.forecast(start, batch.action[:, C:], after)
+    error = (decoded(scattered, belief.features).mean - normal_proprio(scattered, batch)[:, C:]) / 0.2
+    surprise = kl_to_mixture(after, prior)
+    # Sequence b goes on for b steps behind the context: 0 + 1 + 2 + 3 + 4 of them count.
+    known = [(b, t) for b in range(B) for t in range(b)]
+    _, parts = scattered.loss(batch, noise())
+    torch.testing.assert_close(parts["foreseen_proprio"], sum(0.5 * error[b, t].square().sum() for b, t in known) / 10)
+    torch.testing.assert_close(parts["foreseen_kl"], sum(surprise[b, t] for b, t in known) / 10)
+
+
+def test_half_the_resolution_makes_an_error_of_proprioception_count_four_times(scattered: WorldModel) -> None:
+    _, coarse = scattered.loss(staggered(), noise())
+    scattered.config = replace(scattered.config, resolution=0.1)
+    _, fine = scattered.loss(staggered(), noise())
+    changed = {name for name in coarse if not torch.equal(coarse[name], fine[name])}
+    assert changed == {"proprio", "foreseen_proprio"}
+    for name in changed:
+        torch.testing.assert_close(fine[name], 4.0 * coarse[name])
+
+
+def moved(loss: Tensor, model: WorldModel) -> set[str]:
+    """Parameters that a loss has a gradient for."""
+    return {name for name, gradient in gradients(loss, model).items() if gradient is not None and gradient.any()}
+
+
+def test_the_mixtures_likelihood_moves_its_own_head_and_nothing_that_is_believed(scattered: WorldModel) -> None:
+    batch = staggered()
+    parts = scattered._reconstruction(batch, scattered.believe(batch, noise()).belief.features)
+    head = {name for name, _ in scattered.named_parameters() if name.startswith("proprio_head.")}
+    assert moved(parts["mixture"], scattered) == head
+
+
+def test_the_squared_error_shapes_the_belief_and_not_how_sure_the_mixture_is(scattered: WorldModel) -> None:
+    batch = staggered()
+    parts = scattered._reconstruction(batch, scattered.believe(batch, noise()).belief.features)
+    shaped = {
+        name for name, _ in scattered.named_parameters() if name.startswith(("encoder.", "rssm.", "proprio_head."))
+    }
+    unsure = {"proprio_head.spreads.weight", "proprio_head.spreads.bias"}
+    imagined = {name for name in shaped if name.startswith("rssm.prior_head.")}
+    assert moved(parts["proprio"], scattered) == shaped - unsure - imagined
+
+
+def test_what_is_foreseen_does_not_move_what_was_believed_after_looking(scattered: WorldModel) -> None:
+    batch = staggered()
+    rollout = scattered.believe(batch, noise())
+    looked = Gaussian(*(part.detach().requires_grad_() for part in (rollout.posterior.mean, rollout.posterior.log_std)))
+    parts = scattered._foresight(batch, rollout._replace(posterior=looked))
+    total = torch.stack(list(parts.values())).sum()
+    reached = torch.autograd.grad(total, (looked.mean, looked.log_std), allow_unused=True)
+    assert [gradient is None for gradient in reached] == [True, True]
+
+
+@pytest.mark.parametrize(("stoch", "camera"), [(4, None), (4, CAMERA), (9, None), (9, CAMERA)])
+def test_a_model_starts_by_copying_as_much_proprioception_as_its_state_holds(
+    stoch: int, camera: tuple[int, int, int] | None
+) -> None:
+    """Apart from what its networks add, which is made zero here."""
+    model = WorldModel(Sizes(P, G, A, camera), replace(CONFIG, stoch=stoch)).requires_grad_(False)
+    assert model.proprio_head is not None
+    for weight in (*model.rssm.posterior_out.parameters(), *model.proprio_head.places.parameters()):
+        weight.zero_()
+    mean, std = draws(P, seed=5), draws(P, seed=6).exp()
+    model.proprio_normaliser.set(mean, std)
+    batch = make_batch(camera=camera is not None)
+    assert batch.proprio is not None
+    read = model.decode_proprio(model.believe(batch, torch.zeros(B, T, stoch)).belief.features)
+    torch.testing.assert_close(read[..., :stoch], batch.proprio[..., :stoch])
+    torch.testing.assert_close(read[..., stoch:], mean[stoch:].expand(B, T, -1))
 
 
 @pytest.mark.parametrize(("proprio", "camera"), [(True, False), (False, True), (True, True)])
