@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 import wmctrl_envs
+from numpy.typing import NDArray
+from scipy import stats
 from torch import Tensor
 from wmctrl_envs.task import Element
 
@@ -143,6 +145,83 @@ def test_the_planner_searches_for_what_the_agent_is_paid(monkeypatch: pytest.Mon
     x = torch.randn(4, 8 + 5, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(objective.critic(x), agent.behavior.slow_critic(x).mean)
     assert float(objective.critic(x).abs().min()) > 0.0
+
+
+def planning(particles: int, horizon: int = 7) -> Agent:
+    """An agent that plans through that many futures for every candidate."""
+    torch.manual_seed(0)
+    objective, planner = ObjectiveConfig(particles=particles), Planner(horizon=horizon, samples=11, elites=3, kept=2)
+    agent = Agent(SIZES, replace(SMALL, objective=objective, planner=planner, proposals=2))
+    for parameter in agent.model.parameters():  # at the start it expects the same reward everywhere
+        parameter.add_(0.5 * torch.randn(parameter.shape))
+    return agent
+
+
+def test_particles_draw_components_by_gumbels_law_and_values_by_the_normal_one() -> None:
+    noise = planning(particles=59, horizon=41)._particle_noise(np.random.default_rng(0))
+    assert noise is not None
+    assert (noise.component.shape, noise.value.shape) == ((59, 41, 4), (59, 41, 5))
+    component, value = noise.component.double(), noise.value.double()
+    # Euler's constant and pi^2 / 6, of 9,676 draws; 0 and 1, of 12,095: 4 sigma each.
+    assert float(component.mean()) == pytest.approx(0.5772, abs=0.053)
+    assert float(component.var()) == pytest.approx(1.6449, abs=0.14)
+    assert float(value.mean()) == pytest.approx(0.0, abs=0.037)
+    assert float(value.var()) == pytest.approx(1.0, abs=0.052)
+    assert stats.kstest(component.flatten().numpy(), stats.gumbel_r.cdf).pvalue > 0.01
+    assert stats.kstest(value.flatten().numpy(), stats.norm.cdf).pvalue > 0.01
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2], ids=["particles", "steps", "elements"])
+def test_no_two_particles_steps_or_elements_share_their_noise(axis: int) -> None:
+    noise = planning(particles=59, horizon=41)._particle_noise(np.random.default_rng(0))
+    assert noise is not None
+    for draws in noise:
+        one, next_one = draws.narrow(axis, 0, draws.shape[axis] - 1), draws.narrow(axis, 1, draws.shape[axis] - 1)
+        agreement = np.corrcoef(one.flatten().numpy(), next_one.flatten().numpy())[0, 1]
+        assert agreement == pytest.approx(0.0, abs=0.05)  # 4 sigma
+
+
+def test_a_single_particle_follows_the_most_probable_future_and_draws_nothing() -> None:
+    generator = np.random.default_rng(0)
+    assert planning(particles=1)._particle_noise(generator) is None
+    assert generator.bit_generator.state == np.random.default_rng(0).bit_generator.state
+
+
+def test_a_decision_through_drawn_futures_depends_on_the_generator_alone() -> None:
+    agent, observation = planning(particles=3), {"proprio": np.ones(3, np.float32)}
+
+    def decided(seed: int, elsewhere: int) -> NDArray[np.float32]:
+        torch.manual_seed(elsewhere)
+        np.random.seed(elsewhere)
+        return agent.act(agent.start(), observation, np.random.default_rng(seed))[0]
+
+    action = decided(5, elsewhere=0)
+    assert action.shape == (2,)
+    assert float(np.abs(action).max()) <= 1.0
+    np.testing.assert_array_equal(action, decided(5, elsewhere=1))
+    assert not np.array_equal(action, decided(6, elsewhere=0))
+
+
+def test_every_decision_is_searched_through_as_many_new_futures_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    imagined, asked = ImaginedReturn._imagine, []
+
+    def watched(objective: ImaginedReturn, actions: Tensor, candidates: int) -> Any:
+        asked.append((objective.noise, tuple(actions.shape)))
+        return imagined(objective, actions, candidates)
+
+    monkeypatch.setattr(ImaginedReturn, "_imagine", watched)
+    agent, generator = planning(particles=3), np.random.default_rng(0)
+    for _ in range(2):
+        agent.act(agent.start(), {"proprio": np.ones(3, np.float32)}, generator)
+    iterations = agent.config.planner.iterations
+    # 11 samples, the mean, 2 kept and 2 proposals, each in 3 futures.
+    assert [shape for _, shape in asked] == [(3 * 16, 7, 2)] * (2 * iterations)
+    first, second = asked[0][0], asked[iterations][0]
+    assert first is not None
+    assert second is not None
+    assert (first.component.shape, first.value.shape) == ((3, 7, 4), (3, 7, 5))
+    assert not torch.equal(first.component, second.component)
+    assert not torch.equal(first.value, second.value)
 
 
 class Imagined(NamedTuple):
@@ -308,6 +387,16 @@ def test_settings_that_do_not_go_together_are_refused() -> None:
         WorldModelConfig(resolution=0.0)
     with pytest.raises(ValueError, match="momentum must be at least 0 and below 1, came 2"):
         Planner(momentum=2.0)
+
+
+def test_a_gradient_that_is_not_finite_moves_nothing() -> None:
+    weight = torch.nn.Parameter(torch.tensor([0.0, 1.0]))
+    descent = Descent({"only": torch.optim.Adam([weight], 0.1)}, clip=1.0)
+    with pytest.raises(ValueError, match="the gradient of a loss of 1 became"):
+        descent.step(weight.sqrt().sum(), "only")
+    assert weight.tolist() == [0.0, 1.0]
+    descent.step((weight**2).sum(), "only")
+    assert weight.detach().tolist() == pytest.approx([0.0, 0.9])
 
 
 def test_a_loss_that_is_not_finite_stops_with_what_to_do() -> None:

@@ -26,13 +26,17 @@ from wmctrl.commands.doctor import Finding
         (["--versoin"], "wm: --versoin is not an argument here; did you mean --version?"),
         (["envs", "Pendulum-v1", "Hopper-v5"], "wm envs: Hopper-v5 is not an argument here; known: --help"),
         (["train"], "wm train: one of the arguments --env --resume is required (see wm train --help)"),
-        (["train", "--env", "Pendulum-v1", "--steps", "2.5"], "wm train: argument --steps: invalid count value: '2.5'"),
+        (
+            ["train", "--env", "Pendulum-v1", "--steps", "2.5"],
+            "wm train: argument --steps: must be a whole number of at least 1, such as 2000 or 2e4, came '2.5'",
+        ),
+        (["bench", "--width", "wide"], "wm bench: argument --width: must be a whole number of at least 1"),
         (
             ["train", "--resume", "x", "--seed", "1", "--device", "cuda", "--out", "y"],
             "wm train: --resume keeps the run's own settings; leave out --seed, --device, --out",
         ),
         (["train", "--resume", "x", "--steps", "9"], "wm train: x is not a run (it has no run.json)"),
-        (["eval", "x", "--seed", "one"], "wm eval: argument --seed: invalid seed value: 'one'"),
+        (["eval", "x", "--seed", "one"], "wm eval: argument --seed: must be a whole number from 0 to 42949"),
         (["train", "--env", "Pendulum-v1", "--set", "a.b"], "wm train: an override must read key=value"),
         (["envs", "Pendulm-v1"], "wm envs: unknown task 'Pendulm-v1'; did you mean Pendulum-v1"),
         (["envs", "CartPole-v1"], "wm envs: CartPole-v1 must have a vector of continuous actions"),
@@ -66,7 +70,8 @@ def test_a_seed_that_nothing_could_start_from_is_refused_before_a_run_is_made(
 
     monkeypatch.setattr("wmctrl.commands.training.new_run", never)
     assert main([*words, given]) == 2
-    message = f"wm {words[0]}: argument {option}: must be from 0 to 4294967295, came {given} (see wm {words[0]} --help)"
+    must = f"must be a whole number from 0 to 4294967295, came '{given}'"
+    message = f"wm {words[0]}: argument {option}: {must} (see wm {words[0]} --help)"
     assert capsys.readouterr().err.splitlines() == [message]
 
 
@@ -132,19 +137,20 @@ def test_train_makes_a_run_of_its_arguments_and_says_where_it_is_and_what_is_nex
     assert capsys.readouterr().out == f"Trained for 2,000 steps. Next: wm eval {begun[0]}\n"
 
 
-@pytest.mark.parametrize(("words", "name"), [([], "report.html"), (["--policy"], "report-policy.html")])
-def test_the_policys_report_leaves_the_planners_alone(
-    words: list[str], name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+@pytest.mark.parametrize("name", ["eval", "eval-policy", "eval-set"])
+def test_every_way_to_drive_has_a_report_of_its_own(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     def evaluated(*arguments: Any, **keywords: Any) -> SimpleNamespace:
-        return SimpleNamespace(spec=SimpleNamespace(id="Arm-v0"), step=7, scores=(), folder=tmp_path / "any", note="")
+        return SimpleNamespace(spec=SimpleNamespace(id="Arm-v0"), step=7, scores=(), folder=tmp_path / name, note="")
 
     written: list[Path] = []
     monkeypatch.setattr("wmctrl.commands.evaluation.evaluate", evaluated)
     monkeypatch.setattr("wmctrl.commands.report.write_report", lambda path, *_: written.append(path))
-    assert main(["eval", str(tmp_path), *words]) == 0
-    assert written == [tmp_path / name]
-    assert capsys.readouterr().out.splitlines()[-1] == f"Report: {tmp_path / name}"
+    report = tmp_path / f"{name.replace('eval', 'report')}.html"
+    assert main(["eval", str(tmp_path)]) == 0
+    assert written == [report]
+    assert capsys.readouterr().out.splitlines()[-1] == f"Report: {report}"
 
 
 @pytest.mark.parametrize(("differences", "code"), [((), 0), (("worst_reward",), 1)])
@@ -175,7 +181,7 @@ def test_wm_alone_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None
 def test_envs_lists_sizes_and_rates(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["envs"]) == 0
     row = next(line for line in capsys.readouterr().out.splitlines() if "Pendulum-v1" in line)
-    assert row.split()[-4:] == ["proprio", "3", "1", "20"]
+    assert row.split()[-5:] == ["proprio", "3", "1", "20", "return"]
 
 
 def test_envs_with_a_task_tells_elements_and_parameters(capsys: pytest.CaptureFixture[str]) -> None:

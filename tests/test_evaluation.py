@@ -1,5 +1,6 @@
 """What an evaluation finds out, on a run that learned for a moment only."""
 
+import errno
 import io
 import json
 from pathlib import Path
@@ -179,6 +180,56 @@ def test_a_breakdown_of_the_plant_is_how_an_episode_went(run: Path, monkeypatch:
     assert second.reward == pytest.approx(sum(steps[50:57]))
     assert first.breakdown == third.breakdown == ""
     assert found.note.startswith("1 of 3 episodes broke the plant down: the simulation became unstable")
+
+
+def test_a_plant_that_does_not_even_start_breaks_its_episode_alone(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = training.make_task(training.open_run(run)[0].task)
+
+    def reset(*, seed: int) -> Any:
+        if seed == 1:
+            raise PlantError("no road")
+        return type(task).reset(task, seed=seed)
+
+    monkeypatch.setattr(task, "reset", reset)
+    monkeypatch.setattr(training, "make_task", lambda _: task)
+    found = evaluate(run, 3, 0)
+    assert [one.length for one in found.scores[0].outcomes] == [50, 0, 50]
+    assert found.scores[0].outcomes[1].breakdown == "no road"
+    monkeypatch.setattr(task, "reset", lambda seed: reset(seed=1))
+    with pytest.raises(ValueError, match="no episode began: no road"):
+        evaluate(run, 2, 0)
+
+
+def test_a_full_disk_costs_no_figures(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, content: bytes) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation, "write_atomic", full)
+        with pytest.raises(ValueError, match=r"eval\.json: No space left .* Seen: planner: return -\d.*, success 0"):
+            evaluate(run, 2, 0)
+
+
+def test_figures_stand_before_anything_is_predicted_from_them(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluation, "foresee", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(run, 3, 5)
+    kept = json.loads((run / "eval" / "eval.json").read_text())
+    assert (kept["seeds"], len(kept["drivers"])) == ([5, 6, 7], 2)
+
+
+def test_how_is_planned_can_be_changed_after_learning_and_nothing_else(run: Path, found: Evaluation) -> None:
+    before = (run / "eval" / "eval.json").read_bytes()
+    other = evaluate(run, EPISODES, 0, overrides=["agent.objective.action_rate=100", "agent.planner.samples=13"])
+    assert other.folder == run / "eval-set"
+    assert other.config.agent.objective.action_rate == 100.0
+    assert [one.reward for one in other.scores[0].outcomes] != [one.reward for one in found.scores[0].outcomes]
+    assert (run / "eval" / "eval.json").read_bytes() == before
+    with pytest.raises(ValueError, match="--set can change"):
+        evaluate(run, 1, 0, overrides=["agent.model.deter=8"])
 
 
 @pytest.mark.parametrize(

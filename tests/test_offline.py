@@ -89,9 +89,13 @@ def dying_at(call: int, original: Callable[[int], None]) -> Callable[[int], None
 @pytest.mark.parametrize(
     ("task", "overrides", "message"),
     [
-        ("FetchPush-v4", ("collect.plants=2",), "recorded .*FetchReach-v4.* this run wants .*FetchPush-v4"),
-        ("FetchReach-v4", (), "on 2 plants, this run wants .* on 1; give the same"),
-        ("FetchReach-v4", ("collect.plants=2", "task.observe=[proprio]"), "recorded .*observe=None.*wants .*'proprio'"),
+        ("FetchPush-v4", ("collect.plants=2",), "with task.id=FetchReach-v4, this run has FetchPush-v4; give the same"),
+        ("FetchReach-v4", (), "with collect.plants=2, this run has 1; give the same"),
+        (
+            "FetchReach-v4",
+            ("collect.plants=2", "task.observe=[proprio]"),
+            "with task.observe=None, this run has .*prop",
+        ),
     ],
 )
 def test_another_recording_is_refused_in_one_line_and_no_run_is_made(

@@ -1,6 +1,7 @@
 """Plants under training: what is recorded is what was done, and nothing of one plant or episode leaks into another."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, SupportsFloat
 
@@ -174,6 +175,68 @@ def driven(plants: Sequence[Plant], steps: int) -> list[list[NDArray[Any]]]:
                 seen.append(plant.begin()["proprio"])
             seen.append(plant.step(plant.random_action())[0]["proprio"])
     return shown
+
+
+def drawn_parameters(episodes: int, *, number: int = 0, seed: int = 0, randomise: tuple[str, ...] = ()) -> list[Any]:
+    """Physical parameters that the pendulum's resets were asked for."""
+    plant = Plant(wmctrl_envs.make("Pendulum-v1"), number, seed, CollectConfig(randomise=randomise))
+    reset, asked = plant.task.reset, []
+
+    def watched(*, seed: int, options: dict[str, Any]) -> Any:
+        asked.append(options["parameters"])
+        return reset(seed=seed, options=options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plant.task, "reset", watched)
+        for _ in range(episodes):
+            plant.begin()
+    return asked
+
+
+def test_every_episode_draws_its_parameters_evenly_from_their_range() -> None:
+    asked = drawn_parameters(60, randomise=("mass", "length"))
+    ranges = {p.name: p for p in wmctrl_envs.make("Pendulum-v1").task_spec.parameters}
+    assert all(episode.keys() == {"mass", "length"} for episode in asked)
+    for name in ("mass", "length"):
+        low, high = ranges[name].low, ranges[name].high
+        share = np.array([(episode[name] - low) / (high - low) for episode in asked])
+        assert 0.0 <= share.min() < 0.1 < 0.9 < share.max() <= 1.0
+        assert share.mean() == pytest.approx(0.5, abs=0.15)  # 4 sigma
+        assert len(set(share)) == 60
+
+
+def test_drawn_parameters_repeat_with_the_seed_and_differ_between_plants_and_runs() -> None:
+    drawn = partial(drawn_parameters, 3, randomise=("mass",))
+    assert drawn() == drawn()
+    assert len({str(one) for one in (drawn(), drawn(number=1), drawn(seed=1))}) == 3
+
+
+def test_without_parameters_to_draw_the_plant_is_the_nominal_one() -> None:
+    assert drawn_parameters(2) == [{}, {}]
+
+
+@pytest.mark.parametrize(
+    ("task", "overrides", "expected"),
+    [
+        ("FetchReach-v4", (), -4.0),
+        ("FetchPush-v4", ("task.config.reward_type=sparse",), -1.0),
+        ("parking-v0", (), -0.2),  # 4 m off in x: sqrt(0.01 * 4)
+        ("Pendulum-v1", (), None),
+    ],
+)
+def test_goals_are_judged_anew_in_hindsight_where_the_task_can_judge_any(
+    task: str, overrides: tuple[str, ...], expected: float | None, tmp_path: Path
+) -> None:
+    facts = {"seed": 0, "device": "cpu", "recorded": None}
+    trainer = training.assemble(tiny(task, *overrides), tmp_path, facts)
+    hindsight, spec = trainer.replay.hindsight, trainer.examiner.task_spec
+    assert (hindsight is None) == (expected is None)
+    if hindsight is not None:
+        assert hindsight.achieved == spec.achieved != ()
+        goal = np.zeros((2, len(spec.goal)))
+        achieved = goal.copy()
+        achieved[1, 0] = 4.0
+        assert hindsight.reward(achieved, goal).tolist() == pytest.approx([0.0, expected])
 
 
 @pytest.mark.parametrize("task", ["highway-v0", "FetchPush-v4"])

@@ -169,6 +169,29 @@ def test_a_restart_changes_no_sample(tmp_path: Path, capacity: int) -> None:
             torch.testing.assert_close(sampled(other, number), sampled(replay, number), rtol=0.0, atol=0.0)
 
 
+def test_a_recording_that_had_forgotten_its_beginning_is_adopted_without_it(tmp_path: Path) -> None:
+    checkpoint = CheckpointFolder(tmp_path)
+    recording = filled(0, capacity=20)
+    for number in range(60):
+        recording.add(0, step(number))
+        if number % 10 == 9:
+            recording.save(checkpoint)
+            checkpoint.commit({})
+    checkpoint.open()
+    larger = filled(0, capacity=100)
+    larger.adopt(checkpoint)
+    assert len(larger) == len(recording) == 20
+    column = larger.column("proprio")
+    assert column is not None
+    assert column[:, 0].tolist() == list(range(40, 60))
+    numbers = {float(n) for seed in range(5) for n in proprio(sampled(larger, seed))[..., 0].flatten()}
+    assert numbers == set(range(40, 60))
+    own = CheckpointFolder(tmp_path / "own")
+    larger.save(own)
+    own.commit({})
+    torch.testing.assert_close(sampled(reloaded(tmp_path / "own", larger)), sampled(larger), rtol=0.0, atol=0.0)
+
+
 def test_a_restarted_replay_goes_on_like_the_one_that_never_stopped(tmp_path: Path) -> None:
     checkpoint = CheckpointFolder(tmp_path)
     replay = filled(31, capacity=40, hindsight=HINDSIGHT, plants=2)

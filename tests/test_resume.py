@@ -23,6 +23,23 @@ CASES = {
     "FetchReach-v4": ("replay.capacity=40",),  # the ring turns
     "Pendulum-v1": ("collect.plants=2", "collect.randomise=[mass, length]", "schedule.evaluate_every=40"),
 }
+SHORT = {
+    "drawn futures": (
+        *("HalfCheetah-v5", "collect.episode_steps=9"),
+        *("agent.behavior.stochastic=true", "agent.objective.particles=2"),
+    ),
+    "traffic": ("racetrack-v1",),
+    "pictures": (
+        "FetchReach-v4",
+        *("task.observe=[proprio, camera]", "task.camera_size=16", "agent.model.camera_depth=2"),
+        *("agent.objective.goal=0", "agent.objective.reward=1", "collect.episode_steps=9"),
+    ),
+}
+"""More of what a run can hold, in fewer steps: task and settings."""
+FEW_STEPS = (
+    *("collect.prefill=12", "schedule.steps=30", "schedule.first_updates=3"),
+    *("schedule.checkpoint_every=7", "schedule.evaluate_every=0"),
+)
 SITES: dict[str, tuple[Any, str]] = {
     "writing": (os, "fsync"),
     "replacing": (Path, "replace"),
@@ -133,6 +150,22 @@ def test_killed_anywhere_and_resumed_is_the_same(
     assert differences(calm.folder, folder) == []
 
 
+@pytest.mark.parametrize("case", SHORT)
+def test_killed_while_learning_and_while_driving_and_resumed_is_the_same(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, *settings = SHORT[case]
+    calm, killed = (new_run(task, tmp_path / name, *FEW_STEPS, *settings) for name in ("calm", "killed"))
+    training.train(calm)
+    for site, call in (("learning", 6), ("driving", 9)):  # behind the checkpoints of steps 14 and 21
+        with monkeypatch.context() as patch:
+            at_calls(patch, site, doing_at(call, die))
+            with pytest.raises(Killed):
+                training.train(killed, resume=True)
+    training.train(killed, resume=True)
+    assert differences(calm, killed) == []
+
+
 @pytest.mark.parametrize("call", [5, 6, 7])  # after four others: replay, state, manifest of the second checkpoint
 def test_killed_while_the_second_checkpoint_is_written_the_first_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
@@ -165,7 +198,7 @@ def test_ctrl_c_anywhere_saves_at_once_and_the_resumed_run_is_the_same(
 def test_stopped_at_all_news_is_the_same(calm: Calm, tmp_path: Path) -> None:
     folder = twin(calm.folder, tmp_path)
     stops = 0
-    while not training.train(folder, resume=True, enough=lambda news: True).finished:
+    while not training.train(folder, resume=True, enough=bool).finished:
         stops += 1
     assert stops >= 1
     assert differences(calm.folder, folder) == []

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from wmctrl_envs.driving_task import DrivingTask
 from wmctrl_envs.task import Task
 
-from tests.tiny_run import SETTINGS, tiny
+from tests.tiny_run import EPISODE_AND_A_HALF, SETTINGS, tiny
 from wmctrl.bench.endurance import contents, saved_step
 from wmctrl.cli import main
-from wmctrl.commands import logbook, training
+from wmctrl.commands import logbook, provenance, training
 from wmctrl.commands.logbook import Logbook
 from wmctrl.config import resolve
 from wmctrl.learning.agent import Agent, DriveState
@@ -324,7 +324,32 @@ def test_every_figure_is_a_row_and_in_tensorboard(finished: Path) -> None:
     (events,) = finished.glob("events.out.tfevents.*")
     content = events.read_bytes()
     assert b"loss/reward" in content
-    assert b"success" in content
+    assert b"return" in content
+
+
+def test_only_what_a_task_defines_is_told_of_how_it_goes(finished: Path, tmp_path: Path) -> None:
+    told = {name for row in logbook.logged(finished) for name in row}
+    assert {"return", "length"} <= told
+    assert not told & {"success", "episode_success", "failure"}, "the pendulum has none"
+    judged = training.new_run(
+        tiny("FetchReach-v4", *EPISODE_AND_A_HALF, "schedule.evaluate_every=60"), 0, "cpu", tmp_path
+    )
+    training.train(judged)
+    told = {name for row in logbook.logged(judged) for name in row}
+    assert {"success", "episode_success"} <= told
+    assert "failure" not in told, "an arm cannot fail"
+
+
+def test_whoever_watches_is_shown_every_step_update_and_episode_of_a_look(tmp_path: Path) -> None:
+    folder = new_run(tmp_path, "schedule.steps=30", "schedule.evaluate_every=30", "schedule.evaluate_episodes=2")
+    config, facts = training.open_run(folder)
+    trainer = training.assemble(config, folder, facts)
+    shown: list[tuple[int, int, bool]] = []
+    trainer.run(lambda progress, news: shown.append((progress.step, progress.updates, bool(news))))
+    counted = [one for one in shown if not one[2]]
+    assert {step for step, _, _ in counted} == set(range(1, 31))
+    assert {updates for _, updates, _ in counted} == set(range(11))
+    assert [step for step, updates, _ in counted if updates == 10].count(30) == 3, "the last update, and two episodes"
 
 
 def test_figures_that_a_power_cut_damaged_do_not_keep_a_run_from_going_on(tmp_path: Path) -> None:
@@ -350,12 +375,25 @@ def test_figures_that_a_power_cut_damaged_do_not_keep_a_run_from_going_on(tmp_pa
         "agent.planner.kept=5",
         "replay.hindsight=50",
         "agent.model.reward_resolution=0",
+        "agent.model.layers=0",
+        "agent.model.deter=0",
+        "agent.model.prior_components=0",
+        "agent.objective.failure=-5",
+        "replay.length=4",
     ],
 )
 def test_a_run_that_could_not_start_leaves_nothing(tmp_path: Path, override: str) -> None:
     with pytest.raises(ValueError, match=r"^[^\n]+$"):
         new_run(tmp_path, override)
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_file_made_for_another_task_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("task: {id: Hopper-v5}")
+    with pytest.raises(ValueError, match=r"mine.yaml: task.id is Hopper-v5, --env asks for Pendulum-v1; leave one of"):
+        resolve("Pendulum-v1", path)
+    assert resolve("Hopper-v5", path).task.id == "Hopper-v5"
 
 
 def test_experience_can_be_gathered_on_a_plant_configured_otherwise_than_the_one_that_is_asked_for() -> None:
@@ -410,14 +448,49 @@ def progress(step: int, updates: int, metrics: Mapping[str, float]) -> Progress:
 
 def test_the_line_tells_rates_figures_and_the_time_left(finished: Path, tmp_path: Path) -> None:
     trainer = training.assemble(training.open_run(finished)[0], tmp_path, training.open_run(finished)[1])
-    trainer.step, trainer.agent.updates = 6, 100
+    trainer.step, trainer.agent.updates = 26, 100
     with Logbook(tmp_path, trainer) as logbook:
-        assert "unknown time left" in logbook.line(progress(6, 100, {}))
-        logbook.began -= 10.0
-        line = logbook.line(progress(26, 150, {"loss/reward": 0.25, "return": -3.14159, "success": 0.5}))
-    assert line.startswith("26 of 66 steps, 2.0 steps/s, 5.0 updates/s, 20 s left")
+        assert logbook.line(progress(26, 100, {})) == "26 of 66 steps, 100 updates", (
+            "nothing tells yet how fast it goes"
+        )
+        logbook.pace = (logbook.pace[0] - 10.0, logbook.pace[1])
+        line = logbook.line(progress(46, 150, {"loss/reward": 0.25, "return": -3.14159, "success": 0.5}))
+    assert line.startswith("46 of 66 steps, 2.0 steps/s, 5.0 updates/s, 10 s left")
     assert "return -3.14" in line
     assert "success 0.5" in line
+
+
+def test_random_steps_and_the_updates_on_them_do_not_foretell_the_time_left(tmp_path: Path) -> None:
+    folder = new_run(tmp_path)
+    config, facts = training.open_run(folder)
+    with Logbook(tmp_path, training.assemble(config, folder, facts)) as logbook:
+        for step, updates in ((1, 0), (20, 0), (20, 500)):
+            logbook(progress(step, updates, {}), {})
+            assert logbook.line(progress(step, updates, {})) == f"{step} of 66 steps, {updates} updates"
+        logbook.pace = (logbook.pace[0] - 2.0, logbook.pace[1])
+        assert logbook.line(progress(22, 501, {})) == "22 of 66 steps, 1.0 steps/s, 0.5 updates/s, 44 s left"
+
+
+def test_a_run_that_other_code_began_goes_on_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = new_run(tmp_path, "schedule.steps=30")
+    training.train(folder)
+    assert main(["train", "--resume", str(folder), "--steps", "32"]) == 0
+    assert "other code" not in capfd.readouterr().err
+    monkeypatch.setattr(provenance, "code", lambda: "0" * 64)
+    assert main(["train", "--resume", str(folder), "--steps", "34"]) == 0
+    told = f"{folder} was begun by other code or versions: it goes on, but not bit for bit"
+    assert capfd.readouterr().err.splitlines()[0] == told
+
+
+def test_two_runs_begun_in_the_same_second_have_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "strftime", lambda _: "20300101-000000")
+    folders = [new_run(tmp_path) for _ in range(3)]
+    assert [folder.name for folder in folders] == [f"20300101-000000-s0{end}" for end in ("", "-2", "-3")]
+    assert training.newest_run(training.open_run(folders[0])[0], 0, tmp_path) == folders[2]
 
 
 def test_a_log_gets_a_line_at_every_look_and_one_a_minute(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

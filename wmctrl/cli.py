@@ -1,6 +1,7 @@
 """The `wm` command line: arguments in, a command's answer called, one line on stderr where something is wrong."""
 
 import argparse
+import math
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -114,24 +115,35 @@ def add_train_arguments(parser: Parser) -> None:
 def add_settings(parser: Parser) -> None:
     """What differs from the task's own settings."""
     parser.add_argument("--config", metavar="F", type=Path, help="YAML of settings instead of the task's own")
+    add_overrides(parser, "one setting")
+
+
+def add_overrides(parser: Parser, what: str) -> None:
+    """Settings given one by one."""
     parser.add_argument(
-        "--set", metavar="A.B=C", dest="overrides", action="append", default=[], help="one setting; may be repeated"
+        "--set", metavar="A.B=C", dest="overrides", action="append", default=[], help=f"{what}; may be repeated"
     )
 
 
 def count(text: str) -> int:
     """A positive whole number, `2e4` and `20_000` included."""
-    value = float(text)
-    if value < 1 or value % 1:
-        raise ValueError(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not value >= 1 or value % 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, such as 2000 or 2e4, came {text!r}")
     return int(value)
 
 
 def seed(text: str) -> int:
     """What random numbers start from: a whole number that numpy, torch and every simulator take."""
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
     if not 0 <= value <= LARGEST_SEED:
-        raise argparse.ArgumentTypeError(f"must be from 0 to {LARGEST_SEED}, came {value}")
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to {LARGEST_SEED}, came {text!r}")
     return value
 
 
@@ -142,6 +154,7 @@ def add_lookers(command: Callable[..., Parser]) -> None:
     evaluate.add_argument("--episodes", type=count, default=100, metavar="N", help="how many (100)")
     evaluate.add_argument("--seed", type=seed, default=0, help="episode i starts from this plus i (0)")
     evaluate.add_argument("--policy", dest="policy_only", action="store_true", help="the reactive policy, no planning")
+    add_overrides(evaluate, "plan otherwise or for something else, such as agent.objective.action_rate=0.1")
     evaluate.add_argument("--json", dest="as_json", action="store_true", help="print JSON instead of a table")
     demo = command("demo", answers.show_demo, "an arm and a car teach themselves to drive, in under five minutes")
     demo.add_argument("--out", type=Path, default=Path("runs/demo"), metavar="FOLDER", help="where to (runs/demo)")

@@ -39,10 +39,12 @@ def resolve(task: str, file: Path | None = None, overrides: tuple[str, ...] = ()
     """Defaults, then the task's shipped settings or the given file, then `a.b=c` overrides.
 
     Raises:
-        ValueError: Unknown setting or wrong type, with the file and the nearest known name.
+        ValueError: Unknown setting or wrong type, with the file and the nearest known name; or a file for another task.
     """
     config = Config(TaskConfig(task))
     path = file or shipped("configs") / f"{task}.yaml"
     if file is not None or path.exists():
         config = updated(config, read_yaml(path), str(path))
+        if config.task.id != task:
+            raise ValueError(f"{path}: task.id is {config.task.id}, --env asks for {task}; leave one of them out")
     return with_overrides(config, overrides)

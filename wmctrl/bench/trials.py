@@ -121,8 +121,9 @@ def minutes(trial: Trial) -> float:
     return trial.seconds / 60.0
 
 
-def write_json(path: Path, config: Config, found: Sequence[Trial], spec: TaskSpec) -> None:
+def write_json(path: Path, found: Sequence[Trial], spec: TaskSpec) -> None:
     """Keep everything that a table's reader may ask for."""
+    config, _ = training.open_run(Path(found[0].run))
     content: dict[str, Any] = {
         "schema": SCHEMA,
         "command": provenance.command_line(),

@@ -59,6 +59,8 @@ def teach(folder: Path, *, resume: bool) -> int:
     """Train a run and say what to type next; 130 when it was told to stop."""
     from wmctrl.commands import training
 
+    if resume and training.begun_otherwise(folder):
+        print(f"{folder} was begun by other code or versions: it goes on, but not bit for bit", file=sys.stderr)
     trainer = training.train(folder, resume=resume)
     if trainer.finished:
         print(f"Trained for {trainer.step:,} steps. Next: wm eval {folder}")
@@ -69,22 +71,25 @@ def teach(folder: Path, *, resume: bool) -> int:
     return 130
 
 
-def evaluate_run(run_folder: Path, episodes: int, seed: int, policy_only: bool, as_json: bool) -> int:
+def evaluate_run(
+    run_folder: Path, episodes: int, seed: int, policy_only: bool, overrides: Sequence[str], as_json: bool
+) -> int:
     """Drive what a run has learned, and show and keep what was found."""
     from wmctrl.commands.evaluation import evaluate, to_json
     from wmctrl.commands.report import COLUMNS, table_row, write_report
 
-    found = evaluate(run_folder, episodes, seed, policy_only=policy_only)
-    report = run_folder / ("report-policy.html" if policy_only else "report.html")
-    write_report(report, f"{found.spec.id}: what it learned", [found])
+    found = evaluate(run_folder, episodes, seed, policy_only=policy_only, overrides=tuple(overrides))
     if as_json:
-        print(json.dumps(to_json(found), indent=2))
-        return 0
-    show_table(
-        f"{found.spec.id} after {found.step:,} steps", COLUMNS, [table_row(score, found) for score in found.scores]
-    )
-    print(f"In parentheses: 95 % intervals. Figures are in {found.folder / 'eval.json'}")
-    print(f"Report: {report}" + (f" ({found.note})" if found.note else ""))
+        print(json.dumps(to_json(found), indent=2), flush=True)
+    else:
+        show_table(
+            f"{found.spec.id} after {found.step:,} steps", COLUMNS, [table_row(score, found) for score in found.scores]
+        )
+        print(f"In parentheses: 95 % intervals. Figures are in {found.folder / 'eval.json'}", flush=True)
+    report = run_folder / f"{found.folder.name.replace('eval', 'report')}.html"
+    write_report(report, f"{found.spec.id}: what it learned", [found])
+    if not as_json:
+        print(f"Report: {report}" + (f" ({found.note})" if found.note else ""))
     return 0
 
 
@@ -134,7 +139,7 @@ def show_trials(
         rows = [*(trials.row(one, spec) for one in found), trials.total(found, spec)]
         show_table(f"{env}, {episodes} episodes a seed", trials.COLUMNS, rows)
         if json is not None:
-            trials.write_json(json, settings, found, spec)
+            trials.write_json(json, found, spec)
     return 0
 
 
@@ -178,8 +183,10 @@ def show_catalogue(catalogue: Mapping[str, str]) -> None:
     rows = []
     for task, what in catalogue.items():
         spec = spec_of(task)
-        rows.append((task, what, sizes(spec), str(len(spec.action)), f"{1 / spec.control_period:.3g}"))
-    show_table("", ("task", "what", "observes", "actions", "Hz"), rows)
+        judged = ", ".join(name for name in ("success", "failure") if getattr(spec, name)) or "return"
+        rows.append((task, what, sizes(spec), str(len(spec.action)), f"{1 / spec.control_period:.3g}", judged))
+    show_table("", ("task", "what", "observes", "actions", "Hz", "judged by"), rows)
+    print("Each has a camera as well, as in --set task.observe=[proprio,camera]. Next: wm envs ID")
 
 
 def sizes(spec: "TaskSpec") -> str:

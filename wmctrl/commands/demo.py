@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from wmctrl.commands import logbook, training
-from wmctrl.commands.evaluation import evaluate
+from wmctrl.commands.evaluation import Evaluation, evaluate
 from wmctrl.commands.report import lead, write_report
 from wmctrl.commands.stopping import told_to_stop
 from wmctrl.config import resolve
@@ -62,22 +62,25 @@ class Demo:
             KeyboardInterrupt: Ctrl-C, SIGTERM or a closed terminal; both runs are saved.
             ValueError: A training failed; says where its log is.
         """
-        began = time.monotonic()
         arm, car = (self._new_run(lesson, root) for lesson in (self.arm, self.car))
+        try:
+            return self._run(arm, car, root, say)
+        except KeyboardInterrupt:
+            again = (f"{wm()} train --resume {run}" for run in (arm, car))
+            raise KeyboardInterrupt(f"stopped; what was learned is saved: {', '.join(again)}") from None
+
+    def _run(self, arm: Path, car: Path, root: Path, say: Say) -> Path:
+        began = time.monotonic()
         say(f"{self.arm.task} and {self.car.task} learn from nothing, one core each; less than five minutes in all.")
         say(f"{self.car.task} learns in the background, in {car}")
         with beside(car) as car_training:
             say(f"{self.arm.task} learns here, in {arm}, until it reaches every time")
             self._learn(arm)
-            say(f"{self.arm.task} drives {self.episodes} episodes ...")
-            found = [evaluate(arm, self.episodes, self.seed)]
-            say(lead(found[0]))
+            found = [self._drive(arm, say)]
             self._await(car_training, car, began)
         if car_training.returncode:
             raise ValueError(f"the training of {self.car.task} failed; see {car / 'train.log'}")
-        say(f"{self.car.task} drives {self.episodes} episodes ...")
-        found.append(evaluate(car, self.episodes, self.seed))
-        say(lead(found[1]))
+        found.append(self._drive(car, say))
         write_report(root / "report.html", "An arm and a car that taught themselves to drive", found)
         say(f"Done in {logbook.duration(time.monotonic() - began)}. Look at {root / 'report.html'}")
         say("\n".join(["", "Next:", *next_commands(arm, car, self.car.task)]))
@@ -85,6 +88,14 @@ class Demo:
 
     def _new_run(self, lesson: Lesson, root: Path) -> Path:
         return training.new_run(resolve(lesson.task, overrides=lesson.overrides), self.seed, "cpu", root)
+
+    def _drive(self, run: Path, say: Say) -> Evaluation:
+        say(f"{run.parent.name} drives {self.episodes} episodes ...")
+        found = evaluate(run, self.episodes, self.seed)
+        say(lead(found))
+        if found.note:
+            say(found.note)
+        return found
 
     def _learn(self, run: Path) -> None:
         """Train the arm until a look goes well, time is up or the last step is done."""
@@ -143,14 +154,18 @@ def beside(run: Path) -> Iterator["subprocess.Popen[bytes]"]:
 
 def next_commands(arm: Path, car: Path, car_task: str) -> list[str]:
     """What to type next, each line with what it does."""
-    wm = "./wm" if Path("wm").is_file() else "wm"
     return [
-        f"  {wm} eval {arm}",
+        f"  {wm()} eval {arm}",
         "      drives the arm 100 times, for narrower intervals",
-        f"  {wm} train --resume {car}",
-        f"      goes on teaching the car; then: {wm} eval {car}",
-        f"  {wm} train --env {car_task} --seed 1",
+        f"  {wm()} train --resume {car}",
+        f"      goes on teaching the car; then: {wm()} eval {car}",
+        f"  {wm()} train --env {car_task} --seed 1",
         "      learns to park from nothing, with another seed",
-        f"  {wm} envs",
+        f"  {wm()} envs",
         "      lists what else can be learned",
     ]
+
+
+def wm() -> str:
+    """The command as it is typed here."""
+    return "./wm" if Path("wm").is_file() else "wm"

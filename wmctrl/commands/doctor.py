@@ -41,14 +41,15 @@ def examine(folder: Path) -> Iterator[Finding]:
     """Every finding, the quick ones first; `folder` is where runs will be written."""
     yield python(sys.version_info[:3])
     versions: dict[str, str] = {canonicalize_name(found.name): found.version for found in metadata.distributions()}
-    for requirement in tested(shipped("constraints.txt").read_text(encoding="utf-8")):
-        if requirement.name in runtime_packages():
-            yield package(requirement, versions)
+    pins = {pin.name: pin for pin in tested(shipped("constraints.txt").read_text(encoding="utf-8"))}
+    for name, pin in pins.items():
+        if name in runtime_packages():
+            yield package(pin, versions)
     yield fetch_pair(versions)
     yield disk(folder, shutil.disk_usage(folder).free)
     cores = len(os.sched_getaffinity(0))
     yield Finding("cores", str(cores))
-    yield torch_threads(cores)
+    yield torch_threads(cores, pins["torch"])
     yield graphics()
 
 
@@ -103,12 +104,12 @@ def disk(folder: Path, free: float) -> Finding:
     return Finding("disk", f"{free / 1e9:.1f} GB free at {folder}", fix)
 
 
-def torch_threads(cores: int) -> Finding:
+def torch_threads(cores: int, pin: Requirement) -> Finding:
     """Whether PyTorch loads, and keeps to the cores there are."""
     try:
         import torch
     except (ImportError, OSError) as error:
-        return Finding("torch threads", f"torch does not load: {error}", install_line("torch"))
+        return Finding("torch threads", f"torch does not load: {error}", install_line(str(pin)))
     threads = torch.get_num_threads()
     return Finding("torch threads", str(threads), f"export OMP_NUM_THREADS={cores}" if threads > cores else "")
 

@@ -19,6 +19,7 @@ from wmctrl.commands import intervals, provenance, training
 from wmctrl.commands.intervals import Estimate
 from wmctrl.commands.video import film
 from wmctrl.config import Config
+from wmctrl.config_files import with_overrides
 from wmctrl.learning import arithmetic
 from wmctrl.learning.agent import Agent, AgentConfig
 from wmctrl.learning.evaluate import Driver, Episode, Outcome, RandomDriver, drive_episode
@@ -120,29 +121,37 @@ class Evaluation:
         return self.folder.parent
 
 
-def evaluate(run: Path, episodes: int, seed: int, *, policy_only: bool = False) -> Evaluation:
-    """Drive a run's agent, write `eval/` (or `eval-policy/`) in the run's folder, and return what is in it.
+def evaluate(
+    run: Path, episodes: int, seed: int, *, policy_only: bool = False, overrides: Sequence[str] = ()
+) -> Evaluation:
+    """Drive a run's agent, write `eval/` in the run's folder, and return what is in it.
+
+    Args:
+        policy_only: Drive the reactive policy and write `eval-policy/`.
+        overrides: `a.b=c` differences of how is planned and what for; what they give is kept in `eval-set/`.
 
     Raises:
         ValueError: No such run, no checkpoint, a damaged one, or nothing to evaluate.
-        KeyboardInterrupt: Ctrl-C; the episodes driven until then are in `eval.json`.
+        KeyboardInterrupt: Ctrl-C; the episodes driven until then are in `eval.json`, if there are any.
     """
     if episodes < 1:
         raise ValueError(f"--episodes must be at least 1, came {episodes}")
     config, facts = training.open_run(run)
+    if overrides:
+        config = _planning_otherwise(config, overrides)
     arithmetic.prepare()
     with contextlib.closing(training.make_task(config.task)) as task:
         agent, step = training.load_agent(run, config, task.task_spec)
         if policy_only:
             agent.config = _without_planner(agent)
-        folder = run / ("eval-policy" if policy_only else "eval")
+        folder = run / "-".join(["eval", *(["policy"] if policy_only else []), *(["set"] if overrides else [])])
         score, kept = _score(driver_name(agent), agent, task, episodes, seed)
         found = Evaluation(folder, config, facts, task.task_spec, step, seed, (score,), note=_breakdowns(score))
-        _require_whole(found, episodes)
+        _keep(found, episodes)
         random, count = RandomDriver(agent.sizes.action), min(episodes, BASELINE_EPISODES)
         baseline, _ = _score("random actions", random, task, count, seed)
         found = dataclasses.replace(found, scores=(score, baseline))
-        _require_whole(found, count)
+        _keep(found, count)
         foresight = foresee(agent, kept, _horizon(agent, kept), seed)
         outlook = look_ahead(agent, kept[0], agent.config.planner.horizon)
         found = dataclasses.replace(found, foresight=foresight, outlook=outlook)
@@ -150,16 +159,32 @@ def evaluate(run: Path, episodes: int, seed: int, *, policy_only: bool = False) 
         return _with_films(found, agent, task)
 
 
+def _planning_otherwise(config: Config, overrides: Sequence[str]) -> Config:
+    """A run's settings with differences that what was learned does not depend on."""
+    changed = with_overrides(config, overrides)
+    free = {name: getattr(config.agent, name) for name in ("planner", "objective", "proposals")}
+    if dataclasses.replace(changed, agent=dataclasses.replace(changed.agent, **free)) != config:
+        raise ValueError("--set can change agent.planner, agent.objective and agent.proposals of what has learned")
+    training.require_taught(changed.agent)
+    return changed
+
+
 def _write(found: Evaluation) -> None:
-    write_atomic(found.folder / "eval.json", json.dumps(to_json(found), indent=1).encode())
+    try:
+        write_atomic(found.folder / "eval.json", json.dumps(to_json(found), indent=1).encode())
+    except OSError as error:
+        shown = "; ".join(f"{score.driver}: {so_far(score.outcomes, found.spec)}" for score in found.scores)
+        raise ValueError(
+            f"{found.folder / 'eval.json'}: {error.strerror}; mend that and evaluate again. Seen: {shown}"
+        ) from error
 
 
-def _require_whole(found: Evaluation, episodes: int) -> None:
-    """Keep what was driven and stop, where Ctrl-C left the last score short of its episodes."""
+def _keep(found: Evaluation, episodes: int) -> None:
+    """Write what was driven, and stop where Ctrl-C left the last score short of its episodes."""
+    _write(found)
     score = found.scores[-1]
     driven = len(score.outcomes)
     if driven < episodes:
-        _write(found)
         where = found.folder / "eval.json"
         raise KeyboardInterrupt(f"stopped after {driven} of {episodes} episodes of the {score.driver}, kept in {where}")
 
@@ -203,6 +228,8 @@ def _score(name: str, driver: Driver[State], task: Task, episodes: int, seed: in
             decisions.append(episode.seconds)
             kept += [episode] if number < KEPT_EPISODES else []
             bar.update(shown, advance=1, description=f"{name}: {so_far(outcomes, task.task_spec)}")
+    if not sum(map(len, decisions)):
+        raise ValueError(f"no episode began: {outcomes[0].breakdown}")
     return Score(name, outcomes, np.concatenate(decisions), time.perf_counter() - began), kept
 
 
@@ -232,12 +259,11 @@ def _with_films(found: Evaluation, agent: Agent, task: Task) -> Evaluation:
     try:
         for name, number in wanted.items():
             content = filmed(agent, task, found.seed, number, outcomes[number])
+            write_atomic(found.folder / f"{name}.webp", content)
             films.append(Film(name, number, outcomes[number], content))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         notes = (found.note, f"not filmed: {error}")
         return dataclasses.replace(found, films=films, note="; ".join(filter(None, notes)))
-    for one in films:
-        write_atomic(found.folder / f"{one.name}.webp", one.content)
     return dataclasses.replace(found, films=films)
 
 

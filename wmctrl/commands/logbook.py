@@ -10,6 +10,8 @@ from typing import Self
 
 from rich.console import Console
 from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 from torch.utils.tensorboard import SummaryWriter
 
@@ -19,6 +21,8 @@ from wmctrl.runtime.files import write_atomic
 
 PACE = 60.0
 """Time between two lines where none can be live [s]."""
+BAR_WIDTH = 20
+"""Columns of the bar before a live line."""
 
 
 class Logbook:
@@ -29,7 +33,7 @@ class Logbook:
         Args:
             trainer: Where the run goes on from; rows after it, of a run that was killed, are forgotten.
         """
-        self.steps, self.start, self.first_update = trainer.schedule.steps, trainer.step, trainer.updates
+        self.steps, self.prefill = trainer.schedule.steps, trainer.prefill
         self.console = Console(stderr=True)
         self.live = Live(console=self.console, refresh_per_second=4)
         self.path = folder / "metrics.jsonl"
@@ -38,11 +42,15 @@ class Logbook:
         self.file = self.path.open("a")
         self.board = SummaryWriter(str(folder), purge_step=trainer.step + 1)
         self.began = time.monotonic()
+        self.pace = self.began, Progress(trainer.step, trainer.updates, {})
+        """Since when and from where rates count: random steps, and the updates on them, foretell no others."""
         self.shown = -math.inf
         """When the last line was shown where none is live [s]."""
 
     def __call__(self, progress: Progress, news: Mapping[str, float]) -> None:
         """Record news of a run and show how it stands."""
+        if progress.step <= self.prefill:
+            self.pace = time.monotonic(), progress
         if news:
             seconds = round(self.spent + time.monotonic() - self.began, 1)
             row = {"step": progress.step, "updates": progress.updates, "seconds": seconds, **news}
@@ -55,13 +63,17 @@ class Logbook:
 
     def line(self, progress: Progress) -> str:
         """How the run stands, such as `1,200 of 2,000 steps, 9.8 steps/s, 8.1 updates/s, 1 min 22 s left`."""
-        elapsed = max(time.monotonic() - self.began, 1e-9)
-        done = progress.step - self.start
-        left = duration(elapsed * (self.steps - progress.step) / done) if done else "unknown time"
+        since, start = self.pace
+        elapsed, done = time.monotonic() - since, progress.step - start.step
+        if done:
+            left = duration(elapsed * (self.steps - progress.step) / done)
+            updates = (progress.updates - start.updates) / elapsed
+            rates = [f"{done / elapsed:.1f} steps/s", f"{updates:.1f} updates/s", f"{left} left"]
+        else:
+            rates = [f"{progress.updates:,} updates"]
         shown = ("loss/proprio", "loss/camera", "loss/reward", "loss/kl", "episode_return", "return", "success")
         figures = [f"{name} {in_digits(progress.metrics[name])}" for name in shown if name in progress.metrics]
-        rates = [f"{done / elapsed:.1f} steps/s", f"{(progress.updates - self.first_update) / elapsed:.1f} updates/s"]
-        return ", ".join([f"{progress.step:,} of {self.steps:,} steps", *rates, f"{left} left", *figures])
+        return ", ".join([f"{progress.step:,} of {self.steps:,} steps", *rates, *figures])
 
     def __enter__(self) -> Self:
         if self.console.is_interactive:
@@ -76,7 +88,9 @@ class Logbook:
     def _show(self, progress: Progress, looked: bool) -> None:
         """Refresh the live line; where there is none, write one at every look and about every minute."""
         if self.console.is_interactive:
-            self.live.update(Text(self.line(progress)))
+            row = Table.grid(padding=(0, 1))
+            row.add_row(ProgressBar(self.steps, progress.step, BAR_WIDTH), Text(self.line(progress)))
+            self.live.update(row)
         elif looked or time.monotonic() - self.shown >= PACE:
             self.console.out(self.line(progress))
             self.shown = time.monotonic()

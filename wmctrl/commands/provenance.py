@@ -11,7 +11,7 @@ import wmctrl
 
 RECORDED = ("wmctrl-stack", "torch", "numpy", "mujoco", "gymnasium", "gymnasium-robotics", "highway-env")
 """Packages whose versions a run depends on."""
-DECISIVE = ("limits.py", "runtime", "model", "planning", "learning")
+DECISIVE = ("limits.py", "runtime", "model", "planning", "learning", "commands/training.py")
 """What of this package decides how a run turns out, beside the plants."""
 
 

@@ -23,9 +23,9 @@ from wmctrl.commands import provenance
 from wmctrl.commands.logbook import Logbook
 from wmctrl.commands.stopping import told_to_stop
 from wmctrl.config import Config, TaskConfig
-from wmctrl.config_files import from_mapping, nearest, read_yaml, to_yaml
+from wmctrl.config_files import from_mapping, nearest, read_yaml, to_mapping, to_yaml
 from wmctrl.learning import arithmetic
-from wmctrl.learning.agent import Agent
+from wmctrl.learning.agent import Agent, AgentConfig
 from wmctrl.learning.checkpoint import CheckpointFolder
 from wmctrl.learning.plants import Plant
 from wmctrl.learning.replay import Hindsight, Replay, segment_name, segments
@@ -46,8 +46,7 @@ def new_run(config: Config, seed: int, device: str, root: Path, recorded: Path |
         ValueError: The run could not start; nothing is made.
     """
     check(config, device, None if recorded is None else recorded_replay(recorded, config))
-    folder = _home(config.task.id, root) / f"{time.strftime('%Y%m%d-%H%M%S')}-s{seed}"
-    folder.mkdir(parents=True)
+    folder = _new_folder(_home(config.task.id, root), f"{time.strftime('%Y%m%d-%H%M%S')}-s{seed}")
     facts = {
         "seed": seed,
         "device": device,
@@ -60,6 +59,16 @@ def new_run(config: Config, seed: int, device: str, root: Path, recorded: Path |
     }
     write_atomic(folder / "config.yaml", to_yaml(config).encode())
     write_atomic(folder / "run.json", json.dumps(facts, indent=1).encode())
+    return folder
+
+
+def _new_folder(home: Path, name: str) -> Path:
+    """A new folder of this name, or of `name-2` and so on where another run began in the same second."""
+    folder, number = home / name, 1
+    while folder.exists():
+        number += 1
+        folder = home / f"{name}-{number}"
+    folder.mkdir(parents=True)
     return folder
 
 
@@ -146,13 +155,13 @@ def check(config: Config, device: str, recorded: CheckpointFolder | None = None)
     """
     if recorded is None:
         check_steps(config)
-    if not config.agent.learn_behavior and (config.agent.objective.value or config.agent.proposals):
+    require_taught(config.agent)
+    if config.replay.length <= config.agent.model.context:
         raise ValueError(
-            "agent.learn_behavior=false leaves actor and critic untrained, whom planning asks; set"
-            " agent.objective.value=0 and agent.proposals=0"
+            f"replay.length must be more than agent.model.context, {config.agent.model.context}: what comes after the"
+            f" context is what the model learns to look ahead by; came {config.replay.length}"
         )
-    task, plant = make_task(config.task), make_plant(config)
-    try:
+    with closing(make_task(config.task)) as task, closing(make_plant(config)) as plant:
         if _interface(task.task_spec) != _interface(plant.task_spec):
             raise ValueError("collect.config changes what is observed or commanded; give it in task.config as well")
         known = [parameter.name for parameter in plant.task_spec.parameters]
@@ -161,11 +170,21 @@ def check(config: Config, device: str, recorded: CheckpointFolder | None = None)
                 raise ValueError(f"collect.randomise: {name!r} is not a parameter here; {nearest(name, known)}")
         agent = Agent.for_task(task.task_spec, config.agent, torch_device(device))
         replay = Replay(agent.sizes, config.replay, config.collect.plants)
-    finally:
-        task.close()
-        plant.close()
     if recorded is not None:
         check_recording(recorded, replay)
+
+
+def require_taught(agent: AgentConfig) -> None:
+    """Refuse planning that asks an actor and a critic whom nothing taught.
+
+    Raises:
+        ValueError: It asks one of them.
+    """
+    if not agent.learn_behavior and (agent.objective.value or agent.proposals):
+        raise ValueError(
+            "agent.learn_behavior=false leaves actor and critic untrained, whom planning asks; set"
+            " agent.objective.value=0 and agent.proposals=0"
+        )
 
 
 def _interface(spec: TaskSpec) -> tuple[Any, ...]:
@@ -242,6 +261,12 @@ def assembled(folder: Path) -> Trainer:
     return trainer
 
 
+def begun_otherwise(folder: Path) -> bool:
+    """Whether a run was begun by other code or versions, so that it does not go on bit for bit."""
+    _, facts = open_run(folder)
+    return bool((facts.get("code"), facts.get("versions")) != (provenance.code(), provenance.versions()))
+
+
 def finished(folder: Path) -> bool:
     """Whether nothing is left to train in a run."""
     return CheckpointFolder(folder / "checkpoint").exists() and assembled(folder).finished
@@ -254,14 +279,20 @@ def recorded_replay(folder: Path, config: Config) -> CheckpointFolder:
         ValueError: It is no run, or recorded another task or other parts of it.
     """
     theirs, _ = open_run(folder)
-    if (theirs.task, theirs.collect.plants) != (config.task, config.collect.plants):
-        raise ValueError(
-            f"{folder} recorded {theirs.task} on {theirs.collect.plants} plants, this run wants {config.task} on"
-            f" {config.collect.plants}; give the same task, observe and collect.plants"
-        )
+    recorded, wanted = _recorded_settings(theirs), _recorded_settings(config)
+    for name, value in recorded.items():
+        if wanted[name] != value:
+            raise ValueError(f"{folder} was recorded with {name}={value}, this run has {wanted[name]}; give the same")
     checkpoint = CheckpointFolder(folder / "checkpoint")
     checkpoint.open()
     return checkpoint
+
+
+def _recorded_settings(config: Config) -> dict[str, Any]:
+    """The settings on which it depends what is recorded."""
+    return {f"task.{name}": value for name, value in to_mapping(config.task).items()} | {
+        "collect.plants": config.collect.plants
+    }
 
 
 def load_agent(folder: Path, config: Config, spec: TaskSpec) -> tuple[Agent, int]:
@@ -282,11 +313,9 @@ def load_agent(folder: Path, config: Config, spec: TaskSpec) -> tuple[Agent, int
 
 
 def hindsight(task: Task) -> Hindsight | None:
-    """How the task judges goals it was not given, where its goals are vectors."""
-    cost = task.task_spec.goal_cost
-    if cost is None or not task.task_spec.goal:
-        return None
-    return Hindsight(cost.achieved, lambda achieved, goal: -cost(achieved, goal))
+    """How the task judges goals it was not given, where it can."""
+    achieved = task.task_spec.achieved
+    return Hindsight(achieved, task.goal_reward) if achieved else None
 
 
 def never(news: Mapping[str, float]) -> bool:
@@ -298,7 +327,7 @@ def train(folder: Path, *, resume: bool = False, enough: Callable[[Mapping[str, 
     """Run a folder's training to its last step, or on from its checkpoint; what `told_to_stop` hears saves and stops.
 
     Args:
-        enough: Whether these new figures are good enough to stop early.
+        enough: Whether to stop early, asked of new figures, and with none at every step, update and episode of a look.
 
     Raises:
         ValueError: The run cannot go on; says why and what to do.

@@ -233,7 +233,7 @@ class Agent:
         return metrics
 
     def calibrate(self, proprio: NDArray[Any] | None, goal: NDArray[Any] | None, spec: TaskSpec) -> None:
-        """Set the normalisers, once, from what random actions showed.
+        """Set the normalisers, once, from what was recorded before the first update.
 
         Args:
             proprio: Observations (steps, O), where there are any.

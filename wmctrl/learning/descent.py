@@ -29,7 +29,7 @@ class Descent:
         """One step down the gradient of a scalar loss with the named optimisers.
 
         Raises:
-            ValueError: The loss is not finite; nothing has moved.
+            ValueError: The loss or its gradient is not finite; nothing has moved.
         """
         if not torch.isfinite(loss):
             raise ValueError(f"a loss became {float(loss.detach())}")
@@ -38,7 +38,9 @@ class Descent:
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
-        torch.nn.utils.clip_grad_norm_(parameters, self.clip)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.clip)
+        if not torch.isfinite(norm):
+            raise ValueError(f"the gradient of a loss of {float(loss.detach()):g} became {float(norm)}")
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)

@@ -87,23 +87,23 @@ def drive_episode(
     A controller may drive a simulation until it becomes unstable. That is how the episode went, and no error.
     """
     generator = np.random.default_rng([seed, number])
-    observation, _ = task.reset(seed=seed + number)
-    observations, actions, seconds = [observation], [], []
+    observations, actions, seconds = [], [], []
     state, total, over, breakdown = driver.start(), 0.0, False, ""
-    while not over:
-        if watch is not None:
-            watch(task)
-        began = time.perf_counter()
-        action, state = driver.act(state, observation, generator)
-        seconds.append(time.perf_counter() - began)
-        try:
-            observation, reward, terminated, truncated, info = task.step(action)
-        except PlantError as error:
-            info, breakdown = {"success": False, "failure": True}, str(error)
-            break
+    try:
+        observation, info = task.reset(seed=seed + number)
         observations.append(observation)
-        actions.append(action)
-        total, over = total + float(reward), terminated or truncated
+        while not over:
+            if watch is not None:
+                watch(task)
+            began = time.perf_counter()
+            action, state = driver.act(state, observation, generator)
+            seconds.append(time.perf_counter() - began)
+            observation, reward, terminated, truncated, info = task.step(action)
+            observations.append(observation)
+            actions.append(action)
+            total, over = total + float(reward), terminated or truncated
+    except PlantError as error:
+        info, breakdown = {"success": False, "failure": True}, str(error)
     if watch is not None and not breakdown:
         watch(task)
     outcome = Outcome(total, len(actions), bool(info["success"]), bool(info["failure"]), breakdown)

@@ -35,7 +35,7 @@ class Foresight:
     high: NDArray[np.float32]
     """Upper edge of the band (N, H + 1, O)."""
     scale: NDArray[np.float32]
-    """What the model normalises every element by (O,): its spread in random driving, or an eighth of its range."""
+    """What the model normalises every element by (O,): its spread when learning began, or an eighth of its range."""
 
     @property
     def rmse(self) -> NDArray[np.float32]:

@@ -97,8 +97,8 @@ class Plant:
         self.actions.append(action)
         self.reward += float(reward)
         failure = bool(info["failure"])
-        # Whether reaching a goal ends the episode is computed from the goal, which hindsight may change: not learned.
-        ended = failure if self.task.task_spec.goal_cost else terminated
+        # Whether reaching a goal ends the episode depends on the goal, which hindsight may change: not learned.
+        ended = failure if self.task.task_spec.achieved else terminated
         step = {"action": action, "reward": reward, "terminated": ended, "failure": failure, "is_first": False}
         self.over = terminated or truncated or len(self.actions) == self.config.episode_steps
         outcome = Outcome(self.reward, len(self.actions), bool(info["success"]), failure) if self.over else None

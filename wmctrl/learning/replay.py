@@ -67,14 +67,21 @@ class Stream:
         self.arrays: Arrays = {name: np.zeros((capacity, *shape), dtype) for name, (shape, dtype) in fields.items()}
         self.capacity = capacity
         self.total = 0
-        """Steps ever added."""
+        """Steps ever added, those forgotten by the recording that they came from included."""
+        self.first = 0
+        """Number of the first step that was ever stored here."""
         self.starts: list[int] = []
         """Step numbers at which episodes start, in order."""
         self.stored = 0
         """Steps that the checkpoint's files already hold."""
 
     def __len__(self) -> int:
-        return min(self.total, self.capacity)
+        return min(self.total - self.first, self.capacity)
+
+    @property
+    def oldest(self) -> int:
+        """Number of the oldest step still stored."""
+        return self.total - len(self)
 
     def add(self, step: Mapping[str, Any]) -> None:
         """Append one step: the action before the observation, and what came with it."""
@@ -88,6 +95,8 @@ class Stream:
 
     def extend(self, begin: int, steps: Arrays) -> None:
         """Append stored steps, the first of which has number `begin`."""
+        if not self.total:
+            self.first = begin
         self.total = begin
         for index in range(len(steps["reward"])):
             self.add({name: column[index] for name, column in steps.items()})
@@ -124,7 +133,9 @@ class Replay:
         """Everything remembered of one part of the steps (steps, ...); None where the plants have no such part."""
         if name not in self.streams[0].arrays:
             return None
-        return np.concatenate([stream.arrays[name][: len(stream)] for stream in self.streams])
+        return np.concatenate(
+            [stream.arrays[name][np.arange(stream.oldest, stream.total) % stream.capacity] for stream in self.streams]
+        )
 
     @property
     def ready(self) -> bool:
@@ -142,8 +153,7 @@ class Replay:
 
     def _sequence(self, stream: Stream, generator: np.random.Generator) -> Arrays:
         """One window of a stream, perhaps with another goal."""
-        oldest = stream.total - len(stream)
-        begin = oldest + int(generator.integers(len(stream) - self.config.length + 1))
+        begin = stream.oldest + int(generator.integers(len(stream) - self.config.length + 1))
         window = stream.window(begin, self.config.length)
         if self.hindsight is not None and generator.random() < self.config.hindsight:
             self._relabel(window, stream, begin, self.hindsight, generator)
@@ -170,13 +180,12 @@ class Replay:
     def save(self, checkpoint: CheckpointFolder) -> None:
         """Add the steps since the last save to a checkpoint, and drop files whose steps are all forgotten."""
         for number, stream in enumerate(self.streams):
-            oldest = stream.total - len(stream)
-            begin = max(stream.stored, oldest)
+            begin = max(stream.stored, stream.oldest)
             if stream.total > begin:
                 checkpoint.put(segment_name(number, begin), stream.window(begin, stream.total - begin))
                 stream.stored = stream.total
             begins = [first for owner, first in segments(checkpoint) if owner == number]
-            checkpoint.drop([segment_name(number, a) for a, b in itertools.pairwise(begins) if b <= oldest])
+            checkpoint.drop([segment_name(number, a) for a, b in itertools.pairwise(begins) if b <= stream.oldest])
 
     def adopt(self, checkpoint: CheckpointFolder) -> None:
         """Remember the steps in another run's opened checkpoint, and keep them in the own one from now on."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -144,7 +145,9 @@ class Trainer:
             outcome = self._drive(plant)
             self.step += 1
             if outcome is not None:
-                self._tell({"episode_return": outcome.reward, "episode_success": float(outcome.success)})
+                judged = {"episode_success": float(outcome.success)} if self.examiner.task_spec.success else {}
+                self._tell({"episode_return": outcome.reward} | judged)
+        self._show()
 
     def _drive(self, plant: Plant) -> Outcome | None:
         """One recorded step of a plant, in a new episode where the last one is over."""
@@ -189,6 +192,8 @@ class Trainer:
             losses = self.agent.learn(batch, self.learn_generator)
             if self.updates % 100 == 0:
                 self._tell({f"loss/{name}": float(value) for name, value in losses.items()})
+            else:
+                self._show()
 
     def _due(self) -> int:
         """Updates that all steps so far are worth."""
@@ -204,25 +209,30 @@ class Trainer:
         outcomes = []
         for outcome in drive(self.agent, self.examiner, self.schedule.evaluate_episodes, seed=EXAMINATION_SEED):
             outcomes.append(outcome)
+            self._show()
             if self.stopping:  # a look can take minutes, and nothing depends on it
                 return
         self.looked = self.step
-        self._tell(
-            {
-                "return": float(np.mean([o.reward for o in outcomes])),
-                "success": float(np.mean([o.success for o in outcomes])),
-                "failure": float(np.mean([o.failure for o in outcomes])),
-                "length": float(np.mean([o.length for o in outcomes])),
-            }
-        )
+        spec = self.examiner.task_spec
+        seen = {"return": [o.reward for o in outcomes], "length": [float(o.length) for o in outcomes]}
+        if spec.success:
+            seen["success"] = [float(o.success) for o in outcomes]
+        if spec.failure or any(o.breakdown for o in outcomes):
+            seen["failure"] = [float(o.failure) for o in outcomes]
+        self._tell({name: float(np.mean(values)) for name, values in seen.items()})
 
     def _passed(self, every: int) -> bool:
         """Whether a multiple of `every` steps was reached or passed in the last round of the plants."""
         return self.step // every > (self.step - max(1, len(self.plants))) // every
 
     def _tell(self, news: dict[str, float]) -> None:
+        """Have news kept and shown."""
         self.metrics |= news
         self.told += 1
+        self._show(news)
+
+    def _show(self, news: Mapping[str, float] = MappingProxyType({})) -> None:
+        """Have it shown how the run stands."""
         self.listener(Progress(self.step, self.updates, self.metrics), news)
 
     def arrays(self) -> dict[str, NDArray[Any]]:

@@ -56,6 +56,9 @@ class WorldModelConfig:
     def __post_init__(self) -> None:
         require_positive(self, "resolution")
         require_positive(self, "reward_resolution", or_null=True)
+        require_at_least(self, deter=1, stoch=1, units=1, layers=1, camera_depth=1)
+        require_at_least(self, prior_components=1, decoder_components=1)
+        require_at_least(self, free_nats=0, dynamics_scale=0, representation_scale=0, camera_scale=0)
         # Nothing could be looked ahead from without context, and a single member has nobody to disagree with.
         require_at_least(self, context=1, members=2)
 

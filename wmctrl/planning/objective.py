@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wmctrl.limits import require_at_least
+
 
 @dataclass(frozen=True)
 class GoalCost:
@@ -51,8 +53,8 @@ class ObjectiveConfig:
     def __post_init__(self) -> None:
         if not 0.0 < self.risk <= 1.0:
             raise ValueError(f"risk must be above 0 and at most 1, came {self.risk:g}")
-        if self.particles < 1:
-            raise ValueError(f"particles must be at least 1, came {self.particles}")
+        require_at_least(self, reward=0, goal=0, value=0, terminal=0, failure=0, disagreement=0, action_rate=0)
+        require_at_least(self, particles=1)
 
 
 def arrival_reward(reward: Tensor, failure: Tensor, failure_reward: float) -> Tensor:
