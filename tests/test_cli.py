@@ -117,7 +117,7 @@ def test_a_fault_of_the_program_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -
 def test_train_makes_a_run_of_its_arguments_and_says_where_it_is_and_what_is_next(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from wmctrl.commands import training
+    from wmctrl.commands import run_folder, training
 
     begun: list[Path] = []
 
@@ -130,7 +130,7 @@ def test_train_makes_a_run_of_its_arguments_and_says_where_it_is_and_what_is_nex
     monkeypatch.setattr(training, "train", train)
     words = ["train", "--env", "Pendulum-v1", "--steps", "2e3", "--seed", "7", "--envs", "3", "--out", str(tmp_path)]
     assert main([*words, "--set", "schedule.updates_per_step=0.5"]) == 0
-    config, facts = training.open_run(begun[0])
+    config, facts = run_folder.open_run(begun[0])
     assert begun[0].is_relative_to(tmp_path)
     assert (config.task.id, config.schedule.steps, config.schedule.updates_per_step) == ("Pendulum-v1", 2000, 0.5)
     assert (config.collect.plants, facts["seed"]) == (3, 7)

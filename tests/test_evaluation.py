@@ -18,7 +18,7 @@ from wmctrl_envs import PlantError
 
 from tests.tiny_run import EPISODE_AND_A_HALF, tiny
 from wmctrl.cli import main
-from wmctrl.commands import evaluation, training
+from wmctrl.commands import evaluation, run_folder, training
 from wmctrl.commands.evaluation import Evaluation, evaluate, merit
 from wmctrl.commands.video import film
 from wmctrl.config import Config, TaskConfig
@@ -59,7 +59,7 @@ def test_an_evaluation_repeats(run: Path, found: Evaluation) -> None:
 
 
 def test_an_episode_does_not_depend_on_those_before_it(run: Path, found: Evaluation) -> None:
-    config, _ = training.open_run(run)
+    config, _ = run_folder.open_run(run)
     task = training.make_task(config.task)
     agent, _ = training.load_agent(run, config, task.task_spec)
     assert drive_episode(agent, task, 0, 1).outcome == found.scores[0].outcomes[1]
@@ -160,7 +160,7 @@ def test_a_plant_that_does_not_repeat_is_evaluated_but_not_filmed(
 
 
 def test_a_breakdown_of_the_plant_is_how_an_episode_went(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    task = training.make_task(training.open_run(run)[0].task)
+    task = training.make_task(run_folder.open_run(run)[0].task)
     steps: list[float] = []
 
     def step(action: NDArray[np.float32]) -> Any:
@@ -183,7 +183,7 @@ def test_a_breakdown_of_the_plant_is_how_an_episode_went(run: Path, monkeypatch:
 
 
 def test_a_plant_that_does_not_even_start_breaks_its_episode_alone(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    task = training.make_task(training.open_run(run)[0].task)
+    task = training.make_task(run_folder.open_run(run)[0].task)
 
     def reset(*, seed: int) -> Any:
         if seed == 1:
@@ -314,7 +314,7 @@ def test_prediction_starts_from_what_was_seen(run: Path, found: Evaluation) -> N
 
 
 def test_nothing_is_predicted_from_episodes_that_are_too_short(run: Path) -> None:
-    config, _ = training.open_run(run)
+    config, _ = run_folder.open_run(run)
     task = training.make_task(config.task)
     agent, _ = training.load_agent(run, config, task.task_spec)
     short = Episode(outcome(0.0), [task.reset(seed=0)[0]] * 11, np.zeros((10, 4), np.float32), np.zeros(10))

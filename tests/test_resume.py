@@ -15,7 +15,7 @@ import pytest
 import wmctrl.learning.train
 from tests.tiny_run import tiny
 from wmctrl.bench.endurance import contents, differences, endure
-from wmctrl.commands import training
+from wmctrl.commands import run_folder, training
 from wmctrl.learning.agent import Agent
 from wmctrl.learning.plants import Plant
 
@@ -92,7 +92,7 @@ def calm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def twin(folder: Path, root: Path) -> Path:
     """A new run of the same settings."""
-    config, facts = training.open_run(folder)
+    config, facts = run_folder.open_run(folder)
     return training.new_run(config, facts["seed"], "cpu", root)
 
 
@@ -229,18 +229,18 @@ def test_rows_that_a_checkpoint_counts_survive_power_cuts(
 @pytest.mark.parametrize("steps", [33, 40])
 def test_a_run_given_more_steps_is_the_one_that_had_them_from_the_start(calm: Calm, tmp_path: Path, steps: int) -> None:
     """No case looks at 33, one does at 40."""
-    config, facts = training.open_run(calm.folder)
+    config, facts = run_folder.open_run(calm.folder)
     short = replace(config, schedule=replace(config.schedule, steps=steps))
     folder = training.new_run(short, facts["seed"], "cpu", tmp_path)
     assert training.train(folder).finished
-    training.extend(folder, config.schedule.steps)
-    assert training.open_run(folder)[0] == config
+    run_folder.extend(folder, config.schedule.steps)
+    assert run_folder.open_run(folder)[0] == config
     assert training.train(folder, resume=True).finished
     assert differences(calm.folder, folder) == []
 
 
 def test_looks_change_nothing_of_what_is_learned(calm: Calm, tmp_path: Path) -> None:
-    config, _ = training.open_run(calm.folder)
+    config, _ = run_folder.open_run(calm.folder)
     unwatched = new_run(config.task.id, tmp_path, *CASES[config.task.id], "schedule.evaluate_every=0")
     training.train(unwatched)
     assert set(differences(calm.folder, unwatched)) == {"looked", "told", "metrics", "metrics.jsonl"}

@@ -23,7 +23,7 @@ from wmctrl_envs.task import Task
 from tests.tiny_run import EPISODE_AND_A_HALF, SETTINGS, tiny
 from wmctrl.bench.endurance import contents, saved_step
 from wmctrl.cli import main
-from wmctrl.commands import logbook, provenance, training
+from wmctrl.commands import logbook, provenance, run_folder, training
 from wmctrl.commands.logbook import Logbook
 from wmctrl.config import resolve
 from wmctrl.learning.agent import Agent, DriveState
@@ -268,16 +268,19 @@ def test_a_finished_run_goes_on_with_more_steps_and_is_refused_as_many(
             f"wm train: --steps must be more than the 30 that {folder} has, came {steps}; leave it out to go on with"
             " those"
         )
-    with training.alone_with(folder):
+    with run_folder.alone_with(folder):
         assert main([*words, "41"]) == 2
-    assert training.open_run(folder)[0].schedule.steps == 30
+    assert run_folder.open_run(folder)[0].schedule.steps == 30
     assert main([*words, "41"]) == 0
-    assert training.assembled(folder).step == training.open_run(folder)[0].schedule.steps == 41
+    assert training.assembled(folder).step == run_folder.open_run(folder)[0].schedule.steps == 41
 
 
 def test_two_processes_do_not_train_the_same_run(tmp_path: Path) -> None:
     folder = new_run(tmp_path)
-    with training.alone_with(folder), pytest.raises(ValueError, match="is being trained by another process; stop that"):
+    with (
+        run_folder.alone_with(folder),
+        pytest.raises(ValueError, match="is being trained by another process; stop that"),
+    ):
         training.train(folder)
     assert training.train(folder).finished
 
@@ -342,7 +345,7 @@ def test_only_what_a_task_defines_is_told_of_how_it_goes(finished: Path, tmp_pat
 
 def test_whoever_watches_is_shown_every_step_update_and_episode_of_a_look(tmp_path: Path) -> None:
     folder = new_run(tmp_path, "schedule.steps=30", "schedule.evaluate_every=30", "schedule.evaluate_episodes=2")
-    config, facts = training.open_run(folder)
+    config, facts = run_folder.open_run(folder)
     trainer = training.assemble(config, folder, facts)
     shown: list[tuple[int, int, bool]] = []
     trainer.run(lambda progress, news: shown.append((progress.step, progress.updates, bool(news))))
@@ -412,7 +415,7 @@ def test_the_agents_actions_are_explored_around_with_the_std_that_was_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, std: float
 ) -> None:
     folder = new_run(tmp_path, "schedule.steps=400", f"collect.exploration_std={std}", "schedule.updates_per_step=0")
-    config, facts = training.open_run(folder)
+    config, facts = run_folder.open_run(folder)
     trainer = training.assemble(config, folder, facts)
     decide, decided = trainer.agent.act, []
 
@@ -434,7 +437,7 @@ def test_the_search_is_as_wide_as_was_asked_while_experience_is_gathered(
     tmp_path: Path, override: str, std: float
 ) -> None:
     folder = new_run(tmp_path, override, "agent.planner.init_std=0.5", "schedule.updates_per_step=0")
-    config, facts = training.open_run(folder)
+    config, facts = run_folder.open_run(folder)
     trainer = training.assemble(config, folder, facts)
     trainer.run(lambda progress, news: None)
     state = trainer.plants[0].state
@@ -447,7 +450,7 @@ def progress(step: int, updates: int, metrics: Mapping[str, float]) -> Progress:
 
 
 def test_the_line_tells_rates_figures_and_the_time_left(finished: Path, tmp_path: Path) -> None:
-    trainer = training.assemble(training.open_run(finished)[0], tmp_path, training.open_run(finished)[1])
+    trainer = training.assemble(run_folder.open_run(finished)[0], tmp_path, run_folder.open_run(finished)[1])
     trainer.step, trainer.agent.updates = 26, 100
     with Logbook(tmp_path, trainer) as logbook:
         assert logbook.line(progress(26, 100, {})) == "26 of 66 steps, 100 updates", (
@@ -462,7 +465,7 @@ def test_the_line_tells_rates_figures_and_the_time_left(finished: Path, tmp_path
 
 def test_random_steps_and_the_updates_on_them_do_not_foretell_the_time_left(tmp_path: Path) -> None:
     folder = new_run(tmp_path)
-    config, facts = training.open_run(folder)
+    config, facts = run_folder.open_run(folder)
     with Logbook(tmp_path, training.assemble(config, folder, facts)) as logbook:
         for step, updates in ((1, 0), (20, 0), (20, 500)):
             logbook(progress(step, updates, {}), {})
@@ -490,12 +493,12 @@ def test_two_runs_begun_in_the_same_second_have_folders_of_their_own(
     monkeypatch.setattr(time, "strftime", lambda _: "20300101-000000")
     folders = [new_run(tmp_path) for _ in range(3)]
     assert [folder.name for folder in folders] == [f"20300101-000000-s0{end}" for end in ("", "-2", "-3")]
-    assert training.newest_run(training.open_run(folders[0])[0], 0, tmp_path) == folders[2]
+    assert run_folder.newest_run(run_folder.open_run(folders[0])[0], 0, tmp_path) == folders[2]
 
 
 def test_a_log_gets_a_line_at_every_look_and_one_a_minute(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folder = new_run(tmp_path)
-    config, facts = training.open_run(folder)
+    config, facts = run_folder.open_run(folder)
     with Logbook(folder, training.assemble(config, folder, facts)) as logbook:
         for step, seconds, news in ((1, 0, "loss"), (2, 0, "loss"), (3, 61, "loss"), (4, 0, "return"), (5, 0, "loss")):
             logbook.shown -= seconds

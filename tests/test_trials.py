@@ -9,7 +9,7 @@ import pytest
 
 from tests.tiny_run import tiny
 from wmctrl.bench import trials
-from wmctrl.commands import evaluation, provenance, training
+from wmctrl.commands import evaluation, provenance, run_folder, training
 from wmctrl.learning.evaluate import Outcome
 from wmctrl.learning.train import EXAMINATION_SEED
 
@@ -43,7 +43,7 @@ def test_finished_runs_are_evaluated_again_without_training(found: list[trials.T
 
 
 def test_an_interrupted_run_is_finished(root: Path, tmp_path: Path, found: list[trials.Trial]) -> None:
-    started = training.new_run(training.open_run(Path(found[0].run))[0], 0, "cpu", tmp_path)
+    started = training.new_run(run_folder.open_run(Path(found[0].run))[0], 0, "cpu", tmp_path)
     training.train(started, enough=lambda news: "return" in news)
     assert not training.finished(started)
     (trial,) = trials.trials(CONFIG, [0], episodes=2, root=tmp_path, look_every=22, resume=True)
@@ -52,7 +52,7 @@ def test_an_interrupted_run_is_finished(root: Path, tmp_path: Path, found: list[
 
 
 def test_runs_of_other_settings_are_not_gone_on_with(found: list[trials.Trial], root: Path) -> None:
-    assert training.newest_run(CONFIG, 0, root) is None, "those runs look elsewhere"
+    assert run_folder.newest_run(CONFIG, 0, root) is None, "those runs look elsewhere"
     (trial,) = trials.trials(CONFIG, [0], episodes=1, root=root, resume=True)
     assert trial.run != found[0].run
     assert trial.looks == []
@@ -76,12 +76,12 @@ def test_no_two_seeds_are_evaluated_in_the_same_episodes(
 
 
 def test_a_run_of_another_version_is_passed_over(found: list[trials.Trial], root: Path) -> None:
-    settings = training.open_run(Path(found[0].run))[0]
+    settings = run_folder.open_run(Path(found[0].run))[0]
     stale = root / "Pendulum-v1" / "99999999-000000-s0"
     stale.mkdir()
     (stale / "run.json").write_text("{}")
     (stale / "config.yaml").write_text("task: {id: Pendulum-v1}\nold_setting: 3\n")
-    newest = training.newest_run(settings, 0, root)
+    newest = run_folder.newest_run(settings, 0, root)
     assert newest == Path(found[0].run)
 
 
@@ -108,10 +108,10 @@ def test_seeds_are_told_apart_from_episodes(found: list[trials.Trial]) -> None:
 def test_a_run_by_other_code_is_passed_over(
     found: list[trials.Trial], root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = training.open_run(Path(found[0].run))[0]
-    assert training.newest_run(settings, 0, root) == Path(found[0].run)
+    settings = run_folder.open_run(Path(found[0].run))[0]
+    assert run_folder.newest_run(settings, 0, root) == Path(found[0].run)
     monkeypatch.setattr(provenance, "code", lambda: "0" * 64)
-    assert training.newest_run(settings, 0, root) is None
+    assert run_folder.newest_run(settings, 0, root) is None
 
 
 def test_the_digest_of_the_code_follows_what_learns_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,7 +150,7 @@ def seed(text: str) -> int:
 def add_lookers(command: Callable[..., Parser]) -> None:
     """The commands that look at what was learned."""
     evaluate = command("eval", answers.evaluate_run, "drive what a run has learned; write figures, films and a report")
-    evaluate.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the run")
+    evaluate.add_argument("folder", type=Path, metavar="RUN", help="folder of the run")
     evaluate.add_argument("--episodes", type=count, default=100, metavar="N", help="how many (100)")
     evaluate.add_argument("--seed", type=seed, default=0, help="episode i starts from this plus i (0)")
     evaluate.add_argument("--policy", dest="policy_only", action="store_true", help="the reactive policy, no planning")

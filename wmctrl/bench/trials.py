@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from wmctrl_envs.task import TaskSpec
 
-from wmctrl.commands import evaluation, intervals, logbook, provenance, training
+from wmctrl.commands import evaluation, intervals, logbook, provenance, run_folder, training
 from wmctrl.commands.intervals import Estimate
 from wmctrl.config import Config
 from wmctrl.config_files import to_mapping
@@ -61,7 +61,7 @@ def trials(
     looking = {"evaluate_every": look_every, "evaluate_episodes": episodes if look_every else 1}
     settings = replace(config, schedule=replace(config.schedule, **looking))
     for seed in seeds:
-        found = training.newest_run(settings, seed, root) if resume else None
+        found = run_folder.newest_run(settings, seed, root) if resume else None
         run = found or training.new_run(settings, seed, "cpu", root)
         done = found is not None and training.finished(found)
         if not (done or training.train(run, resume=found is not None).finished):
@@ -123,7 +123,7 @@ def minutes(trial: Trial) -> float:
 
 def write_json(path: Path, found: Sequence[Trial], spec: TaskSpec) -> None:
     """Keep everything that a table's reader may ask for."""
-    config, _ = training.open_run(Path(found[0].run))
+    config, _ = run_folder.open_run(Path(found[0].run))
     content: dict[str, Any] = {
         "schema": SCHEMA,
         "command": provenance.command_line(),

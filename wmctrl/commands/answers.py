@@ -36,7 +36,7 @@ def train(
     out: Path | None,
 ) -> int:
     """Start a run, or go on with one."""
-    from wmctrl.commands import training
+    from wmctrl.commands import run_folder, training
     from wmctrl.config import resolve
 
     if resume is not None:
@@ -45,7 +45,7 @@ def train(
         if named := [name for name, value in given.items() if value is not None]:
             raise ValueError(f"--resume keeps the run's own settings; leave out {', '.join(named)}")
         if steps is not None:
-            training.extend(resume, steps)
+            run_folder.extend(resume, steps)
         return teach(resume, resume=True)
     assert env is not None, "the parser asks for --env or --resume"
     short = {"schedule.steps": steps, "collect.plants": envs}
@@ -57,9 +57,9 @@ def train(
 
 def teach(folder: Path, *, resume: bool) -> int:
     """Train a run and say what to type next; 130 when it was told to stop."""
-    from wmctrl.commands import training
+    from wmctrl.commands import run_folder, training
 
-    if resume and training.begun_otherwise(folder):
+    if resume and run_folder.begun_otherwise(folder):
         print(f"{folder} was begun by other code or versions: it goes on, but not bit for bit", file=sys.stderr)
     trainer = training.train(folder, resume=resume)
     if trainer.finished:
@@ -72,13 +72,13 @@ def teach(folder: Path, *, resume: bool) -> int:
 
 
 def evaluate_run(
-    run_folder: Path, episodes: int, seed: int, policy_only: bool, overrides: Sequence[str], as_json: bool
+    folder: Path, episodes: int, seed: int, policy_only: bool, overrides: Sequence[str], as_json: bool
 ) -> int:
     """Drive what a run has learned, and show and keep what was found."""
     from wmctrl.commands.evaluation import evaluate, to_json
     from wmctrl.commands.report import COLUMNS, table_row, write_report
 
-    found = evaluate(run_folder, episodes, seed, policy_only=policy_only, overrides=tuple(overrides))
+    found = evaluate(folder, episodes, seed, policy_only=policy_only, overrides=tuple(overrides))
     if as_json:
         print(json.dumps(to_json(found), indent=2), flush=True)
     else:
@@ -86,7 +86,7 @@ def evaluate_run(
             f"{found.spec.id} after {found.step:,} steps", COLUMNS, [table_row(score, found) for score in found.scores]
         )
         print(f"In parentheses: 95 % intervals. Figures are in {found.folder / 'eval.json'}", flush=True)
-    report = run_folder / f"{found.folder.name.replace('eval', 'report')}.html"
+    report = folder / f"{found.folder.name.replace('eval', 'report')}.html"
     write_report(report, f"{found.spec.id}: what it learned", [found])
     if not as_json:
         print(f"Report: {report}" + (f" ({found.note})" if found.note else ""))

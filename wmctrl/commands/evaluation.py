@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from wmctrl_envs.task import Task, TaskSpec
 
-from wmctrl.commands import intervals, provenance, training
+from wmctrl.commands import intervals, provenance, run_folder, training
 from wmctrl.commands.intervals import Estimate
 from wmctrl.commands.video import film
 from wmctrl.config import Config
@@ -136,7 +136,7 @@ def evaluate(
     """
     if episodes < 1:
         raise ValueError(f"--episodes must be at least 1, came {episodes}")
-    config, facts = training.open_run(run)
+    config, facts = run_folder.open_run(run)
     if overrides:
         config = _planning_otherwise(config, overrides)
     arithmetic.prepare()

@@ -1,15 +1,11 @@
-"""What `wm train` does: a run folder, a trainer assembled for a task, and people told how it goes."""
+"""What `wm train` does: what could not be trained refused, a trainer assembled for a task, people told how it goes."""
 
-import fcntl
-import json
 import os
-import platform
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -19,18 +15,17 @@ import torch
 import wmctrl_envs
 from wmctrl_envs.task import Task, TaskSpec
 
-from wmctrl.commands import provenance
+from wmctrl.commands import run_folder
 from wmctrl.commands.logbook import Logbook
 from wmctrl.commands.stopping import told_to_stop
 from wmctrl.config import Config, TaskConfig
-from wmctrl.config_files import from_mapping, nearest, read_yaml, to_mapping, to_yaml
+from wmctrl.config_files import nearest
 from wmctrl.learning import arithmetic
 from wmctrl.learning.agent import Agent, AgentConfig
 from wmctrl.learning.checkpoint import CheckpointFolder
 from wmctrl.learning.plants import Plant
 from wmctrl.learning.replay import Hindsight, Replay, segment_name, segments
 from wmctrl.learning.train import Progress, Trainer
-from wmctrl.runtime.files import write_atomic
 
 GO_ON = "import sys, pathlib, wmctrl.commands.training as t; t.train(pathlib.Path(sys.argv[1]), resume=True)"
 """What a process of `in_background` runs, with the run's folder as its argument."""
@@ -45,86 +40,8 @@ def new_run(config: Config, seed: int, device: str, root: Path, recorded: Path |
     Raises:
         ValueError: The run could not start; nothing is made.
     """
-    check(config, device, None if recorded is None else recorded_replay(recorded, config))
-    folder = _new_folder(_home(config.task.id, root), f"{time.strftime('%Y%m%d-%H%M%S')}-s{seed}")
-    facts = {
-        "seed": seed,
-        "device": device,
-        "recorded": None if recorded is None else str(recorded.resolve()),
-        "command": provenance.command_line(),
-        "python": platform.python_version(),
-        "machine": platform.platform(),
-        "versions": provenance.versions(),
-        "code": provenance.code(),
-    }
-    write_atomic(folder / "config.yaml", to_yaml(config).encode())
-    write_atomic(folder / "run.json", json.dumps(facts, indent=1).encode())
-    return folder
-
-
-def _new_folder(home: Path, name: str) -> Path:
-    """A new folder of this name, or of `name-2` and so on where another run began in the same second."""
-    folder, number = home / name, 1
-    while folder.exists():
-        number += 1
-        folder = home / f"{name}-{number}"
-    folder.mkdir(parents=True)
-    return folder
-
-
-def extend(folder: Path, steps: int) -> None:
-    """Give a run more environment steps in all, for a resumed training to do.
-
-    Nothing that is learned depends on how many there are in all, so it becomes, bit for bit, the run that had as many
-    from the start.
-
-    Raises:
-        ValueError: It has as many already, is no run, or is being trained.
-    """
-    config, _ = open_run(folder)
-    if steps <= config.schedule.steps:
-        raise ValueError(
-            f"--steps must be more than the {config.schedule.steps:,} that {folder} has, came {steps:,}; leave it out"
-            " to go on with those"
-        )
-    longer = replace(config, schedule=replace(config.schedule, steps=steps))
-    with alone_with(folder):
-        write_atomic(folder / "config.yaml", to_yaml(longer).encode())
-
-
-def newest_run(config: Config, seed: int, root: Path) -> Path | None:
-    """The newest run of these settings and this seed by this code and these versions, where there is one."""
-    wanted = {"seed": seed, "recorded": None, "versions": provenance.versions(), "code": provenance.code()}
-    for path in sorted(_home(config.task.id, root).glob("*/run.json"), reverse=True):
-        try:
-            theirs, facts = open_run(path.parent)
-        except ValueError:  # another version's run, with settings that this one does not have
-            continue
-        if theirs == config and wanted.items() <= facts.items():
-            return path.parent
-    return None
-
-
-def _home(task: str, root: Path) -> Path:
-    """Where a task's runs are."""
-    return root / task.replace(":", "-")
-
-
-def open_run(folder: Path) -> tuple[Config, dict[str, Any]]:
-    """Settings and facts of a run.
-
-    Raises:
-        ValueError: The folder is not a run, or its facts are damaged.
-    """
-    path = folder / "run.json"
-    if not path.exists():
-        raise ValueError(f"{folder} is not a run (it has no run.json); runs are in runs/<task>/")
-    config = from_mapping(Config, read_yaml(folder / "config.yaml"), str(folder / "config.yaml"))
-    try:
-        facts = dict(json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} is damaged ({error}); restore it from a backup or start again") from error
-    return config, facts
+    check(config, device, None if recorded is None else run_folder.recorded_replay(recorded, config))
+    return run_folder.begin(config, seed, device, root, recorded)
 
 
 def make_task(config: TaskConfig) -> Task:
@@ -255,44 +172,15 @@ def assembled(folder: Path) -> Trainer:
     Raises:
         ValueError: The folder is not a run, or its checkpoint is missing or damaged.
     """
-    config, facts = open_run(folder)
+    config, facts = run_folder.open_run(folder)
     trainer = assemble(config, folder, facts)
     trainer.restore()
     return trainer
 
 
-def begun_otherwise(folder: Path) -> bool:
-    """Whether a run was begun by other code or versions, so that it does not go on bit for bit."""
-    _, facts = open_run(folder)
-    return bool((facts.get("code"), facts.get("versions")) != (provenance.code(), provenance.versions()))
-
-
 def finished(folder: Path) -> bool:
     """Whether nothing is left to train in a run."""
     return CheckpointFolder(folder / "checkpoint").exists() and assembled(folder).finished
-
-
-def recorded_replay(folder: Path, config: Config) -> CheckpointFolder:
-    """The opened checkpoint of a run whose replay fits these settings.
-
-    Raises:
-        ValueError: It is no run, or recorded another task or other parts of it.
-    """
-    theirs, _ = open_run(folder)
-    recorded, wanted = _recorded_settings(theirs), _recorded_settings(config)
-    for name, value in recorded.items():
-        if wanted[name] != value:
-            raise ValueError(f"{folder} was recorded with {name}={value}, this run has {wanted[name]}; give the same")
-    checkpoint = CheckpointFolder(folder / "checkpoint")
-    checkpoint.open()
-    return checkpoint
-
-
-def _recorded_settings(config: Config) -> dict[str, Any]:
-    """The settings on which it depends what is recorded."""
-    return {f"task.{name}": value for name, value in to_mapping(config.task).items()} | {
-        "collect.plants": config.collect.plants
-    }
 
 
 def load_agent(folder: Path, config: Config, spec: TaskSpec) -> tuple[Agent, int]:
@@ -332,14 +220,14 @@ def train(folder: Path, *, resume: bool = False, enough: Callable[[Mapping[str, 
     Raises:
         ValueError: The run cannot go on; says why and what to do.
     """
-    config, facts = open_run(folder)
+    config, facts = run_folder.open_run(folder)
     arithmetic.prepare(threads=1)  # the plants and many small operations leave nothing for a second thread to win
-    with alone_with(folder):
+    with run_folder.alone_with(folder):
         trainer = assemble(config, folder, facts)
         if resume and trainer.checkpoint.exists():  # else the run was killed before its first checkpoint
             trainer.restore()
         elif facts["recorded"] is not None:
-            trainer.replay.adopt(recorded_replay(Path(facts["recorded"]), config))
+            trainer.replay.adopt(run_folder.recorded_replay(Path(facts["recorded"]), config))
         if resume and trainer.finished:
             raise ValueError(
                 f"{folder} is finished ({trainer.step:,} steps); look at it with `wm eval {folder}`, or add --steps"
@@ -366,21 +254,6 @@ def in_background(folder: Path) -> "subprocess.Popen[bytes]":
             env=os.environ | {"OMP_NUM_THREADS": "1"},
             start_new_session=True,  # Ctrl-C reaches only the process that started it, which decides
         )
-
-
-@contextmanager
-def alone_with(folder: Path) -> Iterator[None]:
-    """Keep other processes from training the same run.
-
-    Raises:
-        ValueError: One does already.
-    """
-    with (folder / "run.json").open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released by the system however the process ends
-        except BlockingIOError:
-            raise ValueError(f"{folder} is being trained by another process; stop that one first") from None
-        yield
 
 
 def _run(trainer: Trainer, folder: Path, enough: Callable[[Mapping[str, float]], bool]) -> None:
