@@ -154,6 +154,17 @@ def reloaded(folder: Path, like: Replay, plants: int = 1) -> Replay:
     return replay
 
 
+def saved_as_it_fills(folder: Path) -> tuple[Replay, CheckpointFolder]:
+    """A replay of the last 20 of 60 steps that was saved after every ten, and its checkpoint."""
+    replay, checkpoint = filled(0, capacity=20), CheckpointFolder(folder)
+    for number in range(60):
+        replay.add(0, step(number))
+        if number % 10 == 9:
+            replay.save(checkpoint)
+            checkpoint.commit({})
+    return replay, checkpoint
+
+
 @pytest.mark.parametrize("capacity", [14, 23, 100])
 def test_a_restart_changes_no_sample(tmp_path: Path, capacity: int) -> None:
     """Saved again and again while the ring turns, each time the checkpoint samples as the living replay does."""
@@ -170,13 +181,7 @@ def test_a_restart_changes_no_sample(tmp_path: Path, capacity: int) -> None:
 
 
 def test_a_recording_that_had_forgotten_its_beginning_is_adopted_without_it(tmp_path: Path) -> None:
-    checkpoint = CheckpointFolder(tmp_path)
-    recording = filled(0, capacity=20)
-    for number in range(60):
-        recording.add(0, step(number))
-        if number % 10 == 9:
-            recording.save(checkpoint)
-            checkpoint.commit({})
+    recording, checkpoint = saved_as_it_fills(tmp_path)
     checkpoint.open()
     larger = filled(0, capacity=100)
     larger.adopt(checkpoint)
@@ -211,13 +216,7 @@ def test_a_restarted_replay_goes_on_like_the_one_that_never_stopped(tmp_path: Pa
 
 
 def test_only_new_steps_are_written_and_forgotten_files_deleted(tmp_path: Path) -> None:
-    checkpoint = CheckpointFolder(tmp_path)
-    replay = filled(0, capacity=20)
-    for number in range(60):
-        replay.add(0, step(number))
-        if number % 10 == 9:
-            replay.save(checkpoint)
-            checkpoint.commit({})
+    saved_as_it_fills(tmp_path)
     names = sorted(path.name for path in tmp_path.glob("replay-*"))
     assert names == ["replay-000-0000000040.safetensors", "replay-000-0000000050.safetensors"]
 

@@ -127,8 +127,7 @@ def write_json(path: Path, found: Sequence[Trial], spec: TaskSpec) -> None:
     content: dict[str, Any] = {
         "schema": SCHEMA,
         "command": provenance.command_line(),
-        "versions": provenance.versions(),
-        "code": provenance.code(),
+        **provenance.made_by(),
         "config": _finite(to_mapping(config)),
         "summary": {
             name: figure.over_episodes._asdict() | {"by_seed": figure.by_seed}

@@ -4,6 +4,7 @@ import hashlib
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import wmctrl_envs
 
@@ -23,6 +24,11 @@ def command_line() -> list[str]:
 def versions() -> dict[str, str]:
     """Versions of what trajectories and weights depend on."""
     return {name: version(name) for name in RECORDED}
+
+
+def made_by() -> dict[str, Any]:
+    """Versions and code, as they are kept with what they made."""
+    return {"versions": versions(), "code": code()}
 
 
 def code() -> str:

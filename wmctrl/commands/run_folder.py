@@ -27,8 +27,7 @@ def begin(config: Config, seed: int, device: str, root: Path, recorded: Path | N
         "command": provenance.command_line(),
         "python": platform.python_version(),
         "machine": platform.platform(),
-        "versions": provenance.versions(),
-        "code": provenance.code(),
+        **provenance.made_by(),
     }
     write_atomic(folder / "config.yaml", to_yaml(config).encode())
     write_atomic(folder / "run.json", json.dumps(facts, indent=1).encode())
@@ -89,7 +88,7 @@ def extend(folder: Path, steps: int) -> None:
 
 def newest_run(config: Config, seed: int, root: Path) -> Path | None:
     """The newest run of these settings and this seed by this code and these versions, where there is one."""
-    wanted = {"seed": seed, "recorded": None, "versions": provenance.versions(), "code": provenance.code()}
+    wanted = {"seed": seed, "recorded": None, **provenance.made_by()}
     for path in sorted(_home(config.task.id, root).glob("*/run.json"), reverse=True):
         try:
             theirs, facts = open_run(path.parent)
@@ -103,7 +102,7 @@ def newest_run(config: Config, seed: int, root: Path) -> Path | None:
 def begun_otherwise(folder: Path) -> bool:
     """Whether a run was begun by other code or versions, so that it does not go on bit for bit."""
     _, facts = open_run(folder)
-    return bool((facts.get("code"), facts.get("versions")) != (provenance.code(), provenance.versions()))
+    return not provenance.made_by().items() <= facts.items()
 
 
 def recorded_replay(folder: Path, config: Config) -> CheckpointFolder:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -147,7 +146,7 @@ class Trainer:
             if outcome is not None:
                 judged = {"episode_success": float(outcome.success)} if self.examiner.task_spec.success else {}
                 self._tell({"episode_return": outcome.reward} | judged)
-        self._show()
+        self._tell({})
 
     def _drive(self, plant: Plant) -> Outcome | None:
         """One recorded step of a plant, in a new episode where the last one is over."""
@@ -193,7 +192,7 @@ class Trainer:
             if self.updates % 100 == 0:
                 self._tell({f"loss/{name}": float(value) for name, value in losses.items()})
             else:
-                self._show()
+                self._tell({})
 
     def _due(self) -> int:
         """Updates that all steps so far are worth."""
@@ -209,7 +208,7 @@ class Trainer:
         outcomes = []
         for outcome in drive(self.agent, self.examiner, self.schedule.evaluate_episodes, seed=EXAMINATION_SEED):
             outcomes.append(outcome)
-            self._show()
+            self._tell({})
             if self.stopping:  # a look can take minutes, and nothing depends on it
                 return
         self.looked = self.step
@@ -226,13 +225,10 @@ class Trainer:
         return self.step // every > (self.step - max(1, len(self.plants))) // every
 
     def _tell(self, news: dict[str, float]) -> None:
-        """Have news kept and shown."""
-        self.metrics |= news
-        self.told += 1
-        self._show(news)
-
-    def _show(self, news: Mapping[str, float] = MappingProxyType({})) -> None:
-        """Have it shown how the run stands."""
+        """Have it shown how the run stands, and news kept where there are any."""
+        if news:
+            self.metrics |= news
+            self.told += 1
         self.listener(Progress(self.step, self.updates, self.metrics), news)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
