@@ -11,7 +11,7 @@ from torch import Tensor
 from wmctrl.learning.behavior import Actor, Behavior, BehaviorConfig, Imagination, lambda_returns
 from wmctrl.learning.imagination import Pay
 from wmctrl.model.distributions import Bernoulli, TwoHot, symlog
-from wmctrl.model.heads import Prospect, ProspectHead
+from wmctrl.model.heads import Ensemble, Prospect, ProspectHead
 from wmctrl.model.mdn import MixtureNoise
 from wmctrl.model.rssm import RSSM, Belief
 from wmctrl.model.world_model import Sizes, WorldModel, WorldModelConfig
@@ -168,6 +168,13 @@ class Slope(ProspectHead):
         return Prospect(TwoHot(torch.zeros_like(place), symlog(place)), goes_on, Bernoulli(fails))
 
 
+class Fog(Ensemble):
+    """Members whose spread grows with the place and, ten times as much, with the action."""
+
+    def disagreement(self, features: Tensor, action: Tensor) -> Tensor:
+        return features[:, 0] + 10.0 * action[:, 0]
+
+
 def slope() -> WorldModel:
     config = WorldModelConfig(deter=1, stoch=1, units=4, layers=1, prior_components=2, members=2)
     model = WorldModel(Sizes(proprio=1, goal=0, action=1), config)
@@ -227,6 +234,16 @@ def test_imagination_starts_from_the_belief_and_follows_the_actor_through_the_dr
     steps = (situation.after - situation.before)[..., 0].detach()
     std = math.exp(-1.25)  # untrained: half-way between -3 and 0.5
     torch.testing.assert_close(steps, 0.1 * torch.tanh(std * draws(2, H, 1))[..., 0] + push)
+
+
+def test_in_imagination_leaving_the_data_costs_where_each_action_starts() -> None:
+    learner = behavior(replace(CONFIG, disagreement=0.5), inputs=2, action=1)
+    model, noise = slope(), draws(2, H, 1)
+    model.ensemble = Fog(3, 1, 2, 4)
+    situation = learner.imagine(model, rewarded(0.0), places(-0.5, -0.2), None, noise, pushed(torch.zeros(2, H)))
+    action = torch.tanh(math.exp(-1.25) * noise)[..., 0]
+    price = 0.5 * (situation.before[..., 0] + 10.0 * action)
+    torch.testing.assert_close(situation.reward, situation.after[..., 0] - price)
 
 
 def test_a_failed_plant_does_not_go_on_in_imagination() -> None:

@@ -46,11 +46,18 @@ class BehaviorConfig:
     """Share of the critic that enters its slow copy at each update."""
     min_log_std: float = -3.0
     """Lower bound of the actor's log std."""
+    disagreement: float = 0.0
+    """Price of leaving the data in imagination: per step, for one unit of the ensemble's spread.
+
+    Measured on a cheetah's model after 26,000 steps: in 7,000 more updates from the same recording, what the policy
+    really earned fell from 5,458 to 3,789 while imagination saw no change; at a price of 5 or 10 it stayed. That is how
+    it is where nothing new is gathered.
+    """
 
     def __post_init__(self) -> None:
         if not 0.0 < self.discount < 1.0:
             raise ValueError(f"discount must be between 0 and 1, both excluded, came {self.discount:g}")
-        require_at_least(self, layers=1, units=1, horizon=1, starts=1)
+        require_at_least(self, layers=1, units=1, horizon=1, starts=1, disagreement=0)
         if self.updates < 1:
             raise ValueError(f"updates must be at least 1, or set agent.learn_behavior=false, came {self.updates}")
 
@@ -144,16 +151,21 @@ class Behavior(nn.Module):
             futures: Draws (N, H, K), (N, H, S), for the arrivals; None follows the most probable future.
         """
         features = [belief.features]
-        entropies = []
+        actions, entropies = [], []
         for t, step in enumerate(noise.unbind(1)):
             policy = self.actor(model.with_goal(features[-1], goal))
             entropies.append(policy.entropy_at(step))
-            belief = model.rssm.imagine(belief, policy.sample(step), futures and futures.at(t))
+            actions.append(policy.sample(step))
+            belief = model.rssm.imagine(belief, actions[-1], futures and futures.at(t))
             features.append(belief.features)
         goals = None if goal is None else goal.unsqueeze(1).expand(-1, noise.shape[1], -1)
         # Two stacks rather than slices of one: a linear layer is several times slower on a slice.
         before, after = (torch.stack(part, 1) for part in (features[:-1], features[1:]))
         arrival = pay.arrival(model, after, goals)
+        if self.config.disagreement:
+            strangeness = model.ensemble.disagreement(before.flatten(0, 1), torch.stack(actions, 1).flatten(0, 1))
+            reward = arrival.reward - self.config.disagreement * strangeness.view_as(arrival.reward)
+            arrival = arrival._replace(reward=reward)
         before, after = model.with_goal(before, goals), model.with_goal(after, goals)
         return Imagination(before, after, *arrival, torch.stack(entropies, 1))
 
