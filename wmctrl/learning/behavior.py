@@ -49,9 +49,9 @@ class BehaviorConfig:
     disagreement: float = 0.0
     """Price of leaving the data in imagination: per step, for one unit of the ensemble's spread.
 
-    Measured on a cheetah's model after 26,000 steps: in 7,000 more updates from the same recording, what the policy
-    really earned fell from 5,458 to 3,789 while imagination saw no change; at a price of 5 or 10 it stayed. That is how
-    it is where nothing new is gathered.
+    Measured on a cheetah's model after 26,000 steps, nothing new being gathered: a policy that earned 5,458 earned
+    2,418 to 5,359 after 4,000 to 7,000 more updates, while imagination saw no change; at a price of 5 or 10 it earned
+    5,375 to 5,715 after 3,000 to 5,500.
     """
 
     def __post_init__(self) -> None:
