@@ -21,6 +21,7 @@ from wmctrl.model.rssm import Belief
 from wmctrl.model.world_model import Batch, Sizes, WorldModel, WorldModelConfig
 from wmctrl.planning.objective import GoalCost, ObjectiveConfig
 from wmctrl.planning.planner import Planner
+from wmctrl.runtime.noise import FreshNoise
 
 SIZES = Sizes(proprio=3, goal=0, action=2)
 SMALL = AgentConfig(model=WorldModelConfig(deter=8, stoch=5, units=8, layers=1))
@@ -157,8 +158,12 @@ def planning(particles: int, horizon: int = 7) -> Agent:
     return agent
 
 
+def drawn_futures(agent: Agent) -> MixtureNoise | None:
+    return agent._futures(FreshNoise(agent.randomness, np.random.default_rng(0)))
+
+
 def test_particles_draw_components_by_gumbels_law_and_values_by_the_normal_one() -> None:
-    noise = planning(particles=59, horizon=41)._particle_noise(np.random.default_rng(0))
+    noise = drawn_futures(planning(particles=59, horizon=41))
     assert noise is not None
     assert (noise.component.shape, noise.value.shape) == ((59, 41, 4), (59, 41, 5))
     component, value = noise.component.double(), noise.value.double()
@@ -173,7 +178,7 @@ def test_particles_draw_components_by_gumbels_law_and_values_by_the_normal_one()
 
 @pytest.mark.parametrize("axis", [0, 1, 2], ids=["particles", "steps", "elements"])
 def test_no_two_particles_steps_or_elements_share_their_noise(axis: int) -> None:
-    noise = planning(particles=59, horizon=41)._particle_noise(np.random.default_rng(0))
+    noise = drawn_futures(planning(particles=59, horizon=41))
     assert noise is not None
     for draws in noise:
         one, next_one = draws.narrow(axis, 0, draws.shape[axis] - 1), draws.narrow(axis, 1, draws.shape[axis] - 1)
@@ -183,7 +188,8 @@ def test_no_two_particles_steps_or_elements_share_their_noise(axis: int) -> None
 
 def test_a_single_particle_follows_the_most_probable_future_and_draws_nothing() -> None:
     generator = np.random.default_rng(0)
-    assert planning(particles=1)._particle_noise(generator) is None
+    agent = planning(particles=1)
+    assert agent._futures(FreshNoise(agent.randomness, generator)) is None
     assert generator.bit_generator.state == np.random.default_rng(0).bit_generator.state
 
 
@@ -326,7 +332,7 @@ def test_what_is_sent_is_the_plans_first_action_and_the_rest_is_carried_on(propo
     state, observation = agent.start(), {"proprio": np.ones(3, np.float32)}
     belief = agent.observe(state, observation)
     with torch.no_grad():
-        plan, _ = agent.plan(belief, None, state, np.random.default_rng(3))
+        plan, _ = agent.plan(belief, None, state, FreshNoise(agent.randomness, np.random.default_rng(3)))
     action, after = agent.act(state, observation, np.random.default_rng(3))
     np.testing.assert_array_equal(action, plan.mean[0].numpy())
     torch.testing.assert_close(after.action, plan.mean[0])

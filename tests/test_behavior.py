@@ -189,7 +189,7 @@ def pushed(push: Tensor) -> MixtureNoise:
 
 
 def rewarded(failure_reward: float) -> Pay:
-    return Pay(ObjectiveConfig(), failure_reward)
+    return Pay.of(ObjectiveConfig(), failure_reward)
 
 
 def places(*values: float) -> Belief:

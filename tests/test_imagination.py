@@ -84,7 +84,7 @@ def worth(
     """Returns (N,) of plans (N, H) of the cart; its last action was 0.5."""
     objective = ImaginedReturn(
         model=cart,
-        pay=Pay(config, WORST, cost),
+        pay=Pay.of(config, WORST, cost),
         belief=Belief(torch.tensor([start]), torch.zeros(1)),
         previous_action=torch.tensor([0.5]),
         noise=noise,
@@ -130,7 +130,7 @@ def test_a_failed_plant_does_not_go_on_whatever_the_two_heads_say(cart: WorldMod
             return found._replace(proceed=Bernoulli(torch.full_like(found.proceed.logit, 50.0)))
 
     cart.prospect_head = Undecided(3, 4, 1)
-    arrival = Pay(ObjectiveConfig(), WORST).arrival(cart, torch.tensor([[0.0, 0.0], [2.0, 0.0]]), torch.zeros(2, 1))
+    arrival = Pay.of(ObjectiveConfig(), WORST).arrival(cart, torch.tensor([[0.0, 0.0], [2.0, 0.0]]), torch.zeros(2, 1))
     torch.testing.assert_close(arrival.failure, torch.tensor([0.0, 1.0]))
     torch.testing.assert_close(arrival.proceed, torch.tensor([1.0, 0.0]))
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from wmctrl.runtime.noise import coloured_noise
+from wmctrl.runtime.noise import NoiseBank, Randomness, coloured_noise, scrambled
 
 SAMPLES, SIZE = 4001, 3
 
@@ -52,3 +53,62 @@ def test_elements_and_samples_are_independent() -> None:
 def test_the_same_generator_repeats_the_same_noise() -> None:
     first, second = (coloured_noise(5, 7, 2, 2.0, np.random.default_rng(3)) for _ in range(2))
     np.testing.assert_array_equal(first, second)
+
+
+KIND = Randomness(samples=11, horizon=5, action=3, exponent=2.0, proposals=4, particles=2, components=7, stoch=6)
+
+
+def taken(bank: NoiseBank) -> list[NDArray[np.float32]]:
+    """What three decisions take."""
+    return [part for _ in range(3) for part in (*bank.futures(), bank.proposals(), bank.candidates())]
+
+
+def test_a_bank_gives_what_a_decision_takes() -> None:
+    bank = NoiseBank(NoiseBank.filled(KIND, seed=0), KIND)
+    assert [part.shape for part in taken(bank)[:4]] == [(2, 5, 7), (2, 5, 6), (4, 5, 3), (11, 5, 3)]
+
+
+def test_a_banks_first_proposal_is_the_policys_own() -> None:
+    bank = NoiseBank(NoiseBank.filled(KIND, seed=0), KIND)
+    for _ in range(5):
+        noise = bank.proposals()
+        assert not noise[0].any()
+        assert noise[1:].any(axis=(1, 2)).all()
+
+
+def test_a_banks_stretches_depend_on_the_seed_alone() -> None:
+    one, other = (NoiseBank(NoiseBank.filled(KIND, seed=0), KIND) for _ in range(2))
+    one.reset(5)
+    taken(other)
+    other.reset(5)
+    for mine, theirs in zip(taken(one), taken(other), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    other.reset(6)
+    assert any((mine != theirs).any() for mine, theirs in zip(taken(one), taken(other), strict=True))
+
+
+def test_a_bank_begins_its_stretches_everywhere() -> None:
+    arrays = NoiseBank.filled(KIND, seed=0)
+    arrays["candidates"][:] = np.arange(len(arrays["candidates"]))[:, None, None]
+    bank = NoiseBank(arrays, KIND)
+    begins = [int(bank.candidates()[0, 0, 0]) for _ in range(4000)]
+    assert len(set(begins)) > 950  # of 1,014 places, all but 4 % are met by 4,000 even draws
+    assert abs(np.mean(begins) - 506.5) < 14  # 3 sigma
+
+
+def test_splitmix_counts_as_published() -> None:
+    # The first outputs of the reference implementation from state 0 (Steele et al. 2014).
+    state, found = 0, []
+    for _ in range(3):
+        found.append(scrambled(state))
+        state += 0x9E3779B97F4A7C15
+    assert found == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
+
+
+def test_a_bank_that_holds_too_little_is_refused() -> None:
+    arrays = NoiseBank.filled(KIND, seed=0)
+    with pytest.raises(ValueError, match=r"noise: proposals must hold at least \(4, 5, 3\), came \(3, 5, 3\)"):
+        NoiseBank(arrays | {"proposals": arrays["proposals"][:3]}, KIND)
+    del arrays["future_values"]
+    with pytest.raises(ValueError, match=r"noise: future_values must hold at least .*, came nothing"):
+        NoiseBank(arrays, KIND)

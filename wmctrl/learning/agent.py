@@ -4,7 +4,7 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from wmctrl_envs.task import Element, TaskSpec
 
-from wmctrl.learning.behavior import Behavior, BehaviorConfig
+from wmctrl.learning.behavior import Behavior, BehaviorConfig, proposed
 from wmctrl.learning.descent import Descent, below
 from wmctrl.learning.imagination import ImaginedReturn, Pay
 from wmctrl.learning.muon import Muon
@@ -22,7 +22,7 @@ from wmctrl.model.rssm import Belief
 from wmctrl.model.world_model import Batch, Sizes, WorldModel, WorldModelConfig
 from wmctrl.planning.objective import GoalCost, ObjectiveConfig
 from wmctrl.planning.planner import Health, Plan, Planner
-from wmctrl.runtime.noise import coloured_noise
+from wmctrl.runtime.noise import FreshNoise, Randomness
 
 LARGEST_RANGE = 1e6
 """An element whose range is larger has bounds that say nothing, such as those of float32."""
@@ -65,6 +65,19 @@ class AgentConfig:
         candidates = self.planner.samples + 1 + self.planner.kept + self.proposals
         if self.planner.elites > candidates:
             raise ValueError(f"planner.elites must be at most the candidates, {candidates}, came {self.planner.elites}")
+
+
+class Draws(Protocol):
+    """Where the noise of a decision comes from; asked in this order, for candidates once an iteration."""
+
+    def futures(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Gumbel (particles, H, K) and normal draws (particles, H, S) of the imagined futures."""
+
+    def proposals(self) -> NDArray[np.float32]:
+        """Normal draws of the policy's actions (P, H, A)."""
+
+    def candidates(self) -> NDArray[np.float32]:
+        """Draws of unit variance of one iteration's candidates (N, H, A)."""
 
 
 class DriveState(NamedTuple):
@@ -153,14 +166,29 @@ class Agent:
     @property
     def pay(self) -> Pay:
         """What imagined arrivals pay."""
-        return Pay(self.config.objective, float(self.worst_reward), self.goal_cost)
+        return Pay.of(self.config.objective, float(self.worst_reward), self.goal_cost)
+
+    @property
+    def randomness(self) -> Randomness:
+        """The noise that a decision takes."""
+        c, p, m = self.config, self.config.planner, self.config.model
+        particles = c.objective.particles
+        return Randomness(
+            p.samples,
+            p.horizon,
+            self.sizes.action,
+            p.noise_exponent,
+            c.proposals,
+            particles,
+            m.prior_components,
+            m.stoch,
+        )
 
     def start(self) -> DriveState:
         """The state before the first observation of an episode."""
         action = torch.zeros(self.sizes.action, device=self.device)
         return DriveState(self.model.rssm.initial(), self.config.planner.initial(action), action)
 
-    @torch.no_grad()
     def act(
         self,
         state: DriveState,
@@ -173,10 +201,21 @@ class Agent:
         Args:
             search_std: Std that the next search starts with, instead of the planner's `init_std`.
         """
+        return self.decide(state, observation, FreshNoise(self.randomness, generator), search_std)
+
+    @torch.no_grad()
+    def decide(
+        self,
+        state: DriveState,
+        observation: Mapping[str, NDArray[Any]],
+        draws: Draws,
+        search_std: float | None = None,
+    ) -> tuple[NDArray[np.float32], DriveState]:
+        """`act` with noise from anywhere."""
         belief = self.observe(state, observation)
         goal = self._tensor(observation["goal"]) if self.sizes.goal else None
         if self.config.plan:
-            plan, _ = self.plan(belief, goal, state, generator)
+            plan, _ = self.plan(belief, goal, state, draws)
             action = plan.mean[0]
             plan = self.config.planner.shift(plan, search_std)
         else:
@@ -190,9 +229,7 @@ class Agent:
         embedding = self.model.embed(None if proprio is None else proprio[None], camera)[0]
         return self.model.rssm.observe(state.belief, state.action, embedding, torch.zeros_like(state.belief.stoch))
 
-    def plan(
-        self, belief: Belief, goal: Tensor | None, state: DriveState, generator: np.random.Generator
-    ) -> tuple[Plan, Health]:
+    def plan(self, belief: Belief, goal: Tensor | None, state: DriveState, draws: Draws) -> tuple[Plan, Health]:
         """Refine the carried plan from this belief towards the goal (G,)."""
         planner = self.config.planner
         objective = ImaginedReturn(
@@ -200,18 +237,15 @@ class Agent:
             pay=self.pay,
             belief=belief,
             previous_action=state.action,
-            noise=self._particle_noise(generator),
+            noise=self._futures(draws),
             discount=self.config.behavior.discount,
             goal=goal,
             critic=lambda inputs: self.behavior.slow_critic(inputs).mean,
         )
-        proposals = self._proposals(belief, goal, generator) if self.config.proposals else None
+        proposals = self._proposals(belief, goal, draws) if self.config.proposals else None
         plan = state.plan
         for _ in range(planner.iterations):
-            draws = coloured_noise(
-                planner.samples, planner.horizon, self.sizes.action, planner.noise_exponent, generator
-            )
-            plan, health = planner.refine(plan, objective, self._tensor(draws), proposals)
+            plan, health = planner.refine(plan, objective, self._tensor(draws.candidates()), proposals)
         return plan, health
 
     def learn(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
@@ -324,28 +358,15 @@ class Agent:
                 " --set agent.matrix_rate=1e-3 --set agent.model_rate=1e-3 --set agent.behavior_rate=1e-4"
             ) from None
 
-    def _proposals(self, belief: Belief, goal: Tensor | None, generator: np.random.Generator) -> Tensor:
-        """Action sequences (P, H, A) of the policy followed through the model, one of them without noise."""
-        P, H, A = self.config.proposals, self.config.planner.horizon, self.sizes.action
-        noise = self._tensor(generator.standard_normal((P, H, A), dtype=np.float32))
-        noise[0] = 0.0
-        belief = Belief(*(part.expand(P, -1) for part in belief))
-        goals = None if goal is None else goal.expand(P, -1)
-        actions = []
-        for step in noise.unbind(1):
-            actions.append(self.behavior.actor(self.model.with_goal(belief.features, goals)).sample(step))
-            belief = self.model.rssm.imagine(belief, actions[-1], noise=None)
-        return torch.stack(actions, 1)
+    def _proposals(self, belief: Belief, goal: Tensor | None, draws: Draws) -> Tensor:
+        """Action sequences (P, H, A) of the policy followed through the model."""
+        return proposed(self.model, self.behavior.actor, belief, goal, self._tensor(draws.proposals()))
 
-    def _particle_noise(self, generator: np.random.Generator) -> MixtureNoise | None:
+    def _futures(self, draws: Draws) -> MixtureNoise | None:
         """Draws for every particle and step; none for a single particle, which follows the most probable future."""
-        P, H = self.config.objective.particles, self.config.planner.horizon
-        K, S = self.config.model.prior_components, self.config.model.stoch
-        if P == 1:
+        if self.config.objective.particles == 1:
             return None
-        return MixtureNoise(
-            self._tensor(generator.gumbel(size=(P, H, K))), self._tensor(generator.standard_normal((P, H, S)))
-        )
+        return MixtureNoise(*map(self._tensor, draws.futures()))
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.asarray(array, np.float32)).to(self.device)

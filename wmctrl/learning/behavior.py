@@ -14,6 +14,7 @@ from wmctrl.model.mdn import MixtureNoise
 from wmctrl.model.nets import mlp, squashed_log_std
 from wmctrl.model.rssm import Belief
 from wmctrl.model.world_model import WorldModel
+from wmctrl.planning.objective import Scalar
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,24 @@ class Actor(nn.Module):
         return TanhGaussian(Gaussian(mean, squashed_log_std(raw, self.min_log_std, 0.5)))
 
 
+def proposed(model: WorldModel, actor: Actor, belief: Belief, goal: Tensor | None, noise: Tensor) -> Tensor:
+    """Action sequences (P, H, A) of an actor followed through the model's most probable future.
+
+    Args:
+        belief: Where all of them start (D,), (S,).
+        goal: (G,) in the task's units.
+        noise: Standard normal draws (P, H, A).
+    """
+    P = noise.shape[0]
+    belief = Belief(*(part.expand(P, -1) for part in belief))
+    goals = None if goal is None else goal.expand(P, -1)
+    actions = []
+    for step in noise.unbind(1):
+        actions.append(actor(model.with_goal(belief.features, goals)).sample(step))
+        belief = model.rssm.imagine(belief, actions[-1], noise=None)
+    return torch.stack(actions, 1)
+
+
 class Behavior(nn.Module):
     """Actor, critic and the critic's slow copy."""
 
@@ -169,7 +188,7 @@ class Behavior(nn.Module):
         before, after = model.with_goal(before, goals), model.with_goal(after, goals)
         return Imagination(before, after, *arrival, torch.stack(entropies, 1))
 
-    def losses(self, imagined: Imagination, failure_reward: float) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def losses(self, imagined: Imagination, failure_reward: Scalar) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Losses of actor and critic, scalars, and figures for the log."""
         c = self.config
         value = self.slow_critic(imagined.after).mean

@@ -10,7 +10,16 @@ from torch import Tensor
 from wmctrl.model.mdn import MixtureNoise
 from wmctrl.model.rssm import Belief
 from wmctrl.model.world_model import WorldModel
-from wmctrl.planning.objective import GoalCost, ObjectiveConfig, absorb, arrival_reward, conditional_value_at_risk
+from wmctrl.planning.objective import (
+    GoalCost,
+    ObjectiveConfig,
+    Scalar,
+    Weights,
+    absorb,
+    arrival_reward,
+    conditional_value_at_risk,
+    counts,
+)
 
 Critic = Callable[[Tensor], Tensor]
 """Expected discounted return (...,) from features beside the goal (..., D + S + G)."""
@@ -31,31 +40,35 @@ class Arrival(NamedTuple):
 class Pay:
     """What an arrival pays, from the parts that are switched on; the planner and the critic are paid alike."""
 
-    config: ObjectiveConfig
-    failure_reward: float
-    """Reward per step of a failed plant, in the task's units."""
+    weights: Weights
+    failed: Scalar
+    """Reward per step of a failed plant, in the currency of the reward that is weighed."""
     goal_cost: GoalCost | None = None
+
+    @classmethod
+    def of(cls, config: ObjectiveConfig, failure_reward: float, goal_cost: GoalCost | None = None) -> "Pay":
+        """What settings say, and a failed plant's reward per step in the task's units."""
+        return cls(config.weights, config.scale * failure_reward, goal_cost)
 
     def arrival(self, model: WorldModel, features: Tensor, goal: Tensor | None) -> Arrival:
         """What arrivals with features (..., D + S) bring, for goals (..., G) in the task's units."""
-        c = self.config
+        w = self.weights
         prospect = model.prospect_head(model.with_goal(features, goal))
         failure = prospect.failure.mean
         proceed = torch.minimum(prospect.proceed.mean, 1.0 - failure)  # whatever the two heads say
         reward = torch.zeros_like(failure)
-        if c.reward:
-            reward = reward + c.reward * prospect.reward.mean
-        if self.goal_cost is not None and goal is not None and (c.goal or self.goal_cost.ends_below is not None):
+        if counts(w.reward):
+            reward = reward + w.reward * prospect.reward.mean
+        if (
+            self.goal_cost is not None
+            and goal is not None
+            and (counts(w.goal) or self.goal_cost.ends_below is not None)
+        ):
             cost = self.goal_cost(model.decode_proprio(features), goal)
-            reward = reward - c.goal * cost
+            reward = reward - w.goal * cost
             if self.goal_cost.ends_below is not None:
                 proceed = proceed * (cost >= self.goal_cost.ends_below)
         return Arrival(arrival_reward(reward, failure, self.failed), proceed, failure)
-
-    @property
-    def failed(self) -> float:
-        """Reward per step of a failed plant, in the currency of the reward that is weighed."""
-        return ((self.config.reward + self.config.goal) or 1.0) * self.failure_reward
 
 
 @dataclass(frozen=True)
@@ -81,14 +94,14 @@ class ImaginedReturn:
     def __call__(self, actions: Tensor) -> Tensor:
         """Returns (N,) of action sequences (N, H, A)."""
         N = actions.shape[0]
-        c = self.pay.config
-        P = c.particles
+        w = self.pay.weights
+        P = 1 if self.noise is None else self.noise.value.shape[0]
         beliefs, strangeness = self._imagine(actions.repeat_interleave(P, 0), N)
         features = torch.stack([b.features for b in beliefs], 1)  # (N * P, H, D + S)
         returns = self._value(features)
-        returns = returns - c.disagreement * strangeness
-        worth = conditional_value_at_risk(returns.view(N, P), c.risk)
-        return worth - c.action_rate * self._action_change(actions)
+        returns = returns - w.disagreement * strangeness
+        worth = conditional_value_at_risk(returns.view(N, P), w.risk)
+        return worth - w.action_rate * self._action_change(actions)
 
     def _imagine(self, actions: Tensor, candidates: int) -> tuple[list[Belief], Tensor]:
         """Beliefs after every action of (N * P, H, A), and the summed disagreement (N * P,)."""
@@ -96,26 +109,28 @@ class ImaginedReturn:
         belief = Belief(*(part.expand(M, -1) for part in self.belief))
         beliefs, strangeness = [], actions.new_zeros(M)
         for t, action in enumerate(actions.unbind(1)):
-            if self.pay.config.disagreement:
+            if counts(self.pay.weights.disagreement):
                 strangeness = strangeness + self.model.ensemble.disagreement(belief.features, action)
-            noise = self.noise and MixtureNoise(*(part.repeat(candidates, 1) for part in self.noise.at(t)))
+            noise = self.noise and MixtureNoise(
+                *(part.expand(candidates, *part.shape).flatten(0, 1) for part in self.noise.at(t))
+            )
             belief = self.model.rssm.imagine(belief, action, noise)
             beliefs.append(belief)
         return beliefs, strangeness
 
     def _value(self, features: Tensor) -> Tensor:
         """Discounted worth (M,) of futures with features (M, H, D + S)."""
-        c = self.pay.config
+        w = self.pay.weights
         M, H, _ = features.shape
         goal = None if self.goal is None else self.goal.expand(M, H, -1)
         reward, alive, failed = absorb(*self.pay.arrival(self.model, features, goal), self.pay.failed)
         weights = self.discount ** torch.arange(H, dtype=features.dtype, device=features.device)
-        weights[-1] *= c.terminal
-        returns = (weights * reward).sum(-1) - c.failure * failed
-        if c.value and self.critic is not None:
+        weights = torch.cat([weights[:-1], weights[-1:] * w.terminal])
+        returns = (weights * reward).sum(-1) - w.failure * failed
+        if counts(w.value) and self.critic is not None:
             last = self.model.with_goal(features[:, -1], None if goal is None else goal[:, -1])
             after = alive * self.critic(last) + failed * self.pay.failed / (1.0 - self.discount)
-            returns = returns + c.value * self.discount**H * after
+            returns = returns + w.value * self.discount**H * after
         return returns
 
     def _action_change(self, actions: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """What a plan is worth, as parts that are switched and weighted at run time."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,11 +21,39 @@ class GoalCost:
     ends_below: float | None = None
     """The episode ends, in success, at a cost below this; None where reaching the goal ends nothing."""
 
+    @property
+    def ends(self) -> bool:
+        """Whether reaching the goal ends the episode."""
+        return self.ends_below is not None
+
     def __call__(self, proprio: Tensor, goal: Tensor) -> Tensor:
         """Cost (...,) of proprioception (..., O) against goals (..., G), both in the task's units."""
-        distance = (proprio[..., list(self.achieved)] - goal).abs() ** self.order
+        index = torch.tensor(self.achieved, device=proprio.device)
+        distance = (proprio.index_select(-1, index) - goal).abs() ** self.order
         # The floor keeps the gradient of a root finite at the goal.
         return (distance * distance.new_tensor(self.weights)).sum(-1).clamp_min(1e-10) ** self.power
+
+
+Scalar = float | Tensor
+"""A number, or a tensor of no axes that is given when a graph runs."""
+
+
+class Weights(NamedTuple):
+    """What counts for how much, as in `ObjectiveConfig`; a part whose weight is the number 0 is not computed."""
+
+    reward: Scalar
+    goal: Scalar
+    value: Scalar
+    terminal: Scalar
+    failure: Scalar
+    disagreement: Scalar
+    action_rate: Scalar
+    risk: Scalar
+
+
+def counts(weight: Scalar) -> bool:
+    """Whether a part of the objective is computed at all."""
+    return isinstance(weight, Tensor) or weight != 0.0
 
 
 @dataclass(frozen=True)
@@ -56,16 +85,26 @@ class ObjectiveConfig:
         require_at_least(self, reward=0, goal=0, value=0, terminal=0, failure=0, disagreement=0, action_rate=0)
         require_at_least(self, particles=1)
 
+    @property
+    def weights(self) -> Weights:
+        """The weights as numbers."""
+        return Weights(*(getattr(self, name) for name in Weights._fields))
 
-def arrival_reward(reward: Tensor, failure: Tensor, failure_reward: float) -> Tensor:
+    @property
+    def scale(self) -> float:
+        """How much one unit of the task's reward counts for."""
+        return (self.reward + self.goal) or 1.0
+
+
+def arrival_reward(reward: Tensor, failure: Tensor, failure_reward: Scalar) -> Tensor:
     """Rewards (...,) of arrivals that fail with some probability (...,): failing earns at most `failure_reward`.
 
     Otherwise a plan could gain by failing on its last step.
     """
-    return torch.lerp(reward, reward.clamp_max(failure_reward), failure)
+    return torch.lerp(reward, reward.clamp(max=failure_reward), failure)
 
 
-def absorb(reward: Tensor, proceed: Tensor, failure: Tensor, failure_reward: float) -> tuple[Tensor, Tensor, Tensor]:
+def absorb(reward: Tensor, proceed: Tensor, failure: Tensor, failure_reward: Scalar) -> tuple[Tensor, Tensor, Tensor]:
     """Rewards when failing is for ever: the failed share of the future gets `failure_reward` at every later step.
 
     Args:
@@ -84,7 +123,7 @@ def absorb(reward: Tensor, proceed: Tensor, failure: Tensor, failure_reward: flo
     return before * reward + failed_before * failure_reward, after[:, -1], failed_after[:, -1]
 
 
-def conditional_value_at_risk(returns: Tensor, risk: float) -> Tensor:
+def conditional_value_at_risk(returns: Tensor, risk: Scalar) -> Tensor:
     """Mean of the worst `risk` share of particles (Rockafellar and Uryasev 2000): (N, P) to (N,)."""
     P = returns.shape[-1]
     rank = torch.arange(P, dtype=returns.dtype, device=returns.device)

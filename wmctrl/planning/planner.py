@@ -28,6 +28,15 @@ class Plan(NamedTuple):
     """The best candidates of the last iteration, best first (E, H, A)."""
 
 
+class Limits(NamedTuple):
+    """What actions may be, within [-1, 1]."""
+
+    low: Tensor
+    """(A,)"""
+    high: Tensor
+    """(A,)"""
+
+
 class Health(NamedTuple):
     """How much the last iteration can be trusted; scalars."""
 
@@ -92,25 +101,32 @@ class Planner:
         )
 
     def refine(
-        self, plan: Plan, objective: Objective, noise: Tensor, proposals: Tensor | None = None
+        self,
+        plan: Plan,
+        objective: Objective,
+        noise: Tensor,
+        proposals: Tensor | None = None,
+        limits: Limits | None = None,
     ) -> tuple[Plan, Health]:
         """One iteration: sample, score, refit.
 
         Args:
             noise: Draws of zero mean and unit variance (N, H, A), white or coloured.
             proposals: Action sequences to try beside the samples (P, H, A), such as a policy's.
+            limits: What every candidate is held to; None is the whole range.
         """
         candidates = [plan.mean + plan.std * noise, plan.mean.unsqueeze(0), plan.elites[: self.kept]]
         candidates += [] if proposals is None else [proposals]
-        actions = torch.cat(candidates).clamp(-1.0, 1.0)
+        actions = torch.cat(candidates)
+        actions = actions.clamp(-1.0, 1.0) if limits is None else actions.clamp(limits.low, limits.high)
         if len(actions) < self.elites:
             raise ValueError(f"elites must be at most the number of candidates ({len(actions)}), is {self.elites}")
         returns = objective(actions)
         finite = returns.abs() < BOUND  # NaN fails the comparison too
         scores, index = torch.where(finite, returns, -BOUND).topk(self.elites)
-        sound = finite[index]
+        sound = finite.index_select(0, index)
         # Where fewer than E are finite, the plan's mean stands in: an action that is NaN would survive a zero weight.
-        elites = torch.where(sound[:, None, None], actions[index], plan.mean)  # (E, H, A), best first
+        elites = torch.where(sound[:, None, None], actions.index_select(0, index), plan.mean)  # (E, H, A)
         weights = self._weights(scores, sound)
         total = weights.sum()
         weights = (weights / total.clamp_min(1e-9))[:, None, None]
