@@ -5,13 +5,14 @@ import hashlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from wmctrl.runtime.files import read_verified, write_atomic
+from wmctrl.runtime.files import read_bounded, read_verified, write_atomic
 
 
 def no_space(*arguments: object) -> None:
@@ -98,3 +99,57 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         ValueError, match="weights is missing; try again where a training may just have replaced it, else restore"
     ):
         read_verified(tmp_path / "weights", hashlib.sha256(b"").hexdigest())
+
+
+def test_an_ordinary_file_is_read_up_to_its_limit(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.json"
+    path.write_bytes(b"0123456")
+    assert read_bounded(path, 7) == b"0123456"
+    with pytest.raises(ValueError, match=rf"^{re.escape(str(path))}: has 7 bytes, expected at most 6$"):
+        read_bounded(path, 6)
+    path.write_bytes(b"")
+    assert read_bounded(path, 0) == b""
+
+
+def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "huge"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ValueError, match=r"huge: has 1,099,511,627,776 bytes, expected at most 4,096$"):
+        read_bounded(path, 4096)
+
+
+def test_a_file_that_grows_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"short")
+    monkeypatch.setattr(os, "read", lambda descriptor, size: b"x" * size)
+    with pytest.raises(ValueError, match=r"log: grew while it was read, expected at most 11 bytes$"):
+        read_bounded(path, 11)
+
+
+def test_what_is_no_ordinary_file_is_refused_at_once(tmp_path: Path) -> None:
+    """A named pipe that nobody writes to would wait for ever, a link lead out of the folder."""
+    (tmp_path / "file").write_bytes(b"content")
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "dangling").symlink_to("nothing")
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    kinds = {"folder": "folder", "pipe": "named pipe", "link": "link", "dangling": "link", "circle": "link"}
+    for name, kind in kinds.items():
+        with pytest.raises(ValueError, match=rf"{name}: is a {kind}, expected an ordinary file$"):
+            read_bounded(tmp_path / name, 100)
+    with pytest.raises(ValueError, match=r"^/dev/zero: is a device, expected an ordinary file$"):
+        read_bounded(Path("/dev/zero"), 100)
+    with pytest.raises(ValueError, match=r"nowhere: is missing$"):
+        read_bounded(tmp_path / "nowhere", 100)
+    with pytest.raises(ValueError, match=r"file/below: cannot be opened: Not a directory$"):
+        read_bounded(tmp_path / "file" / "below", 100)
+
+
+def test_a_socket_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a socket's path is short
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket")
+        with pytest.raises(ValueError, match=r"^socket: cannot be opened: "):
+            read_bounded(Path("socket"), 100)

@@ -1,7 +1,9 @@
 """Files that are whole or absent, and known to be what was written."""
 
+import errno
 import hashlib
 import os
+import stat
 from pathlib import Path
 
 
@@ -44,6 +46,51 @@ def read_verified(path: Path, sha256: str) -> bytes:
     if hashlib.sha256(content).hexdigest() != sha256:
         raise ValueError(f"{path} is damaged (its SHA-256 differs from the one recorded); restore it or start again")
     return content
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """The content of an ordinary file that nobody vouches for; opening it neither waits nor follows a link.
+
+    Args:
+        limit: Bytes that it may have at most.
+
+    Raises:
+        ValueError: It is missing, longer, or not an ordinary file.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        reasons = {errno.ENOENT: "is missing", errno.ELOOP: "is a link, expected an ordinary file"}
+        raise ValueError(f"{path}: {reasons.get(error.errno or 0, f'cannot be opened: {error.strerror}')}") from None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError(f"{path}: is a {_kind(status.st_mode)}, expected an ordinary file")
+        if status.st_size > limit:
+            raise ValueError(f"{path}: has {status.st_size:,} bytes, expected at most {limit:,}")
+        content = _read(descriptor, limit + 1)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+    finally:
+        os.close(descriptor)
+    if len(content) > limit:
+        raise ValueError(f"{path}: grew while it was read, expected at most {limit:,} bytes")
+    return content
+
+
+def _kind(mode: int) -> str:
+    """What a thing in a folder is, if not an ordinary file."""
+    kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "named pipe", stat.S_IFSOCK: "socket"}
+    return kinds.get(stat.S_IFMT(mode), "device")
+
+
+def _read(descriptor: int, most: int) -> bytes:
+    """What is left in an open file, up to a number of bytes."""
+    parts = []
+    while most and (part := os.read(descriptor, min(most, 1 << 24))):
+        parts.append(part)
+        most -= len(part)
+    return b"".join(parts)
 
 
 def _sync_folder(folder: Path) -> None:
