@@ -156,6 +156,21 @@ def add_lookers(command: Callable[..., Parser]) -> None:
     evaluate.add_argument("--policy", dest="policy_only", action="store_true", help="the reactive policy, no planning")
     add_overrides(evaluate, "plan otherwise or for something else, such as agent.objective.action_rate=0.1")
     evaluate.add_argument("--json", dest="as_json", action="store_true", help="print JSON instead of a table")
+    export = command(
+        "export", answers.export_run, "write what a run has learned as a folder that drives without PyTorch"
+    )
+    export.add_argument("folder", type=Path, metavar="RUN", help="folder of the run")
+    export.add_argument("--states", type=count, default=200, metavar="N", help="decisions to hold it to (200)")
+    export.add_argument("--sign", type=Path, metavar="KEY", help="PEM file of an Ed25519 key to sign with")
+    run = command("run", answers.run_bundle, "drive a plant with a bundle, through the same runtime as on a board")
+    run.add_argument("folder", type=Path, metavar="BUNDLE", help="folder of the bundle, or of the run that holds it")
+    run.add_argument("--episodes", type=count, default=1, metavar="N", help="how many (1)")
+    run.add_argument("--seed", type=seed, default=0, help="episode i starts from this plus i (0)")
+    run.add_argument("--policy", dest="policy_only", action="store_true", help="the reactive policy, no planning")
+    run.add_argument("--provider", choices=("tensorrt", "cuda", "cpu"), help="what computes (the first that works)")
+    run.add_argument("--threads", type=count, default=1, metavar="N", help="of ONNX Runtime (1)")
+    run.add_argument("--require-signature", metavar="HEX", help="refuse unless signed by this Ed25519 public key")
+    run.add_argument("--film", type=Path, metavar="FILE", help="animated WebP of the last episode")
     demo = command("demo", answers.show_demo, "an arm and a car teach themselves to drive, in under five minutes")
     demo.add_argument("--out", type=Path, default=Path("runs/demo"), metavar="FOLDER", help="where to (runs/demo)")
 
@@ -189,7 +204,9 @@ def add_evidence(command: Callable[..., Parser]) -> None:
 
 def add_bench_arguments(parser: Parser) -> None:
     """What is measured, and how."""
-    parser.add_argument("part", nargs="?", choices=("update", "planning", "all"), default="all", help="what (all)")
+    parser.add_argument(
+        "part", nargs="?", choices=("update", "planning", "iteration", "all"), default="all", help="what (all)"
+    )
     parser.add_argument("--env", metavar="ID", default="HalfCheetah-v5", help="task whose sizes count (HalfCheetah-v5)")
     parser.add_argument("--width", metavar="N", type=count, default=128, help="width of every layer (128)")
     parser.add_argument("--threads", metavar="N", type=count, nargs="+", default=[1, 2], help="one after another (1 2)")

@@ -1,1 +1,1 @@
-"""Home of the export to ONNX, which is not built yet."""
+"""From an agent to a folder that drives without PyTorch."""

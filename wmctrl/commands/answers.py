@@ -93,6 +93,50 @@ def evaluate_run(
     return 0
 
 
+def export_run(folder: Path, states: int, sign: Path | None) -> int:
+    """Write a run's bundle, and show how it compares with what it was made from."""
+    from wmctrl.commands import exporting
+
+    made = exporting.export(folder, states, sign)
+    rows = [exporting.row(what, parity) for what, parity in (("recorded", made.recorded), ("random", made.random))]
+    show_table("held against the agent it was made from", exporting.COLUMNS, rows)
+    print(f"{made.folder}: {made.files} files, {made.bytes / 1e6:.1f} MB. Next: wm run {folder}")
+    if made.public_key:
+        print(f"Signed: it is verified with --require-signature {made.public_key}")
+    print(f"On a board with numpy and onnxruntime: copy the folder there, then python3 {made.folder.name}/run.py")
+    return 0
+
+
+def run_bundle(
+    folder: Path,
+    episodes: int,
+    seed: int,
+    policy_only: bool,
+    provider: str | None,
+    threads: int,
+    require_signature: str | None,
+    film: Path | None,
+) -> int:
+    """Drive with a bundle, a line an episode."""
+    from wmctrl.commands.driving import drive, load
+
+    controller = load(
+        folder, policy_only=policy_only, provider=provider, threads=threads, public_key_hex=require_signature
+    )
+    drives = drive(controller, episodes, seed, film)
+    for number, driven in enumerate(drives):
+        o = driven.outcome
+        ended = "broke down" if o.breakdown else "failed" if o.failure else "succeeded" if o.success else "ended"
+        print(
+            f"episode {number}: {ended} after {o.length} steps, return {o.reward:.2f}; a decision took"
+            f" {1000 * driven.p50:.1f} ms, {1000 * driven.p99:.1f} at p99",
+            flush=True,
+        )
+    if film is not None:
+        print(f"Film of the last: {film}")
+    return 0
+
+
 def show_demo(out: Path) -> int:
     """Run the demo, saying what happens."""
     from wmctrl.commands.demo import Demo
@@ -103,9 +147,9 @@ def show_demo(out: Path) -> int:
 
 def show_costs(part: str, env: str, width: int, threads: Sequence[int], json: Path | None) -> int:
     """Measure, show and write what planning and learning cost."""
-    from wmctrl.bench import cost
+    from wmctrl.bench import cost, workload
 
-    question = cost.Question(env, width, cost.PARTS if part == "all" else (part,))
+    question = workload.Question(env, width, workload.PARTS if part == "all" else (part,))
     answers = list(cost.bench(question, threads))
     for title, columns, rows in cost.tables(answers):
         show_table(title, columns, rows)

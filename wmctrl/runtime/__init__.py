@@ -1,1 +1,1 @@
-"""What needs neither PyTorch nor a simulator: files that survive a crash, coloured noise."""
+"""What drives a bundle, with neither PyTorch nor a simulator; every bundle carries a copy."""

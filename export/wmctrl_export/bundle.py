@@ -1,0 +1,199 @@
+"""Writing a bundle: graphs, noise, golden steps, the runtime itself, and the manifest that names them all."""
+
+import dataclasses
+import hashlib
+import itertools
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+import wmctrl
+from wmctrl.learning.agent import Agent
+from wmctrl.runtime import bundle, manifest
+from wmctrl.runtime.bundle import Bundle
+from wmctrl.runtime.controller import Controller
+from wmctrl.runtime.files import write_atomic
+from wmctrl.runtime.manifest import FileEntry, GraphFile, Manifest, Objective, Planning, Port, Task
+from wmctrl.runtime.noise import NoiseBank
+from wmctrl_export.conversion import converted
+from wmctrl_export.graphs import HEALTH, Graph, graphs, weighed
+
+GOLDEN_STEPS = 8
+GOLDEN_TOLERANCE = 1e-3
+"""Of fp32: what other processors' rounding comes to over the golden steps, with a wide margin."""
+RUN = """#!/usr/bin/env python3
+\"\"\"Loads, checks and times the controller in this folder; needs numpy and onnxruntime. See --help.\"\"\"
+
+import sys
+from pathlib import Path
+
+folder = Path(__file__).resolve().parent
+sys.path.insert(0, str(folder))
+
+from wmctrl.runtime.board import main  # noqa: E402  # the line above says where it is
+
+sys.exit(main(folder, sys.argv[1:]))
+"""
+MEANINGS = {
+    "deter": "memory of the belief, zeros at an episode's start",
+    "stoch": "stochastic state of the belief, zeros at an episode's start",
+    "action": "the last action sent, in [-1, 1], zeros at an episode's start",
+    "proprio": "sensors in their own units, in the manifest's order",
+    "camera": "pixels, height x width x channels, 0 to 255",
+    "goal": "in its own units, in the manifest's order",
+    "plan_mean": "mean of the carried plan, in [-1, 1]",
+    "plan_std": "std of the carried plan",
+    "plan_elites": "best candidates of the last iteration, best first",
+    "weights": "of the objective's parts, in the manifest's order",
+    "failed": "reward per step of a failed plant, as weighed",
+    "low": "least of every action, within [-1, 1]",
+    "high": "largest of every action, within [-1, 1]",
+    "noise": "draws of zero mean and unit variance",
+    "proposals": "action sequences of the policy, in [-1, 1]",
+    "future_components": "standard Gumbel draws",
+    "future_values": "standard normal draws",
+    "next_deter": "memory of the belief",
+    "next_stoch": "stochastic state of the belief",
+    "surprise": "of the observation, given what was expected [nats]",
+    "next_action": "action in [-1, 1]",
+    "next_plan_mean": "mean of the refitted plan; its first row is the action",
+    "next_plan_std": "std of the refitted plan",
+    "next_plan_elites": "best candidates, best first",
+    "health": f"of the iteration: {', '.join(HEALTH)}",
+}
+"""What every port holds."""
+
+Observations = Sequence[Mapping[str, NDArray[Any]]]
+
+
+class ModuleEngine:
+    """Runs the graphs' own modules in PyTorch, and remembers what went in and came out."""
+
+    provider = "torch"
+
+    def __init__(self, modules: Mapping[str, Graph]) -> None:
+        self.modules = modules
+        self.calls: list[tuple[str, dict[str, NDArray[Any]]]] = []
+
+    @torch.no_grad()
+    def run(self, name: str, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Outputs of a graph by name."""
+        graph = self.modules[name]
+        outputs = graph.module(**{key: torch.tensor(value) for key, value in feeds.items()})
+        several = outputs if isinstance(outputs, tuple) else (outputs,)
+        found = {key: value.numpy().copy() for key, value in zip(graph.outputs, several, strict=True)}
+        self.calls.append((name, {**feeds, **found}))
+        return found
+
+
+def write_bundle(
+    agent: Agent, task: Task, observations: Observations, folder: Path, made_by: Mapping[str, str]
+) -> None:
+    """Write an agent's bundle, whole or not at all; one that was there before is replaced.
+
+    Args:
+        observations: Some that the plant really showed, in the order in which it did.
+        made_by: Versions, code, command and training behind it.
+
+    Raises:
+        OSError: The disk is full or may not be written; what was there before still is.
+    """
+    made = graphs(agent)
+    contents = {f"{name}.onnx": converted(graph) for name, graph in made.items()}
+    told = described(agent, task, made, entries(contents), made_by)
+    noise = NoiseBank.filled(agent.randomness, seed=0)
+    contents[bundle.NOISE] = save(noise)
+    contents[bundle.GOLDEN] = save(golden(Bundle(folder, told, {}, noise, {}), made, observations))
+    contents |= runtime_files() | {"run.py": RUN.encode()}
+    contents[manifest.NAME] = manifest.written(dataclasses.replace(told, files=entries(contents)))
+    replace_folder(folder, contents)
+
+
+def described(
+    agent: Agent, task: Task, made: Mapping[str, Graph], files: dict[str, FileEntry], made_by: Mapping[str, str]
+) -> Manifest:
+    """The manifest of an agent's graphs."""
+    c, planner = agent.config, agent.config.planner
+    planning = Planning(planner.iterations, planner.horizon, planner.elites, planner.init_std, agent.randomness)
+    weights = {name: float(getattr(c.objective, name)) for name in weighed(agent)}
+    return Manifest(
+        schema=manifest.SCHEMA,
+        task=task,
+        planning=planning if c.plan else None,
+        objective=Objective(weights, float(agent.worst_reward)),
+        precision="fp32",
+        golden_tolerance=GOLDEN_TOLERANCE,
+        graphs={name: graph_file(f"{name}.onnx", graph) for name, graph in made.items()},
+        files=files,
+        made_by=dict(made_by),
+    )
+
+
+@torch.no_grad()
+def graph_file(file: str, graph: Graph) -> GraphFile:
+    """How a graph is called."""
+    outputs = graph.module(**graph.inputs)
+    several = outputs if isinstance(outputs, tuple) else (outputs,)
+    return GraphFile(
+        file,
+        tuple(port(name, value) for name, value in graph.inputs.items()),
+        tuple(port(name, value) for name, value in zip(graph.outputs, several, strict=True)),
+    )
+
+
+def port(name: str, example: torch.Tensor) -> Port:
+    """An input or output, described."""
+    return Port(name, str(example.dtype).removeprefix("torch."), tuple(example.shape), MEANINGS[name])
+
+
+def entries(contents: Mapping[str, bytes]) -> dict[str, FileEntry]:
+    """Hash and length of every file."""
+    return {name: FileEntry(hashlib.sha256(content).hexdigest(), len(content)) for name, content in contents.items()}
+
+
+def golden(draft: Bundle, made: Mapping[str, Graph], observations: Observations) -> dict[str, NDArray[Any]]:
+    """What PyTorch computes of some observations, by graph and port, step by step; of a plan, its first iteration."""
+    engine = ModuleEngine(made)
+    controller = Controller(draft, engine)
+    steps: list[dict[str, NDArray[Any]]] = []
+    for observation in itertools.islice(itertools.cycle(observations), GOLDEN_STEPS):
+        engine.calls.clear()
+        controller.act(observation)
+        if "policy" in made:
+            belief = {"deter": controller.state.deter, "stoch": controller.state.stoch}
+            goal = {"goal": observation["goal"]} if draft.manifest.task.goal else {}
+            engine.run("policy", belief | goal)
+        step: dict[str, NDArray[Any]] = {}
+        for name, arrays in engine.calls:
+            for key, value in arrays.items():
+                step.setdefault(f"{name}.{key}", value)
+        steps.append(step)
+    return {key: np.ascontiguousarray(np.stack([step[key] for step in steps])) for key in steps[0]}
+
+
+def runtime_files() -> dict[str, bytes]:
+    """The runtime, as a bundle carries it."""
+    home = Path(wmctrl.__file__).parent
+    paths = [home / "__init__.py", *sorted((home / "runtime").glob("*.py"))]
+    return {path.relative_to(home.parent).as_posix(): path.read_bytes() for path in paths}
+
+
+def replace_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Write a folder of files beside the old one, and put it in its place when it is whole."""
+    fresh, old = (folder.with_name(f".{folder.name}.{what}.{os.getpid()}") for what in ("new", "old"))
+    try:
+        for name, content in contents.items():
+            write_atomic(fresh / name, content)
+        if folder.exists():
+            folder.rename(old)
+        fresh.rename(folder)
+    finally:
+        for leftover in (fresh, old):
+            shutil.rmtree(leftover, ignore_errors=True)

@@ -1,0 +1,120 @@
+"""From a module to an ONNX graph that every runtime takes: static shapes, one opset, no functions."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir
+import torch
+from onnx_ir.passes import common
+from onnxscript import optimizer
+from torch import Tensor
+
+from wmctrl_export.graphs import Graph
+
+OPSET = 18
+TRANSPOSED = ".T"
+LARGEST_FOLDED = 1 << 16
+"""Elements of the largest constant that folding may make."""
+
+
+def cumprod(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Tensor:
+    """Running products, one after another: ONNX has no operator for them."""
+    products = [x.select(dim, 0)]
+    for step in range(1, x.shape[dim]):
+        products.append(products[-1] * x.select(dim, step))
+    return torch.stack(products, dim)
+
+
+def lerp(start: Tensor, end: Tensor, weight: Tensor | float) -> Tensor:
+    """start + weight (end - start), in three operators; torch's own takes twice as many to save a rounding."""
+    return start + weight * (end - start)
+
+
+def logsumexp(x: Tensor, dim: list[int], keepdim: bool = False) -> Tensor:
+    """ln sum exp, with the largest term taken out first."""
+    largest = x.amax(dim, keepdim=True)
+    total = largest + (x - largest).exp().sum(dim, keepdim=True).log()
+    return total if keepdim else total.squeeze(dim)
+
+
+DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
+    torch.ops.aten.cumprod.default: cumprod,
+    torch.ops.aten.lerp.Tensor: lerp,
+    torch.ops.aten.lerp.Scalar: lerp,
+    torch.ops.aten.logsumexp.default: logsumexp,
+}
+"""What torch's own exporter has no, or a slow, translation for."""
+
+
+def converted(graph: Graph) -> bytes:
+    """The serialised ONNX model of a graph."""
+    with quiet(), torch.no_grad():
+        exported = torch.export.export(graph.module, (), dict(graph.inputs))
+        program = torch.onnx.export(
+            exported.run_decompositions(DECOMPOSITIONS),
+            dynamo=True,
+            opset_version=OPSET,
+            optimize=False,
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
+            verbose=False,
+        )
+        assert program is not None, "only exports to a file return nothing"
+        model = program.model
+        expose(model, dict(graph.module.named_parameters()))
+        optimizer.optimize_ir(model, output_size_limit=LARGEST_FOLDED)
+        common.ClearMetadataAndDocStringPass()(model)
+    return serialised(model)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep to itself what exporters say of their own insides."""
+    loggers = [logging.getLogger(name) for name in ("torch", "onnx_ir", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def expose(model: onnx_ir.Model, parameters: Mapping[str, Tensor]) -> None:
+    """Make a network's parameters inputs as well, so that others can be given at run time.
+
+    One that is used transposed is held so, and named with `TRANSPOSED` at the end. Nothing is folded into an input, and
+    an input with a value costs nothing where it is not given.
+    """
+    graph = model.graph
+    for name in parameters:
+        value = graph.initializers.get(name)
+        if value is None or not value.uses():
+            continue
+        users = [use.node for use in value.uses()]
+        turned = all(node.op_type == "Transpose" for node in users)
+        if turned:
+            assert value.const_value is not None, "an initialiser has a value"
+            array = np.ascontiguousarray(value.const_value.numpy().T)
+            value = onnx_ir.val(name + TRANSPOSED, const_value=onnx_ir.tensor(array, name=name + TRANSPOSED))
+            graph.register_initializer(value)
+            for node in users:
+                onnx_ir.convenience.replace_all_uses_with(node.outputs[0], value)
+        graph.inputs.append(value)
+
+
+def serialised(model: onnx_ir.Model) -> bytes:
+    """A model's bytes, without what only debugging needs."""
+    proto = onnx_ir.to_proto(model)
+    proto.graph.ClearField("value_info")
+    proto.ClearField("metadata_props")
+    onnx.checker.check_model(proto, full_check=True)
+    return proto.SerializeToString()

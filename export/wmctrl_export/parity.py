@@ -1,0 +1,86 @@
+"""A deployed controller held against the agent it was made from, decision by decision."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wmctrl.learning.agent import Agent
+from wmctrl.runtime.controller import Controller
+from wmctrl_export.bundle import ModuleEngine, Observations
+from wmctrl_export.graphs import graphs
+
+SAME_ACTION = 1e-4
+"""Largest difference of an action that counts as the same."""
+SAME_WORTH = 1e-5
+"""Relative difference of what plans are worth below which either may be executed: rounding chose between them."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far a deployed controller's decisions are from the agent's."""
+
+    steps: int
+    one_step: float
+    """Largest difference of a belief after one step from the same belief."""
+    recurrent: float
+    """Largest difference of a belief after all steps, each controller going on from its own."""
+    same_action: float
+    """Share of the decisions, from the same belief and plan, whose action is the same."""
+    as_good: float
+    """Share of the decisions whose action is the same or comes from a plan that is worth as much."""
+    action: float
+    """Largest difference of an action."""
+
+
+def parity(agent: Agent, deployed: Controller, observations: Observations) -> Parity:
+    """Decide along observations with PyTorch and with a bundle, with the same noise.
+
+    The bundle decides from the agent's state at every step; beside that, a belief of its own goes along with the agent.
+    """
+    reference = Controller(deployed.bundle, ModuleEngine(graphs(agent)))
+    walker = Controller(deployed.bundle, deployed.engine)
+    for one in (reference, deployed, walker):
+        one.reset()
+    rows = [Step.of(reference, deployed, walker, observation) for observation in observations]
+    return Parity(
+        steps=len(rows),
+        one_step=max(row.one_step for row in rows),
+        recurrent=max(row.recurrent for row in rows),
+        same_action=float(np.mean([row.action <= SAME_ACTION for row in rows])),
+        as_good=float(np.mean([row.action <= SAME_ACTION or row.worth <= SAME_WORTH for row in rows])),
+        action=max(row.action for row in rows),
+    )
+
+
+class Step(NamedTuple):
+    """Differences at one step."""
+
+    one_step: float
+    recurrent: float
+    action: float
+    worth: float
+    """Relative, of what the plans are worth; 0 where nothing is planned."""
+
+    @classmethod
+    def of(
+        cls, reference: Controller, deployed: Controller, walker: Controller, seen: Mapping[str, NDArray[Any]]
+    ) -> "Step":
+        """Let all three go one step on."""
+        deployed.state = reference.state
+        walker.state = walker.state._replace(last=reference.state.last)
+        walker.observe(seen)
+        wanted, came = reference.act(seen), deployed.act(seen)
+        worth = 0.0
+        if wanted.health is not None and came.health is not None:
+            worth = abs(came.health.best - wanted.health.best) / (1.0 + abs(wanted.health.best))
+        action = float(np.abs(came.command - wanted.command).max())
+        return cls(gap(deployed, reference), gap(walker, reference), action, worth)
+
+
+def gap(one: Controller, other: Controller) -> float:
+    """Largest difference of two beliefs."""
+    parts = zip((one.state.deter, one.state.stoch), (other.state.deter, other.state.stoch), strict=True)
+    return max(float(np.abs(mine - theirs).max()) for mine, theirs in parts)

@@ -1,0 +1,264 @@
+"""Bundles decide as the agents they were made from, on every kind of task, with nothing but numpy and ONNX Runtime."""
+
+import copy
+import subprocess
+import sys
+import venv
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import onnxruntime
+import pytest
+import wmctrl_export.bundle
+from numpy.typing import NDArray
+from wmctrl_export.parity import parity
+
+from tests.tiny_bundle import controller, copied, made
+from wmctrl.commands import exporting, training
+from wmctrl.config import TaskConfig
+from wmctrl.learning.agent import Agent
+from wmctrl.runtime.controller import Controller
+from wmctrl.runtime.engine import Engine
+from wmctrl.runtime.noise import NoiseBank
+
+CAMERA = ("task.camera_size=16", "agent.model.camera_depth=2")
+DRAWN = ("agent.objective.particles=3", "agent.objective.value=1", "agent.objective.risk=0.5")
+FAMILIES = {
+    "goal": ("FetchReach-v4", "agent.objective.goal=1", "agent.objective.reward=0"),
+    "reward, value and drawn futures": ("HalfCheetah-v5", *DRAWN),
+    "failure and disagreement": ("racetrack-v1", "agent.objective.failure=7", "agent.objective.disagreement=2"),
+    "camera, proprio and goal": ("FetchReach-v4", "task.observe=[proprio,camera,goal]", *CAMERA),
+    "camera alone": ("Pendulum-v1", "task.observe=[camera]", *CAMERA),
+    "cem": ("Pendulum-v1", "agent.planner.kept=0", "agent.planner.noise_exponent=0"),
+    "mppi": ("Pendulum-v1", "agent.planner.temperature=0.5", "agent.planner.iterations=3"),
+    "policy alone": ("Pendulum-v1", "agent.plan=false"),
+}
+FETCH, CHEETAH = FAMILIES["goal"], FAMILIES["reward, value and drawn futures"]
+
+
+def observations(settings: tuple[str, ...], count: int) -> list[Mapping[str, NDArray[Any]]]:
+    """Random observations of a task, the same each time."""
+    agent, folder = made(*settings)
+    told = Controller.load(folder, provider="cpu").bundle.manifest.task
+    generator = np.random.default_rng(7)
+    found: list[Mapping[str, NDArray[Any]]] = []
+    for _ in range(count):
+        seen: dict[str, NDArray[Any]] = {
+            "proprio": generator.standard_normal(len(told.proprio)).astype(np.float32),
+            "goal": generator.standard_normal(len(told.goal)).astype(np.float32),
+        }
+        if told.camera:
+            seen["camera"] = generator.integers(0, 256, told.camera, dtype=np.uint8)
+        found.append({name: value for name, value in seen.items() if value.size and name in parts(agent)})
+    return found
+
+
+def parts(agent: Agent) -> set[str]:
+    return {name for name in ("proprio", "goal", "camera") if getattr(agent.sizes, name)}
+
+
+@pytest.mark.parametrize("settings", FAMILIES.values(), ids=FAMILIES)
+def test_a_bundle_decides_as_its_agent(settings: tuple[str, ...]) -> None:
+    agent, _ = made(*settings)
+    found = parity(agent, controller(*settings), observations(settings, 40))
+    assert found.one_step <= 1e-5
+    assert found.recurrent <= 1e-4
+    assert found.as_good == 1.0
+    assert found.same_action >= 0.95
+
+
+@pytest.mark.parametrize("settings", [FETCH, CHEETAH, FAMILIES["policy alone"]], ids=["fetch", "cheetah", "policy"])
+def test_the_runtime_carries_belief_and_plan_as_the_agent_does(settings: tuple[str, ...]) -> None:
+    agent, _ = made(*settings)
+    deployed = controller(*settings)
+    bank = NoiseBank(deployed.bundle.noise, agent.randomness)
+    state = agent.start()
+    for seen in observations(settings, 6):
+        wanted, state = agent.decide(state, seen, bank)
+        np.testing.assert_allclose(deployed.act(seen).command, wanted, atol=1e-4)
+
+
+def test_weights_can_be_changed_while_driving() -> None:
+    agent, _ = made(*CHEETAH)
+    deployed = controller(*CHEETAH)
+    deployed.set_weights(action_rate=50.0, risk=1.0)
+    other = copy.deepcopy(agent)
+    other.config = replace(agent.config, objective=replace(agent.config.objective, action_rate=50.0, risk=1.0))
+    (seen,) = observations(CHEETAH, 1)
+    plain = controller(*CHEETAH).act(seen).command
+    wanted, _ = other.decide(other.start(), seen, NoiseBank(deployed.bundle.noise, other.randomness))
+    changed = deployed.act(seen).command
+    np.testing.assert_allclose(changed, wanted, atol=1e-4)
+    assert np.abs(changed - plain).max() > 1e-3
+
+
+def test_weights_that_mean_nothing_are_refused() -> None:
+    deployed = controller(*FETCH)
+    before = dict(deployed.weights)
+    with pytest.raises(ValueError, match=r"reward is not weighed in this bundle; known: goal, terminal"):
+        deployed.set_weights(reward=1.0)
+    with pytest.raises(ValueError, match="goal must be at least 0 and finite, came -1"):
+        deployed.set_weights(goal=-1.0, terminal=3.0)
+    assert deployed.weights == before
+
+
+def test_limits_hold_plans_and_policies() -> None:
+    low, high = np.full(4, -0.01, np.float32), np.full(4, 0.02, np.float32)
+    (seen,) = observations(FETCH, 1)
+    for policy_only in (False, True):
+        deployed = controller(*FETCH, policy_only=policy_only)
+        assert np.abs(deployed.act(seen).command).max() > 0.02
+        deployed.reset()
+        deployed.set_limits(low, high)
+        command = deployed.act(seen).command
+        assert ((low <= command) & (command <= high)).all()
+
+
+def test_limits_the_wrong_way_round_are_refused() -> None:
+    deployed = controller(*FETCH)
+    with pytest.raises(ValueError, match="the lower at most the upper"):
+        deployed.set_limits(np.full(4, 0.5, np.float32), np.full(4, -0.5, np.float32))
+    with pytest.raises(ValueError, match=r"limits must be of shape \(4,\)"):
+        deployed.set_limits(np.zeros(3, np.float32), np.ones(3, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        ({}, r"must hold goal \(3,\), came nothing"),
+        ({"proprio": np.zeros(10), "goal": np.full(3, np.nan)}, "goal must be finite"),
+        ({"proprio": np.zeros(9), "goal": np.zeros(3)}, r"proprio must be of shape \(10,\), came \(9,\)"),
+        ({"proprio": np.full(10, np.inf), "goal": np.zeros(3)}, "proprio must be finite"),
+    ],
+)
+def test_a_wrong_observation_is_refused_and_changes_nothing(seen: dict[str, NDArray[Any]], said: str) -> None:
+    deployed = controller(*FETCH)
+    deployed.act(observations(FETCH, 1)[0])
+    before = deployed.state
+    with pytest.raises(ValueError, match=said):
+        deployed.act(seen)
+    assert deployed.state is before
+
+
+def test_other_parameters_can_be_given_at_run_time() -> None:
+    agent, _ = made(*CHEETAH)
+    deployed = controller(*CHEETAH)
+    engine = cast(Engine, deployed.engine)
+    seen = observations(CHEETAH, 1)[0]
+    before = deployed.act(seen).command
+    named = {f"model.{name}": value for name, value in agent.model.named_parameters()}
+    named |= {f"actor.{name}": value for name, value in agent.behavior.actor.named_parameters()}
+    named |= {f"slow_critic.{name}": value for name, value in agent.behavior.slow_critic.named_parameters()}
+    shapes = engine.parameters()
+    assert {name: tuple(value.shape) for name, value in named.items() if name in shapes} == shapes
+    half = {name: 0.5 * named[name].detach().numpy() for name in shapes}
+    engine.override(half)
+    other = copy.deepcopy(agent)
+    other.load_state({key: 0.5 * value if wanted(key, half) else value for key, value in agent.state().items()})
+    deployed.reset()
+    expected, _ = other.decide(other.start(), seen, NoiseBank(deployed.bundle.noise, other.randomness))
+    changed = deployed.act(seen).command
+    np.testing.assert_allclose(changed, expected, atol=1e-4)
+    assert np.abs(changed - before).max() > 1e-3
+
+
+def wanted(key: str, given: Mapping[str, NDArray[Any]]) -> bool:
+    """Whether an entry of an agent's state is one of the parameters given by a graph's names."""
+    return key.removeprefix("behavior.") in given
+
+
+def test_a_parameter_of_another_shape_is_refused() -> None:
+    engine = cast(Engine, controller(*FETCH).engine)
+    name = "model.rssm.gates.weight"
+    with pytest.raises(ValueError, match=rf"{name} must be of shape \(48, 32\), came \(2, 2\)"):
+        engine.override({name: np.zeros((2, 2), np.float32)})
+    with pytest.raises(ValueError, match=r"no graph has a parameter model\.rssm\.gate;"):
+        engine.override({"model.rssm.gate": np.zeros(2, np.float32)})
+
+
+def test_the_same_seed_decides_the_same_and_another_one_otherwise() -> None:
+    deployed, (seen,) = controller(*CHEETAH), observations(CHEETAH, 1)
+    commands = []
+    for seed in (3, 3, 4):
+        deployed.reset(seed)
+        commands.append(deployed.act(seen).command)
+    np.testing.assert_array_equal(commands[0], commands[1])
+    assert np.abs(commands[0] - commands[2]).max() > 0.0
+
+
+def test_a_disk_that_fills_up_leaves_the_bundle_that_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = copied(made(*FETCH)[1], tmp_path)
+    kept = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    def full(path: Path, content: bytes) -> str:
+        if path.name == "run.py":
+            raise OSError(28, "No space left on device", str(path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return ""
+
+    monkeypatch.setattr(wmctrl_export.bundle, "write_atomic", full)
+    with pytest.raises(OSError, match="No space left"):
+        wmctrl_export.bundle.replace_folder(folder, {"a": b"1", "run.py": b"2"})
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == kept
+    assert [path.name for path in tmp_path.iterdir()] == ["copy"]
+
+
+def bare_python(home: Path) -> Path:
+    """A virtual environment that holds numpy and ONNX Runtime alone."""
+    venv.create(home, with_pip=False)
+    (packages,) = home.glob("lib/python*/site-packages")
+    for found in (Path(np.__file__).parents[1], Path(onnxruntime.__file__).parents[1]):
+        for name in ("numpy", "numpy.libs", "onnxruntime"):
+            if (found / name).exists() and not (packages / name).exists():
+                (packages / name).symlink_to(found / name)
+    return home / "bin" / "python"
+
+
+def test_a_copied_folder_drives_where_only_numpy_and_onnxruntime_are_installed(tmp_path: Path) -> None:
+    folder = copied(made(*CHEETAH)[1], tmp_path)
+    python = bare_python(tmp_path / "bare")
+    missing = subprocess.run([python, "-c", "import torch"], capture_output=True, text=True, check=False)
+    assert "No module named 'torch'" in missing.stderr
+    command = [str(python), "run.py", "--decisions", "5"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "golden steps repeated" in done.stdout
+    assert "decision:" in done.stdout
+
+
+def test_what_the_runtime_imports_is_numpy_and_onnxruntime(tmp_path: Path) -> None:
+    folder = copied(made(*FETCH)[1], tmp_path)
+    program = (
+        f"import sys; sys.path.insert(0, {str(folder)!r}); from pathlib import Path\n"
+        "from wmctrl.runtime.controller import Controller\n"
+        f"Controller.load(Path({str(folder)!r})); print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
+    tops = {name.partition(".")[0] for name in done.stdout.split()}
+    assert {"torch", "gymnasium", "mujoco", "safetensors", "onnx", "yaml", "rich"} & tops == set()
+
+
+def test_a_task_that_has_changed_since_is_not_driven() -> None:
+    from wmctrl.commands.driving import matching_task
+
+    told = controller(*FETCH).bundle.manifest.task
+    changed = replace(told, proprio=tuple(reversed(told.proprio)))
+    with pytest.raises(ValueError, match="observes or commands other elements than this bundle"):
+        matching_task(changed)
+
+
+def test_a_policy_that_was_not_learned_is_not_driven() -> None:
+    settings = ("Pendulum-v1", "agent.learn_behavior=false", "agent.proposals=0")
+    with pytest.raises(ValueError, match="this bundle holds no policy"):
+        controller(*settings, policy_only=True)
+
+
+def test_elements_without_bounds_have_none() -> None:
+    with training.make_task(TaskConfig("HalfCheetah-v5")) as task:
+        told = exporting.task_of(task.task_spec, TaskConfig("HalfCheetah-v5"))
+    for element, kept in zip(task.task_spec.proprio, told.proprio, strict=True):
+        assert kept.low == (element.low if np.isfinite(element.low) else None)

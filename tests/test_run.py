@@ -1,0 +1,89 @@
+"""From a trained run to a bundle that drives its plant, by the commands that people type."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.tiny_bundle import controller, made
+from tests.tiny_run import tiny
+from wmctrl.cli import main
+from wmctrl.commands import driving, exporting, training
+from wmctrl.learning.evaluate import drive_episode
+from wmctrl.runtime.controller import Controller
+
+TASK = "FetchReach-v4"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained run with its bundle."""
+    folder = training.new_run(tiny(TASK, "schedule.evaluate_every=0"), 0, "cpu", tmp_path_factory.mktemp("runs"))
+    training.train(folder)
+    assert main(["export", str(folder), "--states", "23"]) == 0
+    return folder
+
+
+def test_a_run_is_exported_with_what_made_it(run: Path) -> None:
+    told = Controller.load(run / "bundle", provider="cpu").bundle.manifest
+    assert (told.task.id, told.made_by["steps"], told.made_by["seed"]) == (TASK, "66", "0")
+    assert told.task.control_period == pytest.approx(0.04)
+    assert [element.unit for element in told.task.goal] == ["m", "m", "m"]
+
+
+def test_a_bundle_is_held_to_what_was_recorded_and_to_random_observations(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(run), "--states", "7"]) == 0
+    said = capsys.readouterr().out
+    assert "recorded" in said
+    assert "random" in said
+    assert f"Next: wm run {run}" in said
+
+
+def test_a_bundle_that_does_not_compute_what_the_agent_does_is_told(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporting, "LARGEST_DIFFERENCE", 0.0)
+    with pytest.raises(ValueError, match="observations, above 0; do not deploy it"):
+        exporting.export(run, 5)
+
+
+def test_a_bundle_drives_its_plant_and_is_filmed(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    film = tmp_path / "film.webp"
+    assert main(["run", str(run), "--episodes", "2", "--seed", "5", "--film", str(film)]) == 0
+    first, second, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("episode 0: ")
+    assert "after 50 steps, return -" in first
+    assert second.startswith("episode 1: ")
+    assert last == f"Film of the last: {film}"
+    with Image.open(film) as picture:
+        assert getattr(picture, "n_frames", 1) == 51
+
+
+def test_the_same_seed_drives_the_same_episode() -> None:
+    driver = driving.BundleDriver(controller(TASK, "agent.objective.goal=1", "agent.objective.reward=0"))
+    with driving.matching_task(driver.controller.bundle.manifest.task) as task:
+        one, other = (drive_episode(driver, task, 3, 0) for _ in range(2))
+    np.testing.assert_array_equal(one.actions, other.actions)
+    assert one.outcome == other.outcome
+
+
+def test_a_folder_without_a_bundle_says_how_to_write_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(tmp_path)]) == 2
+    assert f"holds no bundle; write one with `wm export {tmp_path}`" in capsys.readouterr().err
+
+
+def test_a_policy_alone_drives_where_it_was_learned(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(run), "--policy"]) == 0
+    assert "episode 0: " in capsys.readouterr().out
+
+
+def test_a_run_that_recorded_nothing_is_not_exported(tmp_path: Path) -> None:
+    folder = training.new_run(tiny(TASK), 0, "cpu", tmp_path)
+    with pytest.raises(ValueError, match="holds no checkpoint"):
+        exporting.export(folder)
+
+
+def test_a_bundle_is_small() -> None:
+    _, folder = made(TASK, "agent.objective.goal=1", "agent.objective.reward=0")
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 1e6

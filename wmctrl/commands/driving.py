@@ -1,0 +1,136 @@
+"""What `wm run` does: a bundle drives its plant through the same runtime as on a board, and people watch."""
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.live import Live
+from wmctrl_envs.task import Task
+
+from wmctrl.commands import evaluation, exporting, training
+from wmctrl.commands.intervals import in_digits
+from wmctrl.commands.video import film
+from wmctrl.config import TaskConfig
+from wmctrl.learning.evaluate import Outcome, drive_episode
+from wmctrl.runtime import manifest
+from wmctrl.runtime.controller import Action, Controller
+from wmctrl.runtime.files import write_atomic
+
+
+@dataclass
+class BundleDriver:
+    """A bundle's controller as a driver."""
+
+    controller: Controller
+    decisions: list[Action] = field(default_factory=list)
+    """Of the episode that is driven."""
+
+    def start(self) -> bool:
+        """Whether the next decision is an episode's first."""
+        return True
+
+    def act(
+        self, first: bool, observation: Mapping[str, NDArray[Any]], generator: np.random.Generator
+    ) -> tuple[NDArray[np.float32], bool]:
+        """Action (A,) in [-1, 1]; an episode's first decision forgets what was before, and takes a seed."""
+        if first:
+            self.controller.reset(int(generator.integers(2**63)))
+            self.decisions.clear()
+        self.decisions.append(self.controller.act(observation))
+        return self.decisions[-1].command, False
+
+
+@dataclass(frozen=True)
+class Drive:
+    """An episode as a bundle drove it."""
+
+    outcome: Outcome
+    p50: float
+    """Of the decisions [s]."""
+    p99: float
+
+
+def load(
+    folder: Path, *, policy_only: bool, provider: str | None, threads: int, public_key_hex: str | None
+) -> Controller:
+    """The controller in a bundle's folder, or in that of the run that holds it.
+
+    Raises:
+        ValueError: There is no bundle, or it is refused.
+    """
+    return Controller.load(
+        bundle_in(folder), policy_only=policy_only, provider=provider, threads=threads, public_key_hex=public_key_hex
+    )
+
+
+def drive(controller: Controller, episodes: int, seed: int, shown: Path | None) -> Iterator[Drive]:
+    """Drive episodes with a bundle, a live line beside; the last one is filmed.
+
+    Args:
+        shown: Where the film goes; None films nothing.
+
+    Raises:
+        ValueError: The bundle was made for another version of the task.
+    """
+    with contextlib.closing(matching_task(controller.bundle.manifest.task)) as task:
+        driver = BundleDriver(controller)
+        for number in range(episodes):
+            pictures: list[NDArray[np.uint8]] = []
+            filmed = shown is not None and number == episodes - 1
+            with Live(console=Console(stderr=True), refresh_per_second=4) as live:
+
+                def watch(task: Task, live: Live = live, pictures: list[Any] = pictures, filmed: bool = filmed) -> None:
+                    live.update(line(driver, task))
+                    if filmed:
+                        pictures.append(evaluation.picture(task))
+
+                episode = drive_episode(driver, task, seed, number, watch)
+            if shown is not None and pictures:
+                write_atomic(shown, film(pictures, task.task_spec.control_period))
+            p50, p99 = np.quantile(episode.seconds, [0.5, 0.99])
+            yield Drive(episode.outcome, float(p50), float(p99))
+
+
+def bundle_in(folder: Path) -> Path:
+    """The bundle's folder: the given one, or the one in the given run.
+
+    Raises:
+        ValueError: There is none.
+    """
+    for found in (folder, folder / exporting.FOLDER):
+        if (found / manifest.NAME).exists():
+            return found
+    raise ValueError(f"{folder} holds no bundle; write one with `wm export {folder}`, or name a bundle's folder")
+
+
+def matching_task(told: manifest.Task) -> Task:
+    """The plant that a bundle was made for.
+
+    Raises:
+        ValueError: It observes or commands something else by now.
+    """
+    config = {name: json.loads(value) for name, value in told.config.items()}
+    settings = TaskConfig(told.id, told.observe, told.camera[0] if told.camera else 64, config)
+    task = training.make_task(settings)
+    if exporting.task_of(task.task_spec, settings) != told:
+        task.close()
+        raise ValueError(f"{told.id} observes or commands other elements than this bundle; export its run again")
+    return task
+
+
+def line(driver: BundleDriver, task: Task) -> str:
+    """How an episode stands, such as `step 120, 4.1 ms a decision (p99 6.0) of 40, surprise 3.2`."""
+    if not driver.decisions:
+        return f"{task.task_spec.id} starts"
+    p50, p99 = 1000.0 * np.quantile([action.seconds for action in driver.decisions], [0.5, 0.99])
+    last, period = driver.decisions[-1], 1000.0 * task.task_spec.control_period
+    return (
+        f"step {len(driver.decisions)}, {p50:.1f} ms a decision (p99 {p99:.1f}) of {period:.0f},"
+        f" surprise {in_digits(last.surprise)} nats, by {last.source}"
+    )

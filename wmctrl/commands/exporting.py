@@ -1,0 +1,155 @@
+"""What `wm export` does: a run's agent written as a bundle, and held against the agent it was made from."""
+
+import contextlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from wmctrl_envs.task import Element, TaskSpec
+from wmctrl_export import signing
+from wmctrl_export.bundle import Observations, write_bundle
+from wmctrl_export.parity import Parity, parity
+
+from wmctrl.commands import provenance, run_folder, training
+from wmctrl.config import TaskConfig
+from wmctrl.learning import arithmetic
+from wmctrl.learning.checkpoint import CheckpointFolder
+from wmctrl.learning.replay import segment_name, segments
+from wmctrl.runtime import manifest
+from wmctrl.runtime.controller import Controller
+
+FOLDER = "bundle"
+"""Where in a run's folder its bundle is."""
+LARGEST_DIFFERENCE = 1e-4
+"""Of a belief, over the recurrent steps of the check."""
+
+
+COLUMNS = ("observations", "decisions", "belief, one step", "belief, all steps", "action", "same action", "as good")
+"""What a table tells of a bundle."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """A bundle that was written, and how it compares with its agent."""
+
+    folder: Path
+    files: int
+    bytes: int
+    recorded: Parity
+    random: Parity
+    public_key: str
+    """In hexadecimal; empty where it is not signed."""
+
+
+def export(run: Path, states: int = 200, key_file: Path | None = None) -> Export:
+    """Write a run's bundle and check it: read back as on a board, golden steps repeated, the agent's decisions met.
+
+    Args:
+        states: Decisions of the check, on what was recorded last and again on random observations.
+        key_file: Of the private key that signs it.
+
+    Raises:
+        ValueError: No such run, no checkpoint, no key, or the bundle does not compute what the agent does; says which.
+        OSError: The disk is full or may not be written.
+    """
+    key = None if key_file is None else signing.read_key(key_file)
+    config, facts = run_folder.open_run(run)
+    arithmetic.prepare()
+    with contextlib.closing(training.make_task(config.task)) as task:
+        spec = task.task_spec
+    agent, step = training.load_agent(run, config, spec)
+    observations = recorded(run, spec, states)
+    made_by = {"command": " ".join(provenance.command_line()), "code": provenance.code(), "steps": str(step)}
+    made_by |= {"seed": str(facts["seed"])} | provenance.versions()
+    folder = run / FOLDER
+    write_bundle(agent, task_of(spec, config.task), observations, folder, made_by)
+    controller = Controller.load(folder, provider="cpu")
+    found = [parity(agent, controller, seen) for seen in (observations, invented(spec, states))]
+    for what, one in zip(("recorded", "random"), found, strict=True):
+        if not one.recurrent <= LARGEST_DIFFERENCE:
+            raise ValueError(
+                f"{folder}: beliefs differ by {one.recurrent:.2g} from the agent's over {one.steps} {what}"
+                f" observations, above {LARGEST_DIFFERENCE:g}; do not deploy it"
+            )
+    public = "" if key is None else signing.sign(folder, key).hex()
+    sizes = [entry.bytes for entry in controller.bundle.manifest.files.values()]
+    return Export(folder, len(sizes), sum(sizes), found[0], found[1], public)
+
+
+def row(what: str, one: Parity) -> tuple[str, ...]:
+    """A comparison as a row under COLUMNS."""
+    differences = (f"{value:.1e}" for value in (one.one_step, one.recurrent, one.action))
+    return (what, f"{one.steps:,}", *differences, f"{one.same_action:.3f}", f"{one.as_good:.3f}")
+
+
+def recorded(run: Path, spec: TaskSpec, most: int) -> Observations:
+    """The newest observations of a run, in order.
+
+    Raises:
+        ValueError: It recorded none.
+    """
+    checkpoint = CheckpointFolder(run / "checkpoint")
+    checkpoint.open()
+    files = segments(checkpoint)
+    if not files:
+        raise ValueError(f"{run} recorded nothing to check a bundle with; train it first")
+    parts = observed(spec)
+    found: list[dict[str, np.ndarray]] = []
+    for stream, begin in reversed(files):
+        steps = checkpoint.get(segment_name(stream, begin))
+        newest = [{name: steps[name][i] for name in parts} for i in range(len(steps["reward"]))]
+        found = newest + found
+        if len(found) >= most or stream != files[-1][0]:
+            break
+    return found[-most:]
+
+
+def invented(spec: TaskSpec, count: int) -> Observations:
+    """Random observations, within the elements' ranges where they have any."""
+    generator = np.random.default_rng(0)
+    found: list[dict[str, np.ndarray]] = []
+    for _ in range(count):
+        seen: dict[str, np.ndarray] = {}
+        if spec.proprio:
+            seen["proprio"] = _drawn(spec.proprio, generator)
+        if spec.goal:
+            seen["goal"] = _drawn(spec.goal, generator)
+        if spec.camera:
+            seen["camera"] = generator.integers(0, 256, spec.camera, dtype=np.uint8)
+        found.append(seen)
+    return found
+
+
+def _drawn(elements: Sequence[Element], generator: np.random.Generator) -> np.ndarray:
+    low, high = (np.array([getattr(element, end) for element in elements]) for end in ("low", "high"))
+    bounded = np.isfinite(high - low) & (high - low < 1e6)
+    even = generator.uniform(np.where(bounded, low, -1.0), np.where(bounded, high, 1.0))
+    return even.astype(np.float32)
+
+
+def observed(spec: TaskSpec) -> tuple[str, ...]:
+    """Parts of a task's observation."""
+    return tuple(name for name in ("proprio", "goal", "camera") if getattr(spec, name))
+
+
+def task_of(spec: TaskSpec, config: TaskConfig) -> manifest.Task:
+    """A task as a manifest tells it."""
+    return manifest.Task(
+        id=spec.id,
+        control_period=spec.control_period,
+        proprio=tuple(map(element_of, spec.proprio)),
+        goal=tuple(map(element_of, spec.goal)),
+        action=tuple(map(element_of, spec.action)),
+        camera=spec.camera,
+        observe=config.observe,
+        config={name: json.dumps(value) for name, value in config.config.items()},
+    )
+
+
+def element_of(element: Element) -> manifest.Element:
+    """An element as a manifest tells it, which has no number for what nothing bounds."""
+    low, high = (value if math.isfinite(value) else None for value in (element.low, element.high))
+    return manifest.Element(element.name, element.unit, low, high)

@@ -1,0 +1,94 @@
+"""A bundle's folder, read and checked before anything in it is used."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from wmctrl.runtime import ed25519, manifest, onnx_file, tensors
+from wmctrl.runtime.files import read_bounded
+from wmctrl.runtime.manifest import GraphFile, Manifest
+
+SIGNATURE = "manifest.sig"
+NOISE = "noise.safetensors"
+GOLDEN = "golden.safetensors"
+LARGEST_MANIFEST = 4 << 20
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Everything of a bundle, checked."""
+
+    folder: Path
+    manifest: Manifest
+    graphs: dict[str, bytes]
+    """Contents of the graphs' files by file name."""
+    noise: dict[str, NDArray[Any]]
+    golden: dict[str, NDArray[Any]]
+
+
+def load(folder: Path, public_key: bytes | None = None) -> Bundle:
+    """Read a bundle and check all of it.
+
+    Args:
+        public_key: Whose signature is required, if one is (32,).
+
+    Raises:
+        ValueError: Says in one line what is wrong with which file.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder; name a bundle's folder, which `wm export RUN` writes")
+    content = read_bounded(folder / manifest.NAME, LARGEST_MANIFEST)
+    if public_key is not None:
+        _require_signature(folder, content, public_key)
+    told = manifest.parse(content)
+    contents = {name: _verified(folder, name, told) for name in told.files}
+    for name, graph in told.graphs.items():
+        _hold_ports(name, graph, onnx_file.inspect(contents[graph.file], graph.file))
+    return Bundle(
+        folder,
+        told,
+        {graph.file: contents[graph.file] for graph in told.graphs.values()},
+        _arrays(contents, NOISE),
+        _arrays(contents, GOLDEN),
+    )
+
+
+def _require_signature(folder: Path, content: bytes, public_key: bytes) -> None:
+    try:
+        signature = read_bounded(folder / SIGNATURE, 64)
+    except ValueError as error:
+        raise ValueError(f"a signature is required, and there is none to read: {error}") from None
+    if not ed25519.verify(public_key, content, signature):
+        raise ValueError(f"{SIGNATURE}: is not this key's signature of {manifest.NAME}; get the bundle anew")
+
+
+def _verified(folder: Path, name: str, told: Manifest) -> bytes:
+    """The content of a file that the manifest names."""
+    entry = told.files[name]
+    content = read_bounded(folder / name, entry.bytes)
+    if len(content) != entry.bytes or hashlib.sha256(content).hexdigest() != entry.sha256:
+        raise ValueError(f"{name}: is damaged, its SHA-256 is not the one in {manifest.NAME}; copy the bundle again")
+    return content
+
+
+def _arrays(contents: dict[str, bytes], name: str) -> dict[str, NDArray[Any]]:
+    if name not in contents:
+        raise ValueError(f"{manifest.NAME}: files: {name} is missing")
+    return tensors.parse(contents[name], name)
+
+
+def _hold_ports(name: str, told: GraphFile, found: onnx_file.Graph) -> None:
+    """Hold a graph to what the manifest tells of it; parameters that can be overridden come beside."""
+    held = {port.name for port in found.initialisers}
+    for what, ports, actual in (
+        ("inputs", told.inputs, [port for port in found.inputs if port.name not in held]),
+        ("outputs", told.outputs, found.outputs),
+    ):
+        wanted = [(port.name, port.dtype, port.shape) for port in ports]
+        came = [(port.name, port.dtype, port.shape) for port in actual]
+        if wanted != came:
+            differing = next((pair for pair in zip(wanted, came, strict=False) if pair[0] != pair[1]), (wanted, came))
+            raise ValueError(f"{told.file}: {what} differ from graphs.{name}: {differing[1]} instead of {differing[0]}")

@@ -1,0 +1,81 @@
+"""Golden steps: what the exporting machine computed, to be repeated wherever the bundle is loaded."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wmctrl.runtime.bundle import GOLDEN, Bundle
+from wmctrl.runtime.engine import Computes
+
+CALLS = ("observe", "propose", "refine", "policy")
+"""In the order in which a step calls them."""
+RECURRENT = {"deter": "next_deter", "stoch": "next_stoch"}
+"""What the next step's `observe` takes from this machine rather than from the golden steps."""
+
+
+def repeat(bundle: Bundle, engine: Computes) -> None:
+    """Compute the golden steps again, the belief carried on from step to step, and hold what comes to what came.
+
+    A plan that differs passes where it is worth as much: two candidates can be so close that rounding chooses.
+
+    Raises:
+        ValueError: Something else came out, so nothing that this machine computes with the bundle can be trusted.
+    """
+    tolerance = bundle.manifest.golden_tolerance
+    carried: dict[str, NDArray[Any]] = {}
+    for number, step in enumerate(steps(bundle)):
+        for name, kept in step.items():
+            inputs = {port.name: kept[port.name] for port in bundle.manifest.graphs[name].inputs}
+            if name == "observe":
+                inputs |= carried
+            outputs = engine.run(name, inputs)
+            for output, value in outputs.items():
+                if not np.isfinite(value).all():
+                    raise ValueError(f"{GOLDEN}: step {number}: {name} computes a {output} that is not finite here")
+            if name == "observe":
+                carried = {taken: outputs[given] for taken, given in RECURRENT.items()}
+            off = worst(name, outputs, kept)
+            if not off <= tolerance:
+                raise ValueError(
+                    f"{GOLDEN}: step {number}: {name} is {off:.2g} off what the exporting machine computed, above"
+                    f" {tolerance:g}; try another provider, or export again"
+                )
+
+
+def worst(name: str, came: Mapping[str, NDArray[Any]], kept: Mapping[str, NDArray[Any]]) -> float:
+    """How far outputs of a graph are from golden ones; of a plan, the least of its actions' and its worth's error."""
+    if name != "refine":
+        compared = [output for output in came if output != "surprise"]
+        return max(float(np.abs(came[output] - kept[output]).max()) for output in compared)
+    actions = float(np.abs(came["next_plan_mean"] - kept["next_plan_mean"]).max())
+    best = float(kept["health"][0])
+    return min(actions, abs(float(came["health"][0]) - best) / (1.0 + abs(best)))
+
+
+def steps(bundle: Bundle) -> Iterable[dict[str, dict[str, NDArray[Any]]]]:
+    """Inputs and outputs of every graph at every golden step.
+
+    Raises:
+        ValueError: Some are missing or of another shape.
+    """
+    graphs = {name: bundle.manifest.graphs[name] for name in CALLS if name in bundle.manifest.graphs}
+    count = min((len(array) for array in bundle.golden.values() if array.ndim), default=0)
+    if not count:
+        raise ValueError(f"{GOLDEN}: holds no steps")
+    for number in range(count):
+        step: dict[str, dict[str, NDArray[Any]]] = {}
+        for name, graph in graphs.items():
+            step[name] = {}
+            for port in (*graph.inputs, *graph.outputs):
+                key = f"{name}.{port.name}"
+                if key not in bundle.golden:
+                    raise ValueError(f"{GOLDEN}: {key} is missing")
+                value = np.asarray(bundle.golden[key][number])
+                if value.shape != port.shape or value.dtype != np.dtype(port.dtype):
+                    raise ValueError(
+                        f"{GOLDEN}: {key} must be {port.dtype} {port.shape}, is {value.dtype} {value.shape}"
+                    )
+                step[name][port.name] = value
+        yield step

@@ -1,0 +1,223 @@
+"""What a bundle says of itself: every input with its name, unit and order, every file with its hash."""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from wmctrl.runtime import json_file, records
+from wmctrl.runtime.noise import Randomness
+
+NAME = "manifest.json"
+SCHEMA = 1
+LARGEST_FILE = 64 << 20
+"""Bytes of the largest file a bundle may hold."""
+LARGEST_VECTOR = 4096
+HEALTH = 4
+"""Figures that an iteration of the planner tells of itself."""
+LARGEST_PICTURE = 1024
+FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}){0,3}")
+"""A path within the bundle, downwards alone."""
+
+
+@dataclass(frozen=True)
+class Element:
+    """One scalar of an observation, a goal or an action."""
+
+    name: str
+    unit: str
+    """SI unit, or `1` for a ratio."""
+    low: float | None
+    """Smallest value expected in ordinary driving, in `unit`; None where nothing bounds it."""
+    high: float | None
+    """Largest value expected in ordinary driving, in `unit`."""
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of a graph."""
+
+    name: str
+    dtype: str
+    """As numpy names it."""
+    shape: tuple[int, ...]
+    meaning: str
+    """What it holds, with its unit."""
+
+
+@dataclass(frozen=True)
+class GraphFile:
+    """A graph and how it is called."""
+
+    file: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    """The plant that the bundle drives."""
+
+    id: str
+    """As `wm envs` names it."""
+    control_period: float
+    """Time between two actions [s]."""
+    proprio: tuple[Element, ...]
+    """In the order of the observation's `proprio`, in their own units: the graphs normalise."""
+    goal: tuple[Element, ...]
+    action: tuple[Element, ...]
+    """Commands are in [-1, 1]; `low` and `high` are what these stand for physically."""
+    camera: tuple[int, int, int] | None
+    """Height, width, channels of uint8 pixels."""
+    observe: tuple[str, ...] | None
+    """Parts of the observation, where they are not the task's usual ones."""
+    config: dict[str, str]
+    """Entries of the environment's own configuration, each as JSON text."""
+
+    def __post_init__(self) -> None:
+        if not 1e-5 <= self.control_period <= 1e3:
+            raise ValueError(f"control_period must be from 1e-5 to 1000 s, came {self.control_period:g}")
+        if not 1 <= len(self.action) <= LARGEST_VECTOR:
+            raise ValueError(f"action must have from 1 to {LARGEST_VECTOR} elements, came {len(self.action)}")
+        if max(len(self.proprio), len(self.goal)) > LARGEST_VECTOR:
+            raise ValueError(f"proprio and goal must have at most {LARGEST_VECTOR} elements")
+        if self.camera is not None and not all(1 <= size <= LARGEST_PICTURE for size in self.camera):
+            raise ValueError(f"camera must be from 1 to {LARGEST_PICTURE} along every axis, came {self.camera}")
+        if not self.proprio and self.camera is None:
+            raise ValueError("a task observes proprio, a camera or both, came neither")
+
+
+@dataclass(frozen=True)
+class Planning:
+    """How a decision is planned."""
+
+    iterations: int
+    horizon: int
+    elites: int
+    init_std: float
+    randomness: Randomness
+
+    def __post_init__(self) -> None:
+        for name, most in (("iterations", 100), ("horizon", 1000), ("elites", 10_000)):
+            if not 1 <= getattr(self, name) <= most:
+                raise ValueError(f"{name} must be from 1 to {most}, came {getattr(self, name)}")
+        if self.init_std <= 0.0:
+            raise ValueError(f"init_std must be above 0, came {self.init_std:g}")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a plan is worth."""
+
+    weights: dict[str, float]
+    """Of the parts that are computed, in the graph's order; they can be changed while driving."""
+    failure_reward: float
+    """Reward per step of a failed plant, in the task's units."""
+
+    def failed(self, weights: dict[str, float]) -> float:
+        """Reward per step of a failed plant, in the currency of what is weighed."""
+        return ((weights.get("reward", 0.0) + weights.get("goal", 0.0)) or 1.0) * self.failure_reward
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A file of the bundle."""
+
+    sha256: str
+    bytes: int
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
+            raise ValueError("sha256 must be 64 hexadecimal digits")
+        if not 0 <= self.bytes <= LARGEST_FILE:
+            raise ValueError(f"bytes must be from 0 to {LARGEST_FILE:,}, came {self.bytes}")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All that is known of a bundle before its files are read."""
+
+    schema: int
+    task: Task
+    planning: Planning | None
+    """None where the bundle only reacts."""
+    objective: Objective
+    precision: str
+    """Of the arithmetic: fp32 or fp16."""
+    golden_tolerance: float
+    """Largest difference of a belief from the golden one."""
+    graphs: dict[str, GraphFile]
+    files: dict[str, FileEntry]
+    made_by: dict[str, str]
+    """Versions, code, command and training behind it."""
+
+    def __post_init__(self) -> None:
+        for name in self.files:
+            if not FILE_NAME.fullmatch(name) or ".." in name:
+                raise ValueError(f"files: {records.shown(name)} is not a path within the bundle")
+        for name, graph in self.graphs.items():
+            if graph.file not in self.files:
+                raise ValueError(f"graphs.{name}: {records.shown(graph.file)} is not among the files")
+        needed = {"observe"} | ({"refine"} if self.planning else {"policy"})
+        if self.planning and self.planning.randomness.proposals:
+            needed.add("propose")
+        if missing := sorted(needed - self.graphs.keys()):
+            raise ValueError(f"graphs: {', '.join(missing)} is missing")
+        for name, graph in self.graphs.items():
+            self._hold_ports(name, graph)
+
+    def _hold_ports(self, name: str, graph: GraphFile) -> None:
+        """Hold a graph's ports to the lengths that the rest of the manifest tells."""
+        lengths = self._lengths(name)
+        for port in (*graph.inputs, *graph.outputs):
+            wanted = lengths.get(port.name.removeprefix("next_"))
+            if port.shape != wanted:
+                raise ValueError(
+                    f"graphs.{name}: {port.name} has shape {port.shape}, expected {wanted or 'no such port'}"
+                )
+
+    def _lengths(self, name: str) -> dict[str, tuple[int, ...]]:
+        """Shapes of everything that a graph may take or make."""
+        task, (D, S) = self.task, self.state_sizes
+        O, G, A = len(task.proprio), len(task.goal), len(task.action)
+        found: dict[str, tuple[int, ...]] = {"deter": (D,), "stoch": (S,), "action": (A,), "surprise": ()}
+        found |= {"proprio": (O,), "goal": (G,), "low": (A,), "high": (A,), "failed": (), "health": (HEALTH,)}
+        found["weights"] = (len(self.objective.weights),)
+        if task.camera is not None:
+            found["camera"] = task.camera
+        if self.planning is not None:
+            H, noise = self.planning.horizon, self.planning.randomness.shapes()
+            found |= {"plan_mean": (H, A), "plan_std": (H, A), "plan_elites": (self.planning.elites, H, A)} | noise
+            found["noise"] = noise["candidates"] if name == "refine" else noise.get("proposals", ())
+        return found
+
+    @property
+    def state_sizes(self) -> tuple[int, int]:
+        """Lengths of a belief's memory and stochastic state, D and S."""
+        shapes = {port.name: port.shape for port in self.graphs["observe"].inputs}
+        sizes = (*shapes.get("deter", ()), *shapes.get("stoch", ()))
+        if len(sizes) != 2:
+            raise ValueError("graphs.observe: must take deter and stoch, a vector each")
+        return sizes[0], sizes[1]
+
+
+def parse(content: bytes) -> Manifest:
+    """The manifest in a file's content.
+
+    Raises:
+        ValueError: It is not one, or of a schema that this runtime does not read.
+    """
+    value = json_file.parse(content, NAME)
+    schema = value.get("schema")
+    if schema != SCHEMA:
+        raise ValueError(
+            f"{NAME}: has schema {records.shown(schema)}, this runtime reads {SCHEMA}; export the run again with"
+            " `wm export RUN`"
+        )
+    return records.read(Manifest, value, NAME)
+
+
+def written(manifest: Manifest) -> bytes:
+    """A manifest as its file's content."""
+    plain: Any = records.plain(manifest)
+    return json.dumps(plain, indent=1, allow_nan=False).encode()
