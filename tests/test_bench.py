@@ -6,28 +6,19 @@ from collections import Counter
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
 from wmctrl.bench.breakdown import OVERHEAD, breakdown, kind
-from wmctrl.bench.cost import (
-    Answer,
-    Cost,
-    Question,
-    Rate,
-    bench,
-    decision_steps,
-    planning,
-    random_batch,
-    tables,
-    update,
-    write_json,
-)
+from wmctrl.bench.cost import Answer, Cost, Rate, bench, tables, write_json
 from wmctrl.bench.gemm import Gemm, products_of, total_flops
 from wmctrl.bench.roofline import LIBRARIES, Library, Rating, libraries, operands, rate, replays
+from wmctrl.bench.workload import Question, decision_steps, iterations, planning, random_batch, update
 from wmctrl.config import Config, TaskConfig
 from wmctrl.learning.agent import Agent, AgentConfig
 from wmctrl.learning.behavior import BehaviorConfig
@@ -97,6 +88,17 @@ def test_a_decision_steps_the_model_as_often_as_it_says() -> None:
     work = planning("planning", driver)
     work.run()
     assert rows == work.model_steps == decision_steps(SMALL) == 1 + 4 * (5 + 3 * (19 + 1 + 2 + 5))
+
+
+def test_an_iteration_is_the_same_work_in_both_libraries() -> None:
+    driver = agent()
+    eager, deployed = iterations(driver)
+    assert eager.model_steps == deployed.model_steps == 4 * (19 + 1 + 2 + 5)
+    came = cast("dict[str, NDArray[np.float32]]", deployed.run())
+    for wanted, found in zip(cast("tuple[torch.Tensor, ...]", eager.run()), came.values(), strict=True):
+        np.testing.assert_allclose(found, wanted.numpy(), atol=1e-4)
+    assert deployed.twin is not None
+    assert products_of(deployed.twin) == products_of(eager.run) != {}
 
 
 @pytest.mark.parametrize("learn_behavior", [False, True])
@@ -206,6 +208,11 @@ def test_tables_show_milliseconds_and_the_time_by_kind() -> None:
     assert costs[2] == [("update: world model", "1", "640", "2.00", "40.0", "90.0", "10.0", "25 %")]
     assert times[2] == [("matrix products", "10.0"), (OVERHEAD, "30.0")]
     assert libraries[2] == [("2x3x5", "1", "100", "200", "300")]
+
+
+def test_another_librarys_time_is_not_told_apart() -> None:
+    _, shares, _ = tables([Answer((cost("a"), replace(cost("b"), shares={})), ())])
+    assert shares[1] == ("what", "a, 1 thr.")
 
 
 def test_a_measurement_in_a_process_of_its_own_is_finite_and_kept(tmp_path: Path) -> None:

@@ -8,24 +8,20 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import torch
-from numpy.typing import NDArray
 
 from wmctrl.bench.breakdown import breakdown
 from wmctrl.bench.gemm import Gemm, products_of, total_flops
 from wmctrl.bench.roofline import LIBRARIES, Rating, libraries, rate, replays
+from wmctrl.bench.workload import Question, Workload, workloads_of
 from wmctrl.commands.provenance import command_line
-from wmctrl.commands.training import spec_of
-from wmctrl.config import Config, resolve
 from wmctrl.learning import arithmetic
-from wmctrl.learning.agent import Agent, AgentConfig
-from wmctrl.model.world_model import Batch, Sizes
 from wmctrl.runtime.files import write_atomic
 
 WARM_UP = 5
@@ -38,29 +34,6 @@ SHOWN_RATES = 8
 """Sizes whose rates are shown: the large one, and those with the most work."""
 Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 """Title, columns, rows."""
-PARTS = ("update", "planning")
-"""What can be measured."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """What to measure, and how."""
-
-    env: str
-    width: int | None = None
-    """Width of every layer; None keeps the task's settings."""
-    parts: tuple[str, ...] = PARTS
-    repetitions: int = 60
-
-
-@dataclass(frozen=True)
-class Workload:
-    """A piece of work that is measured whole."""
-
-    name: str
-    run: Callable[[], object]
-    model_steps: int
-    """States that the recurrent model steps forward in it."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +52,7 @@ class Cost:
     products_p50: float
     """Its matrix products alone, each by the fastest library at its size [s]."""
     shares: dict[str, float]
-    """Where the time goes, by kind of work."""
+    """Where the time goes, by kind of work; empty where another library than PyTorch spends it."""
 
     @property
     def fraction(self) -> float:
@@ -145,7 +118,7 @@ def measure(question: Question, threads: int) -> Answer:
     for work in workloads:
         for _ in range(WARM_UP):
             work.run()
-    gemms = {work.name: products_of(work.run) for work in workloads}
+    gemms = {work.name: products_of(work.twin or work.run) for work in workloads}
     counts = sum(gemms.values(), Counter({LARGE: 1}))
     tried = libraries(threads)
     ratings = {gemm: rate(gemm, tried) for gemm in counts}
@@ -175,7 +148,7 @@ def _costs(
             p50=float(np.median(whole)),
             p99=float(np.quantile(whole, 0.99)),
             products_p50=float(np.median(products)),
-            shares=breakdown(work.run, PROFILED),
+            shares={} if work.twin else breakdown(work.run, PROFILED),
         )
 
 
@@ -185,82 +158,6 @@ def settled(call: Callable[[], object]) -> float:
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
-
-
-def workloads_of(question: Question) -> Iterator[Workload]:
-    """The work to measure, on random data: what the numbers are does not change how long they take."""
-    width = question.width
-    keys = ("agent.model.deter", "agent.model.units", "agent.behavior.units") if width else ()
-    config = resolve(question.env, None, tuple(f"{key}={width}" for key in keys))
-    spec = spec_of(config.task)
-
-    def agent(*, learn_behavior: bool) -> Agent:
-        return Agent.for_task(spec, replace(config.agent, learn_behavior=learn_behavior))
-
-    if "update" in question.parts:
-        yield update("update: world model", agent(learn_behavior=False), config)
-        yield update("update: world model, actor and critic", agent(learn_behavior=True), config)
-    if "planning" in question.parts:
-        yield planning("planning: one decision", agent(learn_behavior=False))
-
-
-def update(name: str, agent: Agent, config: Config) -> Workload:
-    """One update of the agent from a batch of sequences."""
-    B, T = config.replay.batch, config.replay.length
-    batch, generator = random_batch(agent.sizes, B, T), torch.Generator().manual_seed(0)
-    behavior = agent.config.behavior
-    steps = B * T + B * max(0, T - agent.config.model.context)  # followed, then foreseen
-    if agent.config.learn_behavior:
-        steps += B * T + behavior.updates * min(behavior.starts, B * T) * behavior.horizon  # followed again, imagined
-    return Workload(name, lambda: agent.learn(batch, generator), steps)
-
-
-def planning(name: str, agent: Agent) -> Workload:
-    """One observation to one action."""
-    state, generator = agent.start(), np.random.default_rng(0)
-    observation = random_observation(agent.sizes)
-    return Workload(name, lambda: agent.act(state, observation, generator), decision_steps(agent.config))
-
-
-def decision_steps(config: AgentConfig) -> int:
-    """Model steps of one decision: observing, following the policy's proposals, and imagining every candidate."""
-    planner = config.planner
-    candidates = planner.samples + 1 + min(planner.kept, planner.elites) + config.proposals
-    imagined = planner.iterations * candidates * config.objective.particles
-    return 1 + planner.horizon * (config.proposals + imagined)
-
-
-def random_batch(sizes: Sizes, B: int, T: int) -> Batch:
-    """Sequences of one episode each, (B, T, ...)."""
-    generator = torch.Generator().manual_seed(0)
-
-    def draws(*shape: int) -> torch.Tensor:
-        return torch.randn(B, T, *shape, generator=generator)
-
-    camera = (128.0 + 32.0 * draws(*sizes.camera)).clamp(0.0, 255.0).to(torch.uint8) if sizes.camera else None
-    return Batch(
-        action=draws(sizes.action).tanh(),
-        reward=draws(),
-        terminated=torch.zeros(B, T),
-        failure=torch.zeros(B, T),
-        is_first=(torch.arange(T) == 0).float().repeat(B, 1),
-        proprio=draws(sizes.proprio) if sizes.proprio else None,
-        camera=camera,
-        goal=draws(sizes.goal) if sizes.goal else None,
-    )
-
-
-def random_observation(sizes: Sizes) -> dict[str, NDArray[Any]]:
-    """What a plant of these sizes might show."""
-    generator = np.random.default_rng(0)
-    observation: dict[str, NDArray[Any]] = {
-        name: generator.standard_normal(size, np.float32)
-        for name, size in (("proprio", sizes.proprio), ("goal", sizes.goal))
-        if size
-    }
-    if sizes.camera:
-        observation["camera"] = generator.integers(0, 256, sizes.camera, np.uint8)
-    return observation
 
 
 def from_json(answer: dict[str, Any]) -> Answer:
@@ -278,10 +175,11 @@ def tables(answers: Sequence[Answer]) -> Iterator[Table]:
         ("what", "threads", "model steps", "GFLOP", "p50 ms", "p99 ms", "limit ms", "of the limit"),
         [_cost_row(cost) for cost in costs],
     )
+    known = [cost for cost in costs if cost.shares]
     yield (
         "where the time goes, ms of p50",
-        ("what", *(f"{cost.name.removeprefix('update: ')}, {cost.threads} thr." for cost in costs)),
-        [(kind, *(f"{1e3 * cost.shares[kind] * cost.p50:.1f}" for cost in costs)) for kind in costs[0].shares],
+        ("what", *(f"{cost.name.removeprefix('update: ')}, {cost.threads} thr." for cost in known)),
+        [(kind, *(f"{1e3 * cost.shares[kind] * cost.p50:.1f}" for cost in known)) for kind in known[0].shares],
     )
     yield (
         "rates, GFLOP/s",

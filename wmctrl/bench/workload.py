@@ -1,0 +1,143 @@
+"""The work that is measured, on random data: what the numbers are does not change how long they take."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from wmctrl_export.bundle import graph_file
+from wmctrl_export.conversion import converted
+from wmctrl_export.graphs import refining
+
+from wmctrl.commands.training import spec_of
+from wmctrl.config import Config, resolve
+from wmctrl.learning.agent import Agent, AgentConfig
+from wmctrl.model.world_model import Batch, Sizes
+from wmctrl.runtime.engine import Engine
+
+PARTS = ("update", "planning", "iteration")
+"""What can be measured."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What to measure, and how."""
+
+    env: str
+    width: int | None = None
+    """Width of every layer; None keeps the task's settings."""
+    parts: tuple[str, ...] = PARTS
+    repetitions: int = 60
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A piece of work that is measured whole."""
+
+    name: str
+    run: Callable[[], object]
+    model_steps: int
+    """States that the recurrent model steps forward in it."""
+    twin: Callable[[], object] | None = None
+    """The same work in PyTorch, where another library does it: whose products are counted."""
+
+
+def workloads_of(question: Question) -> Iterator[Workload]:
+    """The work to measure, on random data: what the numbers are does not change how long they take."""
+    width = question.width
+    keys = ("agent.model.deter", "agent.model.units", "agent.behavior.units") if width else ()
+    config = resolve(question.env, None, tuple(f"{key}={width}" for key in keys))
+    spec = spec_of(config.task)
+
+    def agent(*, learn_behavior: bool) -> Agent:
+        return Agent.for_task(spec, replace(config.agent, learn_behavior=learn_behavior))
+
+    if "update" in question.parts:
+        yield update("update: world model", agent(learn_behavior=False), config)
+        yield update("update: world model, actor and critic", agent(learn_behavior=True), config)
+    if "planning" in question.parts:
+        yield planning("planning: one decision", agent(learn_behavior=False))
+    if "iteration" in question.parts:
+        yield from iterations(agent(learn_behavior=False))
+
+
+def update(name: str, agent: Agent, config: Config) -> Workload:
+    """One update of the agent from a batch of sequences."""
+    B, T = config.replay.batch, config.replay.length
+    batch, generator = random_batch(agent.sizes, B, T), torch.Generator().manual_seed(0)
+    behavior = agent.config.behavior
+    steps = B * T + B * max(0, T - agent.config.model.context)  # followed, then foreseen
+    if agent.config.learn_behavior:
+        steps += B * T + behavior.updates * min(behavior.starts, B * T) * behavior.horizon  # followed again, imagined
+    return Workload(name, lambda: agent.learn(batch, generator), steps)
+
+
+def planning(name: str, agent: Agent) -> Workload:
+    """One observation to one action."""
+    state, generator = agent.start(), np.random.default_rng(0)
+    observation = random_observation(agent.sizes)
+    return Workload(name, lambda: agent.act(state, observation, generator), decision_steps(agent.config))
+
+
+def iterations(agent: Agent) -> Iterator[Workload]:
+    """One iteration of the planner: in PyTorch, and in ONNX Runtime as it is deployed."""
+    graph = refining(agent)
+    inputs = {name: 0.3 * torch.randn(value.shape) for name, value in graph.inputs.items()}
+    inputs |= {name: graph.inputs[name] for name in ("plan_std", "low", "high")}
+    inputs["weights"] = torch.ones_like(graph.inputs["weights"])
+    arrays = {name: value.numpy() for name, value in inputs.items()}
+
+    @torch.no_grad()
+    def eager() -> object:
+        return graph.module(**inputs)
+
+    file = graph_file("refine.onnx", graph)
+    engine = Engine({"refine": file}, {file.file: converted(graph)}, "cpu", torch.get_num_threads())
+    c = agent.config
+    candidates = c.planner.samples + 1 + min(c.planner.kept, c.planner.elites) + c.proposals
+    steps = candidates * c.planner.horizon * c.objective.particles
+    yield Workload("one iteration: PyTorch", eager, steps)
+    yield Workload("one iteration: ONNX Runtime", lambda: engine.run("refine", arrays), steps, twin=eager)
+
+
+def decision_steps(config: AgentConfig) -> int:
+    """Model steps of one decision: observing, following the policy's proposals, and imagining every candidate."""
+    planner = config.planner
+    candidates = planner.samples + 1 + min(planner.kept, planner.elites) + config.proposals
+    imagined = planner.iterations * candidates * config.objective.particles
+    return 1 + planner.horizon * (config.proposals + imagined)
+
+
+def random_batch(sizes: Sizes, B: int, T: int) -> Batch:
+    """Sequences of one episode each, (B, T, ...)."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draws(*shape: int) -> torch.Tensor:
+        return torch.randn(B, T, *shape, generator=generator)
+
+    camera = (128.0 + 32.0 * draws(*sizes.camera)).clamp(0.0, 255.0).to(torch.uint8) if sizes.camera else None
+    return Batch(
+        action=draws(sizes.action).tanh(),
+        reward=draws(),
+        terminated=torch.zeros(B, T),
+        failure=torch.zeros(B, T),
+        is_first=(torch.arange(T) == 0).float().repeat(B, 1),
+        proprio=draws(sizes.proprio) if sizes.proprio else None,
+        camera=camera,
+        goal=draws(sizes.goal) if sizes.goal else None,
+    )
+
+
+def random_observation(sizes: Sizes) -> dict[str, NDArray[Any]]:
+    """What a plant of these sizes might show."""
+    generator = np.random.default_rng(0)
+    observation: dict[str, NDArray[Any]] = {
+        name: generator.standard_normal(size, np.float32)
+        for name, size in (("proprio", sizes.proprio), ("goal", sizes.goal))
+        if size
+    }
+    if sizes.camera:
+        observation["camera"] = generator.integers(0, 256, sizes.camera, np.uint8)
+    return observation
