@@ -13,6 +13,7 @@ import onnx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import load, save
 from wmctrl_export import signing
 
 from tests.tiny_bundle import controller, copied, made
@@ -247,13 +248,20 @@ def test_graphs_mutated_anywhere_and_vouched_for_are_refused_or_pass_their_golde
 
 
 def test_golden_steps_that_do_not_come_out_again_are_refused(folder: Path) -> None:
-    from safetensors.numpy import load, save
-
     golden = load((folder / bundle.GOLDEN).read_bytes())
     golden["observe.next_deter"] = golden["observe.next_deter"] + np.float32(0.01)
     (folder / bundle.GOLDEN).write_bytes(save(golden))
     sealed(folder)
     with pytest.raises(ValueError, match=r"cpu: golden\.safetensors: step 0: observe is 0\.01 off"):
+        Controller.load(folder, provider="cpu")
+
+
+def test_golden_steps_that_are_no_numbers_are_refused(folder: Path) -> None:
+    golden = load((folder / bundle.GOLDEN).read_bytes())
+    golden["observe.next_stoch"] = np.full_like(golden["observe.next_stoch"], np.nan)
+    (folder / bundle.GOLDEN).write_bytes(save(golden))
+    sealed(folder)
+    with pytest.raises(ValueError, match="step 0: observe is nan off"):
         Controller.load(folder, provider="cpu")
 
 
@@ -300,7 +308,11 @@ def test_a_file_that_is_no_private_key_signs_nothing(tmp_path: Path) -> None:
     ("path", "value", "said"),
     [
         (("objective", "weights"), {}, r"graphs\.refine: weights has shape \(\d,\), expected \(0,\)"),
-        (("planning", "horizon"), 9, r"graphs\.refine: plan_mean has shape \(3, 6\), expected \(9, 6\)"),
+        (("planning", "horizon"), 9, r"planning: randomness\.horizon must be the horizon, 9, came 3"),
+        (("planning", "elites"), 9, r"graphs\.refine: plan_elites has shape \(4, 3, 6\), expected \(9, 3, 6\)"),
+        (("planning", "randomness", "samples"), -5, r"randomness\.samples must be from 1 to 100,000, came -5"),
+        (("golden_tolerance",), 1e9, r"golden_tolerance must be above 0 and at most 0\.05, came 1e\+09"),
+        (("graphs", "observe", "outputs"), [], r"graphs\.observe: makes nothing, expected next_deter, next_stoch"),
         (
             ("planning", "randomness", "samples"),
             5,
@@ -308,7 +320,7 @@ def test_a_file_that_is_no_private_key_signs_nothing(tmp_path: Path) -> None:
         ),
         (("planning", "randomness", "stoch"), 5, r"future_values has shape \(3, 3, 8\), expected \(3, 3, 5\)"),
         (("task", "proprio"), [], "a task observes proprio, a camera or both, came neither"),
-        (("graphs", "observe", "inputs"), [], "graphs.observe: must take deter and stoch"),
+        (("graphs", "observe", "inputs"), [], r"graphs\.observe: must take deter and stoch"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )

@@ -132,6 +132,7 @@ def test_limits_the_wrong_way_round_are_refused() -> None:
         ({"proprio": np.zeros(10), "goal": np.full(3, np.nan)}, "goal must be finite"),
         ({"proprio": np.zeros(9), "goal": np.zeros(3)}, r"proprio must be of shape \(10,\), came \(9,\)"),
         ({"proprio": np.full(10, np.inf), "goal": np.zeros(3)}, "proprio must be finite"),
+        ({"proprio": np.full(10, 1e39), "goal": np.zeros(3)}, "proprio must be finite in single precision"),
     ],
 )
 def test_a_wrong_observation_is_refused_and_changes_nothing(seen: dict[str, NDArray[Any]], said: str) -> None:

@@ -109,6 +109,8 @@ def test_a_bank_that_holds_too_little_is_refused() -> None:
     arrays = NoiseBank.filled(KIND, seed=0)
     with pytest.raises(ValueError, match=r"noise: proposals must hold at least \(4, 5, 3\), came \(3, 5, 3\)"):
         NoiseBank(arrays | {"proposals": arrays["proposals"][:3]}, KIND)
+    with pytest.raises(ValueError, match="must hold as many draws as each other"):
+        NoiseBank(arrays | {"future_components": arrays["future_components"][:9]}, KIND)
     del arrays["future_values"]
     with pytest.raises(ValueError, match=r"noise: future_values must hold at least .*, came nothing"):
         NoiseBank(arrays, KIND)

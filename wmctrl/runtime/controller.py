@@ -269,6 +269,8 @@ def taken(given: Mapping[str, NDArray[Any]], name: str, shape: tuple[int, ...], 
         if value.dtype != np.uint8:
             raise ValueError(f"{name} must be uint8, came {value.dtype}")
         return value
-    if not np.isfinite(value).all():
-        raise ValueError(f"{name} must be finite, came {value.tolist()}")
-    return value.astype(np.float32)
+    with np.errstate(over="ignore"):
+        single = value.astype(np.float32)
+    if not np.isfinite(single).all():
+        raise ValueError(f"{name} must be finite in single precision, came {value.tolist()}")
+    return single

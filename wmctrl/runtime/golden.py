@@ -45,13 +45,16 @@ def repeat(bundle: Bundle, engine: Computes) -> None:
 
 
 def worst(name: str, came: Mapping[str, NDArray[Any]], kept: Mapping[str, NDArray[Any]]) -> float:
-    """How far outputs of a graph are from golden ones; of a plan, the least of its actions' and its worth's error."""
+    """How far outputs of a graph are from golden ones, NaN where one is not a number.
+
+    Of a plan, the lesser of its actions' and its worth's error.
+    """
     if name != "refine":
         compared = [output for output in came if output != "surprise"]
-        return max(float(np.abs(came[output] - kept[output]).max()) for output in compared)
-    actions = float(np.abs(came["next_plan_mean"] - kept["next_plan_mean"]).max())
-    best = float(kept["health"][0])
-    return min(actions, abs(float(came["health"][0]) - best) / (1.0 + abs(best)))
+        return float(np.max([np.abs(came[output] - kept[output]).max() for output in compared]))
+    actions = np.abs(came["next_plan_mean"] - kept["next_plan_mean"]).max()
+    best = kept["health"][0]
+    return float(np.minimum(actions, np.abs(came["health"][0] - best) / (1.0 + np.abs(best))))
 
 
 def steps(bundle: Bundle) -> Iterable[dict[str, dict[str, NDArray[Any]]]]:

@@ -13,6 +13,17 @@ SCHEMA = 1
 LARGEST_FILE = 64 << 20
 """Bytes of the largest file a bundle may hold."""
 LARGEST_VECTOR = 4096
+LARGEST_TOLERANCE = 0.05
+"""Of a belief, whose elements are around 1; more would be no check."""
+PLANNED = ("plan_mean", "plan_std", "plan_elites", "weights", "failed", "low", "high")
+"""What `refine` takes of the plan and its worth."""
+OUTPUTS = {
+    "observe": ("next_deter", "next_stoch", "surprise"),
+    "propose": ("proposals",),
+    "refine": ("next_plan_mean", "next_plan_std", "next_plan_elites", "health"),
+    "policy": ("next_action",),
+}
+"""What every graph makes."""
 HEALTH = 4
 """Figures that an iteration of the planner tells of itself."""
 LARGEST_PICTURE = 1024
@@ -103,6 +114,12 @@ class Planning:
                 raise ValueError(f"{name} must be from 1 to {most}, came {getattr(self, name)}")
         if self.init_std <= 0.0:
             raise ValueError(f"init_std must be above 0, came {self.init_std:g}")
+        r = self.randomness
+        if r.horizon != self.horizon:
+            raise ValueError(f"randomness.horizon must be the horizon, {self.horizon}, came {r.horizon}")
+        for name, least in (("samples", 1), ("proposals", 0), ("particles", 1), ("components", 1), ("stoch", 1)):
+            if not least <= getattr(r, name) <= 100_000:
+                raise ValueError(f"randomness.{name} must be from {least} to 100,000, came {getattr(r, name)}")
 
 
 @dataclass(frozen=True)
@@ -158,6 +175,10 @@ class Manifest:
         for name, graph in self.graphs.items():
             if graph.file not in self.files:
                 raise ValueError(f"graphs.{name}: {records.shown(graph.file)} is not among the files")
+        if not 0.0 < self.golden_tolerance <= LARGEST_TOLERANCE:
+            raise ValueError(
+                f"golden_tolerance must be above 0 and at most {LARGEST_TOLERANCE:g}, came {self.golden_tolerance:g}"
+            )
         needed = {"observe"} | ({"refine"} if self.planning else {"policy"})
         if self.planning and self.planning.randomness.proposals:
             needed.add("propose")
@@ -167,14 +188,38 @@ class Manifest:
             self._hold_ports(name, graph)
 
     def _hold_ports(self, name: str, graph: GraphFile) -> None:
-        """Hold a graph's ports to the lengths that the rest of the manifest tells."""
+        """Hold a graph's ports to what is called, with the lengths that the rest of the manifest tells."""
         lengths = self._lengths(name)
+        if name not in OUTPUTS:
+            raise ValueError(f"graphs.{name}: no such graph; known: {', '.join(OUTPUTS)}")
+        for what, ports, names in (
+            ("takes", graph.inputs, self._inputs(name)),
+            ("makes", graph.outputs, OUTPUTS[name]),
+        ):
+            came = [port.name for port in ports]
+            if sorted(came) != sorted(names):
+                raise ValueError(f"graphs.{name}: {what} {', '.join(came) or 'nothing'}, expected {', '.join(names)}")
         for port in (*graph.inputs, *graph.outputs):
             wanted = lengths.get(port.name.removeprefix("next_"))
             if port.shape != wanted:
                 raise ValueError(
                     f"graphs.{name}: {port.name} has shape {port.shape}, expected {wanted or 'no such port'}"
                 )
+
+    def _inputs(self, name: str) -> list[str]:
+        """What a graph is called with."""
+        task, found = self.task, ["deter", "stoch"]
+        goal = ["goal"] if task.goal else []
+        if name == "observe":
+            parts = {"proprio": task.proprio, "camera": task.camera}
+            return [*found, "action", *(part for part, present in parts.items() if present)]
+        if name == "propose":
+            return [*found, "noise", *goal]
+        if name == "refine":
+            noise = self.planning.randomness.shapes() if self.planning else {}
+            given = [part for part in noise if part != "candidates"]
+            return [*found, "action", *PLANNED, "noise", *goal, *given]
+        return [*found, *goal]
 
     def _lengths(self, name: str) -> dict[str, tuple[int, ...]]:
         """Shapes of everything that a graph may take or make."""

@@ -119,6 +119,8 @@ class NoiseBank:
             came = arrays[name].shape if name in arrays else "nothing"
             if not isinstance(came, tuple) or came[1:] != shape[1:] or came[0] < shape[0]:
                 raise ValueError(f"noise: {name} must hold at least {shape}, came {came}")
+        if kind.particles > 1 and len(arrays["future_components"]) != len(arrays["future_values"]):
+            raise ValueError("noise: future_components and future_values must hold as many draws as each other")
         self.arrays = {name: arrays[name].copy() for name in kind.shapes()}
         self.kind = kind
         self.reset(0)
