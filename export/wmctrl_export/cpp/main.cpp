@@ -1,0 +1,165 @@
+// Loads a bundle, says how long decisions take, or decides along recorded observations. See README.md.
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <random>
+
+#include "wmctrl/controller.hpp"
+
+namespace {
+
+constexpr const char* USAGE =
+    "usage: runner BUNDLE --ort LIB [--golden] [--decisions N] [--drive FILE_IN FILE_OUT]\n"
+    "              [--seed S] [--threads N] [--policy] [--weight NAME=VALUE]... [--limit L]\n";
+
+struct Options {
+    std::string bundle, ort, drive_in, drive_out;
+    std::vector<std::pair<std::string, double>> weights;
+    unsigned long long seed = 0;
+    int decisions = 100, threads = 1;
+    float limit = 1.0f;
+    bool golden_only = false, policy_only = false;
+};
+
+[[noreturn]] void misused(const std::string& reason) {
+    std::fprintf(stderr, "%s\n%s", reason.c_str(), USAGE);
+    std::exit(2);
+}
+
+template <class Number>
+Number number(const std::string& text, Number low, Number high) {
+    std::istringstream reading(text);
+    Number found{};
+    if (!(reading >> found) || !reading.eof() || text[0] == '-' || found < low || found > high)
+        misused("'" + text + "' does not fit");
+    return found;
+}
+
+Options parsed(int count, char** words) {
+    Options options;
+    int at = 1;
+    const auto next = [&] {
+        return ++at < count ? std::string(words[at]) : (misused("something is missing at the end"), "");
+    };
+    for (; at < count; ++at) {
+        const std::string word = words[at];
+        if (word == "--ort") options.ort = next();
+        else if (word == "--golden") options.golden_only = true;
+        else if (word == "--policy") options.policy_only = true;
+        else if (word == "--decisions") options.decisions = number(next(), 1, 10'000'000);
+        else if (word == "--threads") options.threads = number(next(), 1, 1024);
+        else if (word == "--limit") options.limit = number(next(), 0.0f, 1.0f);
+        else if (word == "--seed") options.seed = number(next(), 0ull, ~0ull);
+        else if (word == "--drive") options.drive_in = next(), options.drive_out = next();
+        else if (word == "--weight") {
+            const std::string given = next();
+            const std::size_t equals = given.find('=');
+            if (equals == given.npos) misused("--weight takes NAME=VALUE");
+            options.weights.emplace_back(given.substr(0, equals), number(given.substr(equals + 1), 0.0, 1e300));
+        } else if (options.bundle.empty() && word[0] != '-') options.bundle = word;
+        else misused("'" + word + "' is not understood");
+    }
+    if (options.bundle.empty() || options.ort.empty()) misused("name a bundle's folder and --ort LIB");
+    return options;
+}
+
+double milliseconds(std::vector<double>& seconds, double quantile) {
+    std::sort(seconds.begin(), seconds.end());
+    return 1000.0 * seconds[static_cast<std::size_t>(quantile * static_cast<double>(seconds.size() - 1) + 0.5)];
+}
+
+/// Time of decisions on random observations, beside the control period.
+void time_decisions(wmctrl::Controller& controller, int decisions) {
+    const wmctrl::Manifest& m = controller.manifest();
+    std::mt19937 generator(0);
+    std::normal_distribution<float> normal;
+    std::vector<float> proprio(static_cast<std::size_t>(m.proprio)), goal(static_cast<std::size_t>(m.goal));
+    std::vector<std::uint8_t> camera(m.camera.empty() ? 0 : wmctrl::volume(m.camera));
+    std::vector<double> seconds;
+    for (int i = 0; i < decisions; ++i) {
+        for (auto* part : {&proprio, &goal})
+            std::generate(part->begin(), part->end(), [&] { return normal(generator); });
+        std::generate(camera.begin(), camera.end(), [&] { return static_cast<std::uint8_t>(generator()); });
+        seconds.push_back(controller.act({proprio, camera, goal}).seconds);
+    }
+    const double p50 = milliseconds(seconds, 0.5), p99 = milliseconds(seconds, 0.99),
+                 period = 1000.0 * m.control_period;
+    std::printf("decision: %.2f ms p50, %.2f ms p99, a period is %.0f ms: %s\n", p50, p99, period,
+                p99 <= period ? "in time" : "TOO LATE for this plant");
+}
+
+/// Write rows of floats as a safetensors file.
+void write(const std::string& path, const std::vector<std::pair<std::string, std::vector<float>>>& arrays,
+           std::size_t rows) {
+    std::string header, data;
+    for (const auto& [name, values] : arrays) {
+        const std::string begin = std::to_string(data.size());
+        data.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
+        header += (header.empty() ? "{\"" : ",\"") + name + "\":{\"dtype\":\"F32\",\"shape\":[" + std::to_string(rows) +
+                  "," + std::to_string(values.size() / rows) + "],\"data_offsets\":[" + begin + "," +
+                  std::to_string(data.size()) + "]}";
+    }
+    header += "}";
+    std::string length;
+    for (std::size_t i = 0; i < 8; ++i) length += static_cast<char>(std::uint64_t{header.size()} >> 8 * i);
+    std::ofstream file(path, std::ios::binary);
+    file << length << header << data;
+    if (!file.flush()) wmctrl::fail(path + ": cannot be written");
+}
+
+/// Decide along recorded observations: arrays proprio (T, O), goal (T, G) and camera (T, h, w, c), as the bundle takes
+/// them.
+std::size_t drive(wmctrl::Controller& controller, const std::string& from, const std::string& to) {
+    const wmctrl::Tensors seen = wmctrl::parse_tensors(wmctrl::read_bounded(from, std::size_t{1} << 30), from);
+    std::size_t steps = seen.empty() ? 0 : seen.begin()->second.rows();
+    for (const auto& entry : seen)
+        if (entry.second.rows() != steps) wmctrl::fail(from + ": its arrays differ in length");
+    if (steps == 0) wmctrl::fail(from + ": holds no observations");
+    static const wmctrl::Tensor absent;
+    const auto named = [&](const char* name) -> const wmctrl::Tensor& {
+        return seen.count(name) ? seen.at(name) : absent;
+    };
+    const auto row = [&](const auto& held, std::size_t step) {
+        const std::size_t size = held.size() / steps;
+        return wmctrl::Span(held.data() + step * size, size);
+    };
+    std::vector<std::pair<std::string, std::vector<float>>> found = {
+        {"command", {}}, {"surprise", {}}, {"health", {}}, {"seconds", {}}};
+    for (std::size_t step = 0; step < steps; ++step) {
+        const wmctrl::Action& action = controller.act(
+            {row(named("proprio").floats, step), row(named("camera").bytes, step), row(named("goal").floats, step)});
+        found[0].second.insert(found[0].second.end(), action.command.begin(), action.command.end());
+        found[1].second.push_back(action.surprise);
+        found[2].second.insert(found[2].second.end(), action.health.begin(), action.health.end());
+        found[3].second.push_back(static_cast<float>(action.seconds));
+    }
+    write(to, found, steps);
+    return steps;
+}
+
+}  // namespace
+
+int main(int count, char** words) {
+    const Options options = parsed(count, words);
+    try {
+        const auto began = std::chrono::steady_clock::now();
+        wmctrl::Controller controller =
+            wmctrl::Controller::load(options.bundle, options.ort, options.threads, options.policy_only);
+        const double loaded = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+        std::printf("%s: loaded, checked and golden steps repeated in %.2f s\n", controller.manifest().task.c_str(),
+                    loaded);
+        for (const auto& [name, weight] : options.weights) controller.set_weight(name, weight);
+        const auto actions = static_cast<std::size_t>(controller.manifest().action);
+        controller.set_limits(std::vector<float>(actions, -options.limit), std::vector<float>(actions, options.limit));
+        controller.reset(options.seed);
+        if (options.golden_only) return 0;
+        if (options.drive_in.empty()) time_decisions(controller, options.decisions);
+        else std::printf("decided along %zu observations\n", drive(controller, options.drive_in, options.drive_out));
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "refused: %s\n", error.what());
+        return 1;
+    }
+    return 0;
+}

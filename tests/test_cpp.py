@@ -1,0 +1,271 @@
+"""The C++ runner drives bundles as the Python controller does, and refuses damaged ones by one line."""
+
+import glob
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import wmctrl_export
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from tests.tiny_bundle import copied, made
+from wmctrl.runtime import manifest
+from wmctrl.runtime.controller import Controller
+
+SOURCE = Path(wmctrl_export.__file__).parent / "cpp"
+LIBRARY = glob.glob(f"{Path(onnxruntime.__file__).parent}/capi/libonnxruntime.so*")[0]
+HEADER = "onnxruntime_c_api.h"
+FOLDERS = [os.environ.get("ORT_INCLUDE", ""), "/usr/include/onnxruntime", "/usr/local/include/onnxruntime"]
+CAMERA = ("task.observe=[camera]", "task.camera_size=16", "agent.model.camera_depth=2")
+UNGUIDED = ("agent.learn_behavior=false", "agent.proposals=0")
+SHORT = "agent.planner.horizon=2"
+SETTINGS = {
+    "goal, three iterations": ("FetchReach-v4", "agent.objective.goal=1", "agent.planner.iterations=3", *UNGUIDED),
+    "proposals and drawn futures": ("HalfCheetah-v5", "agent.objective.particles=2", "agent.objective.value=1", SHORT),
+    "camera and policy alone": ("Pendulum-v1", "agent.plan=false", *CAMERA),
+}
+CHEETAH = SETTINGS["proposals and drawn futures"]
+DECISIONS = 200
+SEED = 2**63 + 11
+
+Arrays = dict[str, NDArray[Any]]
+Change = Callable[[dict[str, Any]], None]
+
+
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runner, built as its README tells."""
+    include = next((folder for folder in FOLDERS if folder and (Path(folder) / HEADER).is_file()), None)
+    for tool in ("g++", "cmake"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"needs {tool}: apt-get install g++ cmake")
+    if include is None:
+        pytest.skip(f"needs {HEADER}: see {SOURCE / 'README.md'} for how to get it, and name its folder in ORT_INCLUDE")
+    build = tmp_path_factory.mktemp("build")
+    configure = ["-S", str(SOURCE), "-B", str(build), f"-DORT_INCLUDE={include}", "-DCMAKE_BUILD_TYPE=Debug"]
+    for command in (configure, ["--build", str(build)]):
+        done = subprocess.run(["cmake", *command], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "warning" not in done.stdout + done.stderr
+    return build / "runner"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A sound bundle, to be damaged."""
+    return copied(made(*CHEETAH)[1], tmp_path)
+
+
+def run(runner: Path, folder: Path, *arguments: object, library: str = LIBRARY) -> subprocess.CompletedProcess[str]:
+    command = [str(runner), str(folder), "--ort", library, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def refusal(runner: Path, folder: Path, library: str = LIBRARY) -> str:
+    """Why the runner does not drive a bundle, in one line."""
+    done = run(runner, folder, "--golden", library=library)
+    assert (done.returncode, done.stdout) == (1, ""), done
+    assert re.fullmatch(r"refused: [^\n]+\n", done.stderr), done.stderr
+    return done.stderr
+
+
+def changed(folder: Path, change: Change) -> None:
+    """Let a bundle's manifest tell something else."""
+    path = folder / manifest.NAME
+    told = json.loads(path.read_bytes())
+    change(told)
+    path.write_text(json.dumps(told))
+
+
+def sealed(folder: Path, name: str) -> None:
+    """Let the manifest vouch for a file as it is now."""
+    content = (folder / name).read_bytes()
+    entry = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    changed(folder, lambda told: told["files"].update({name: entry}))
+
+
+def observed(folder: Path, count: int) -> Arrays:
+    """Random observations (count, ...) of a bundle's task."""
+    told = manifest.parse((folder / manifest.NAME).read_bytes()).task
+    generator = np.random.default_rng(3)
+    sizes = {"proprio": len(told.proprio), "goal": len(told.goal)}
+    found: Arrays = {
+        name: generator.standard_normal((count, size)).astype(np.float32) for name, size in sizes.items() if size
+    }
+    if told.camera:
+        found["camera"] = generator.integers(0, 256, (count, *told.camera), dtype=np.uint8)
+    return found
+
+
+def driven(runner: Path, folder: Path, seen: Arrays, home: Path, *arguments: object) -> Arrays:
+    """What the runner decides along observations."""
+    save_file(seen, home / "seen")
+    done = run(runner, folder, "--drive", home / "seen", home / "decided", "--seed", SEED, *arguments)
+    assert done.returncode == 0, done.stderr
+    return load_file(home / "decided")
+
+
+def decided(controller: Controller, seen: Arrays) -> Arrays:
+    """What the Python controller decides along observations."""
+    controller.reset(SEED)
+    count = len(next(iter(seen.values())))
+    actions = [controller.act({name: array[i] for name, array in seen.items()}) for i in range(count)]
+    return {
+        "command": np.stack([action.command for action in actions]),
+        "surprise": np.array([[action.surprise] for action in actions], np.float32),
+        "health": np.array([action.health or (0, 0, 0, 0) for action in actions], np.float32),
+    }
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_cpp_decides_as_python_bit_by_bit(runner: Path, tmp_path: Path, settings: tuple[str, ...]) -> None:
+    home = made(*settings)[1]
+    seen = observed(home, DECISIONS)
+    wanted, came = decided(Controller.load(home, provider="cpu"), seen), driven(runner, home, seen, tmp_path)
+    for name, value in wanted.items():
+        assert np.array_equal(came[name], value), f"{name} differs by {np.abs(came[name] - value).max()}"
+    assert np.unique(came["command"], axis=0).shape[0] > DECISIONS // 2
+
+
+def test_cpp_reacts_weighs_and_holds_limits_as_python(runner: Path, tmp_path: Path) -> None:
+    home = made(*CHEETAH)[1]
+    seen = observed(home, 50)
+    planner = Controller.load(home, provider="cpu")
+    planner.set_weights(reward=0.0, action_rate=2.5)
+    planner.set_limits(*(np.full(6, limit, np.float32) for limit in (-0.25, 0.25)))
+    options = ("--weight", "reward=0", "--weight", "action_rate=2.5", "--limit", 0.25)
+    came = driven(runner, home, seen, tmp_path, *options)
+    assert np.array_equal(came["command"], decided(planner, seen)["command"])
+    assert np.abs(came["command"]).max() <= 0.25
+    policy = Controller.load(home, provider="cpu", policy_only=True)
+    came = driven(runner, home, seen, tmp_path, "--policy")
+    assert np.array_equal(came["command"], decided(policy, seen)["command"])
+
+
+def test_other_seeds_decide_otherwise(runner: Path, tmp_path: Path) -> None:
+    home = made(*CHEETAH)[1]
+    seen = observed(home, 5)
+    one, other = (driven(runner, home, seen, tmp_path, "--seed", seed)["command"] for seed in (1, 2))
+    assert not np.array_equal(one, other)
+
+
+def test_a_sound_bundle_is_loaded_and_timed(runner: Path, folder: Path) -> None:
+    done = run(runner, folder, "--decisions", 20)
+    assert done.returncode == 0
+    assert re.search(r"^HalfCheetah-v5: loaded, .* repeated in .* s\ndecision: .* ms p50, .* ms p99, ", done.stdout)
+
+
+def test_a_flipped_byte_in_any_file_is_refused_by_its_name(runner: Path, folder: Path) -> None:
+    names = [*json.loads((folder / manifest.NAME).read_bytes())["files"]]
+    assert {"observe.onnx", "refine.onnx", "noise.safetensors", "golden.safetensors", "run.py"} <= {*names}
+    for name in names:
+        path = folder / name
+        content = path.read_bytes()
+        if not content:
+            continue
+        place = len(content) * 2 // 3
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        assert f"refused: {name}: is damaged" in refusal(runner, folder)
+        path.write_bytes(content)
+
+
+def test_a_truncated_manifest_is_refused(runner: Path, folder: Path) -> None:
+    path = folder / manifest.NAME
+    content = path.read_bytes()
+    for length in np.linspace(0, len(content) - 1, 20).astype(int):
+        path.write_bytes(content[:length])
+        assert "manifest.json: is not JSON" in refusal(runner, folder)
+
+
+@pytest.mark.parametrize("path", ["../observe.onnx", "a/../../observe.onnx", "/etc/passwd", "a//b", "..", ""])
+def test_a_path_that_leaves_the_bundle_is_refused(runner: Path, folder: Path, path: str) -> None:
+    changed(folder, lambda told: told["files"].update({path: told["files"]["observe.onnx"]}))
+    assert "not a path within the bundle" in refusal(runner, folder)
+
+
+def test_links_and_missing_files_are_refused_by_name(runner: Path, folder: Path) -> None:
+    path = folder / "refine.onnx"
+    path.rename(folder / "elsewhere")
+    assert "refine.onnx: cannot be opened: No such file" in refusal(runner, folder)
+    path.symlink_to("elsewhere")
+    assert "refine.onnx: cannot be opened: it is a link" in refusal(runner, folder)
+
+
+CHANGES: dict[str, tuple[Change, str]] = {
+    "schema": (lambda told: told.update(schema=2), "schema must be 1"),
+    "unknown field": (lambda told: told.update(extra=0), "unknown extra"),
+    "missing field": (lambda told: told.pop("objective"), "objective"),
+    "missing graph": (lambda told: told["graphs"].pop("propose"), "propose is missing"),
+    "missing noise": (lambda told: told["files"].pop("noise.safetensors"), "noise.safetensors is missing"),
+    "negative count": (lambda told: told["planning"]["randomness"].update(samples=-5), "samples must be"),
+    "huge count": (lambda told: told["planning"].update(horizon=10**12), "horizon must be"),
+    "another horizon": (lambda told: told["planning"].update(horizon=4), "another horizon"),
+    "more actions": (lambda told: told["task"]["action"].append(told["task"]["action"][0]), "action"),
+    "more weights": (
+        lambda told: told["objective"]["weights"].update(extra=1.0),
+        "weights is (6), the rest of the manifest tells (7)",
+    ),
+    "deep": (lambda told: told.update(made_by=json.loads("[" * 40 + "]" * 40)), "16 deep"),
+}
+
+
+@pytest.mark.parametrize(("change", "reason"), CHANGES.values(), ids=CHANGES)
+def test_a_manifest_that_does_not_agree_with_itself_is_refused(
+    runner: Path, folder: Path, change: Change, reason: str
+) -> None:
+    changed(folder, change)
+    assert reason in refusal(runner, folder)
+
+
+def test_a_graph_of_other_sizes_than_the_manifest_tells_is_refused(runner: Path, folder: Path) -> None:
+    def widen(told: dict[str, Any]) -> None:
+        for graph in told["graphs"].values():
+            for port in (*graph["inputs"], *graph["outputs"]):
+                if port["name"] in ("deter", "next_deter"):
+                    port["shape"] = [17]
+
+    changed(folder, widen)
+    assert re.search(r"\.onnx: has the input deter \(16\), the manifest tells deter \(17\)", refusal(runner, folder))
+
+
+def test_another_golden_step_is_refused(runner: Path, folder: Path) -> None:
+    path = folder / "golden.safetensors"
+    golden = load_file(path)
+    golden["observe.next_stoch"][3, 0] += 0.01
+    save_file(golden, path)
+    sealed(folder, path.name)
+    assert "step 3: observe is 0.01 off what the exporting machine computed" in refusal(runner, folder)
+    golden["observe.next_stoch"][3, 0] = np.nan
+    save_file(golden, path)
+    sealed(folder, path.name)
+    assert "step 3: observe is inf off" in refusal(runner, folder)
+
+
+def test_noise_that_does_not_suffice_is_refused(runner: Path, folder: Path) -> None:
+    path = folder / "noise.safetensors"
+    noise = load_file(path)
+    save_file(noise | {"candidates": noise["candidates"][:11].copy()}, path)
+    sealed(folder, path.name)
+    assert "candidates must hold at least (12, 2, 6), came (11, 2, 6)" in refusal(runner, folder)
+
+
+def test_a_library_that_is_missing_or_another_gives_one_line(runner: Path, folder: Path) -> None:
+    assert "library cannot be opened: /nowhere/lib.so" in refusal(runner, folder, library="/nowhere/lib.so")
+    assert "libc.so.6: is not ONNX Runtime's library" in refusal(runner, folder, library="libc.so.6")
+
+
+def test_an_observation_of_another_size_is_refused(runner: Path, tmp_path: Path) -> None:
+    home = made(*CHEETAH)[1]
+    save_file({"proprio": np.zeros((3, 16), np.float32)}, tmp_path / "seen")
+    done = run(runner, home, "--drive", tmp_path / "seen", tmp_path / "decided")
+    assert (done.returncode, done.stderr) == (1, "refused: proprio must have 17 elements, came 16\n")
