@@ -83,10 +83,11 @@ def drive(controller: Controller, episodes: int, seed: int, shown: Path | None) 
         for number in range(episodes):
             pictures: list[NDArray[np.uint8]] = []
             filmed = shown is not None and number == episodes - 1
-            with Live(console=Console(stderr=True), refresh_per_second=4) as live:
+            with Live(console=Console(stderr=True), refresh_per_second=4, transient=True) as live:
 
                 def watch(task: Task, live: Live = live, pictures: list[Any] = pictures, filmed: bool = filmed) -> None:
-                    live.update(line(driver, task))
+                    if live.console.is_interactive:  # elsewhere its last line would run into what is printed next
+                        live.update(line(driver, task))
                     if filmed:
                         pictures.append(evaluation.picture(task))
 
