@@ -16,6 +16,7 @@ from safetensors.numpy import save
 
 import wmctrl
 from wmctrl.learning.agent import Agent
+from wmctrl.planning.planner import Health
 from wmctrl.runtime import bundle, manifest
 from wmctrl.runtime.bundle import Bundle
 from wmctrl.runtime.controller import Controller
@@ -23,7 +24,7 @@ from wmctrl.runtime.files import write_atomic
 from wmctrl.runtime.manifest import FileEntry, GraphFile, Manifest, Objective, Planning, Port, Task
 from wmctrl.runtime.noise import NoiseBank
 from wmctrl_export.conversion import converted
-from wmctrl_export.graphs import HEALTH, Graph, graphs, weighed
+from wmctrl_export.graphs import Graph, graphs, weighed
 
 GOLDEN_STEPS = 8
 GOLDEN_TOLERANCE = 1e-3
@@ -66,7 +67,7 @@ MEANINGS = {
     "next_plan_mean": "mean of the refitted plan; its first row is the action",
     "next_plan_std": "std of the refitted plan",
     "next_plan_elites": "best candidates, best first",
-    "health": f"of the iteration: {', '.join(HEALTH)}",
+    "health": f"of the iteration: {', '.join(Health._fields)}",
 }
 """What every port holds."""
 

@@ -14,10 +14,10 @@ from onnx_ir.passes import common
 from onnxscript import optimizer
 from torch import Tensor
 
+from wmctrl.runtime.engine import TRANSPOSED
 from wmctrl_export.graphs import Graph
 
 OPSET = 18
-TRANSPOSED = ".T"
 LARGEST_FOLDED = 1 << 16
 """Elements of the largest constant that folding may make."""
 

@@ -17,8 +17,6 @@ from wmctrl.planning.planner import Limits, Plan
 
 FREE = ("terminal", "failure", "action_rate")
 """Parts of the objective that cost nothing to compute, and are in every graph."""
-HEALTH = ("best", "worst_elite", "finite", "spread")
-"""What `refine` tells of an iteration, in order."""
 
 
 @dataclass(frozen=True)

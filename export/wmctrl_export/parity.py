@@ -47,11 +47,11 @@ def parity(agent: Agent, deployed: Controller, observations: Observations) -> Pa
     rows = [Step.of(reference, deployed, walker, observation) for observation in observations]
     return Parity(
         steps=len(rows),
-        one_step=max(row.one_step for row in rows),
-        recurrent=max(row.recurrent for row in rows),
+        one_step=float(np.max([row.one_step for row in rows])),
+        recurrent=float(np.max([row.recurrent for row in rows])),
         same_action=float(np.mean([row.action <= SAME_ACTION for row in rows])),
         as_good=float(np.mean([row.action <= SAME_ACTION or row.worth <= SAME_WORTH for row in rows])),
-        action=max(row.action for row in rows),
+        action=float(np.max([row.action for row in rows])),
     )
 
 
@@ -81,6 +81,6 @@ class Step(NamedTuple):
 
 
 def gap(one: Controller, other: Controller) -> float:
-    """Largest difference of two beliefs."""
+    """Largest difference of two beliefs, NaN where one is not a number."""
     parts = zip((one.state.deter, one.state.stoch), (other.state.deter, other.state.stoch), strict=True)
-    return max(float(np.abs(mine - theirs).max()) for mine, theirs in parts)
+    return float(np.max([np.abs(mine - theirs).max() for mine, theirs in parts]))

@@ -95,9 +95,7 @@ def iterations(agent: Agent) -> Iterator[Workload]:
 
     file = graph_file("refine.onnx", graph)
     engine = Engine({"refine": file}, {file.file: converted(graph)}, "cpu", torch.get_num_threads())
-    c = agent.config
-    candidates = c.planner.samples + 1 + min(c.planner.kept, c.planner.elites) + c.proposals
-    steps = candidates * c.planner.horizon * c.objective.particles
+    steps = agent.config.planner.horizon * imagined(agent.config)
     yield Workload("one iteration: PyTorch", eager, steps)
     yield Workload("one iteration: ONNX Runtime", lambda: engine.run("refine", arrays), steps, twin=eager)
 
@@ -105,9 +103,13 @@ def iterations(agent: Agent) -> Iterator[Workload]:
 def decision_steps(config: AgentConfig) -> int:
     """Model steps of one decision: observing, following the policy's proposals, and imagining every candidate."""
     planner = config.planner
-    candidates = planner.samples + 1 + min(planner.kept, planner.elites) + config.proposals
-    imagined = planner.iterations * candidates * config.objective.particles
-    return 1 + planner.horizon * (config.proposals + imagined)
+    return 1 + planner.horizon * (config.proposals + planner.iterations * imagined(config))
+
+
+def imagined(config: AgentConfig) -> int:
+    """Futures that one iteration imagines: every candidate's particles."""
+    planner = config.planner
+    return (planner.samples + 1 + min(planner.kept, planner.elites) + config.proposals) * config.objective.particles
 
 
 def random_batch(sizes: Sizes, B: int, T: int) -> Batch:

@@ -59,11 +59,7 @@ class Pay:
         reward = torch.zeros_like(failure)
         if counts(w.reward):
             reward = reward + w.reward * prospect.reward.mean
-        if (
-            self.goal_cost is not None
-            and goal is not None
-            and (counts(w.goal) or self.goal_cost.ends_below is not None)
-        ):
+        if self.goal_cost is not None and goal is not None and (counts(w.goal) or self.goal_cost.ends):
             cost = self.goal_cost(model.decode_proprio(features), goal)
             reward = reward - w.goal * cost
             if self.goal_cost.ends_below is not None:
