@@ -270,10 +270,10 @@ def test_behaviour_learns_as_often_as_asked_from_other_starts_each_time(monkeypa
 @pytest.mark.parametrize(("task", "ends_below"), [("parking-v0", 0.12), ("FetchReach-v4", None)])
 def test_reaching_the_goal_ends_the_episode_where_the_plant_does(task: str, ends_below: float | None) -> None:
     spec = wmctrl_envs.make(task).task_spec
-    cost = goal_cost_of(spec)
+    cost = goal_cost_of(spec, doubt=0.0)
     assert cost is not None
     assert cost.ends_below == ends_below
-    assert goal_cost_of(replace(spec, goal=())) is None  # a goal that is only seen cannot be computed with
+    assert goal_cost_of(replace(spec, goal=()), doubt=0.0) is None  # a goal that is only seen cannot be computed with
 
 
 def test_imagination_starts_where_the_driving_model_believes_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,7 +179,7 @@ def slope() -> WorldModel:
     config = WorldModelConfig(deter=1, stoch=1, units=4, layers=1, prior_components=2, members=2)
     model = WorldModel(Sizes(proprio=1, goal=0, action=1), config)
     model.rssm = Cart(1, model.encoder.outputs, 1, 1, 2, 4)
-    model.prospect_head = Slope(2, 4, 1)
+    model.prospect_head, model.hazard_head = Slope(2, 4, 1), None
     return model.requires_grad_(False)
 
 

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from wmctrl.model.heads import Ensemble, ProspectHead, TwoHotHead
+from wmctrl.model.heads import Ensemble, HazardHead, ProspectHead, TwoHotHead
 from wmctrl.model.nets import mlp
 
 B, T, FEATURES, A, S, MEMBERS, UNITS = 3, 2, 7, 5, 11, 13, 17
@@ -74,3 +74,20 @@ def test_disagreement_is_larger_off_the_data_than_on_it() -> None:
     on = ensemble.disagreement(draws(200, 1).tanh(), draws(200, 1, seed=1).tanh()).mean()
     off = ensemble.disagreement(3.0 + draws(200, 1).tanh(), draws(200, 1, seed=1).tanh()).mean()
     assert float(off) > 5.0 * float(on)
+
+
+def test_hazards_are_told_by_members_that_start_at_even_odds_and_learn_each_on_its_own() -> None:
+    torch.manual_seed(0)
+    head = HazardHead(2, UNITS, MEMBERS)
+    torch.testing.assert_close(head(draws(B, T, 2)).mean, torch.full((MEMBERS, B, T), 0.5))
+    optimizer = torch.optim.Adam(head.parameters(), 1e-2)
+    for step in range(200):
+        x = draws(64, 2, seed=step)
+        optimizer.zero_grad()
+        verdicts = head(x)
+        (-verdicts.log_prob((x[:, 0] > 0.5).float().expand_as(verdicts.logit)).mean()).backward()
+        optimizer.step()
+    odds = head(torch.tensor([[1.5, 0.3], [-0.5, -0.4], [0.5, 9.0]])).mean.detach()
+    assert float(odds[:, 0].min()) > 0.9
+    assert float(odds[:, 1].max()) < 0.1
+    assert float(odds[:, 2].std()) > 0.1, "far from all data they differ"

@@ -59,7 +59,7 @@ def cart() -> WorldModel:
     config = WorldModelConfig(deter=1, stoch=1, units=4, layers=1, prior_components=2, members=2)
     model = WorldModel(Sizes(proprio=1, goal=1, action=1), config)
     model.rssm = Cart(1, model.encoder.outputs, 1, 1, 2, 4)
-    model.prospect_head = Road(3, 4, 1)
+    model.prospect_head, model.hazard_head = Road(3, 4, 1), None
     model.ensemble = Strangeness(3, 1, 2, 4)
     model.proprio_head = Odometer(2, 1, 1, 4, 1)
     return model.requires_grad_(False)
@@ -119,6 +119,16 @@ def test_success_ends_the_episode_where_the_task_says_so(cart: WorldModel) -> No
     ending = replace(DISTANCE, ends_below=0.05)
     torch.testing.assert_close(worth(cart, actions, config, goal=0.52), torch.tensor([-(0.22 + 0.02 + 0.42)]))
     torch.testing.assert_close(worth(cart, actions, config, goal=0.52, cost=ending), torch.tensor([-(0.22 + 0.02)]))
+
+
+def test_where_an_imagined_arrival_is_doubted_what_lies_behind_the_goal_counts(cart: WorldModel) -> None:
+    """Through the goal into the wall, failed for two arrivals; how likely that is depends on how near the goal was."""
+    through = torch.tensor([[0.5, 0.5, 0.5]])
+    config, doubted = ObjectiveConfig(reward=0.0, goal=1.0), replace(DISTANCE, ends_below=0.05, doubt=0.1)
+    amidst = worth(cart, through, config, goal=0.5, cost=doubted)
+    torch.testing.assert_close(amidst, torch.tensor([2.0 * WORST / (1.0 + math.exp(10.0))]), rtol=0.0, atol=2e-5)
+    at_its_border = worth(cart, through, config, goal=0.55, cost=doubted)
+    torch.testing.assert_close(at_its_border, torch.tensor([-0.05 + 0.5 * 2.0 * WORST]))
 
 
 def test_a_failed_plant_does_not_go_on_whatever_the_two_heads_say(cart: WorldModel) -> None:

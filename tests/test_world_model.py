@@ -253,7 +253,7 @@ def test_every_weight_is_trained(proprio: bool, camera: bool) -> None:
     loss, _ = model.loss(make_batch(camera=camera), noise())
     idle = [n for n, g in gradients(loss, model).items() if g is None or not bool(g.isfinite().all()) or not g.any()]
     # A last layer that starts at zero holds its trunk's gradient back for one update.
-    assert [name for name in idle if not name.startswith("prospect_head.net")] == []
+    assert [name for name in idle if not name.startswith(("prospect_head.net", "hazard_head"))] == []
 
 
 def test_one_batch_can_be_learned_by_heart() -> None:
@@ -334,6 +334,19 @@ def test_a_plant_that_cannot_fail_is_never_predicted_to() -> None:
     model = WorldModel(Sizes(P, G, A), CONFIG, can_fail=False)
     prospect = model.prospect_head(model.with_goal(draws(B, CONFIG.deter + CONFIG.stoch), draws(B, G)))
     assert float(prospect.failure.mean.max()) < 1e-12
+
+
+def test_the_worse_of_two_tellings_of_failure_is_believed_and_nothing_goes_on_after_it() -> None:
+    model, features = make(goal=0), draws(B, CONFIG.deter + CONFIG.stoch)
+    assert model.hazard_head is not None
+    last, hazard = model.prospect_head.net[-1], model.hazard_head.last_bias
+    with torch.no_grad():
+        for told, feared, expected in ((-2.0, -9.0, -2.0), (-2.0, 3.0, 3.0)):
+            last.get_parameter("bias")[-2:] = torch.tensor([9.0, told])
+            hazard.fill_(feared)
+            _, proceed, failure = model.foresee(features, None)
+            torch.testing.assert_close(failure, torch.full((B,), expected).sigmoid())
+            torch.testing.assert_close(proceed, torch.minimum(1.0 - failure, torch.tensor(9.0).sigmoid()))
 
 
 def test_the_ensemble_moves_nothing_of_the_model() -> None:
@@ -453,7 +466,7 @@ def test_a_crash_that_throws_the_plant_off_its_course_is_foreseen_on_its_course(
     with torch.no_grad():
         for _ in range(4):
             belief = model.rssm.imagine(belief, torch.zeros(1, 1), noise=None)
-            foreseen.append(float(model.prospect_head(belief.features).failure.mean))
+            foreseen.append(float(model.foresee(belief.features, None)[2]))
     assert foreseen[2] == pytest.approx(0.4, abs=0.25)
     assert max(foreseen[:2]) < 0.1
 
@@ -489,7 +502,7 @@ def test_what_lies_behind_a_failure_is_foreseen_to_have_failed() -> None:
     with torch.no_grad():
         for _ in range(6):
             belief = model.rssm.imagine(belief, torch.zeros(2, 1), noise=None)
-            foreseen.append(model.prospect_head(belief.features).failure.mean)
+            foreseen.append(model.foresee(belief.features, None)[2])
     into, behind = torch.stack(foreseen, 1)
     assert float(into[0]) < 0.1
     assert float(into[1:].min()) > 0.8

@@ -158,7 +158,7 @@ class Agent:
             sizes,
             config,
             failure_reward=spec.failure_reward,
-            goal_cost=goal_cost_of(spec),
+            goal_cost=goal_cost_of(spec, config.objective.arrival_doubt),
             can_fail=bool(spec.failure),
             device=device,
         )
@@ -372,9 +372,11 @@ class Agent:
         return torch.from_numpy(np.asarray(array, np.float32)).to(self.device)
 
 
-def goal_cost_of(spec: TaskSpec) -> GoalCost | None:
-    """A task's reward as the planner computes it, where that is a goal cost."""
+def goal_cost_of(spec: TaskSpec, doubt: float) -> GoalCost | None:
+    """A task's reward as the planner computes it, where that is a goal cost; `doubt` as in the objective."""
     given = spec.goal_cost
     if given is None or not spec.goal:
         return None
-    return GoalCost(given.achieved, given.weights, given.order, given.power, given.threshold if given.ends else None)
+    return GoalCost(
+        given.achieved, given.weights, given.order, given.power, given.threshold if given.ends else None, doubt
+    )

@@ -53,17 +53,14 @@ class Pay:
     def arrival(self, model: WorldModel, features: Tensor, goal: Tensor | None) -> Arrival:
         """What arrivals with features (..., D + S) bring, for goals (..., G) in the task's units."""
         w = self.weights
-        prospect = model.prospect_head(model.with_goal(features, goal))
-        failure = prospect.failure.mean
-        proceed = torch.minimum(prospect.proceed.mean, 1.0 - failure)  # whatever the two heads say
+        rewards, proceed, failure = model.foresee(features, goal)
         reward = torch.zeros_like(failure)
         if counts(w.reward):
-            reward = reward + w.reward * prospect.reward.mean
+            reward = reward + w.reward * rewards.mean
         if self.goal_cost is not None and goal is not None and (counts(w.goal) or self.goal_cost.ends):
             cost = self.goal_cost(model.decode_proprio(features), goal)
             reward = reward - w.goal * cost
-            if self.goal_cost.ends_below is not None:
-                proceed = proceed * (cost >= self.goal_cost.ends_below)
+            proceed = proceed * self.goal_cost.missed(cost)
         return Arrival(arrival_reward(reward, failure, self.failed), proceed, failure)
 
 

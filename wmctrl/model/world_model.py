@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from wmctrl.limits import require_at_least, require_positive
 from wmctrl.model.distributions import Gaussian, TwoHot
 from wmctrl.model.encoders import CameraDecoder, Encoder, centred_pixels
-from wmctrl.model.heads import Ensemble, ProspectHead
+from wmctrl.model.heads import Ensemble, HazardHead, ProspectHead
 from wmctrl.model.mdn import MDNHead, Mixture, kl_to_mixture
 from wmctrl.model.rssm import RSSM, Belief, Rollout
 
@@ -33,7 +33,9 @@ class WorldModelConfig:
     camera_depth: int = 16
     """Channels of the first convolution; later ones have 2, 3 and 4 times as many."""
     members: int = 5
-    """One-step predictors whose spread is the disagreement."""
+    """One-step predictors whose spread is the disagreement; also the networks that tell hazards."""
+    hazard_units: int = 64
+    """Width of both hidden layers of the networks that tell hazards; 0 does without them."""
     free_nats: float = 0.3
     """KL below this costs nothing [nats]."""
     dynamics_scale: float = 0.3
@@ -56,7 +58,7 @@ class WorldModelConfig:
     def __post_init__(self) -> None:
         require_positive(self, "resolution")
         require_positive(self, "reward_resolution", or_null=True)
-        require_at_least(self, deter=1, stoch=1, units=1, layers=1, camera_depth=1)
+        require_at_least(self, deter=1, stoch=1, units=1, layers=1, hazard_units=0, camera_depth=1)
         require_at_least(self, prior_components=1, decoder_components=1)
         require_at_least(self, free_nats=0, dynamics_scale=0, representation_scale=0, camera_scale=0)
         # Nothing could be looked ahead from without context, and a single member has nobody to disagree with.
@@ -143,6 +145,7 @@ class WorldModel(nn.Module):
         self.camera_head = CameraDecoder(features, *sizes.camera, c.camera_depth) if sizes.camera else None
         self.prospect_head = ProspectHead(features + sizes.goal, c.units, c.layers, can_fail=can_fail)
         self.ensemble = Ensemble(features + sizes.action, c.stoch, c.members, c.units)
+        self.hazard_head = HazardHead(c.stoch, c.hazard_units, c.members) if can_fail and c.hazard_units else None
         if self.proprio_head is not None:
             self._start_lossless(self.proprio_head)
 
@@ -169,6 +172,19 @@ class WorldModel(nn.Module):
         """Expected proprioception (..., O) in the task's units."""
         assert self.proprio_head is not None, "this model does not observe proprioception"
         return self.proprio_normaliser.inverse(self.proprio_head.expectation(features))
+
+    def foresee(self, features: Tensor, goal: Tensor | None) -> tuple[TwoHot, Tensor, Tensor]:
+        """What arrivals with features (..., D + S) bring for goals (..., G): the reward and the probabilities (...,) of
+        going on and of failing.
+
+        Failing is told from all that is known, and from the stochastic state alone: the one remembers that it went
+        through an obstacle, the other knows one where it has not been. The worse is believed.
+        """
+        reward, proceed, failure = self.prospect_head(self.with_goal(features, goal))
+        fails = failure.mean
+        if self.hazard_head is not None:
+            fails = torch.maximum(fails, self.hazard_head(features[..., self.config.deter :]).mean.mean(0))
+        return reward, torch.minimum(proceed.mean, 1.0 - fails), fails  # whatever the heads say
 
     def believe(self, batch: Batch, noise: Tensor) -> Rollout:
         """Beliefs along the sequences, from knowing nothing; noise as in `loss`."""
@@ -233,15 +249,17 @@ class WorldModel(nn.Module):
             arrived: 1 where an action led to them (B, T).
             judged: 1 where it is known whether they are failures (B, T).
         """
-        features = Belief(deter, prior.mode()).features
-        reward, proceed, failure = self.prospect_head(self.with_goal(features, batch.goal))
+        arrival = Belief(deter, prior.mode())
+        reward, proceed, failure = self.prospect_head(self.with_goal(arrival.features, batch.goal))
         losses = {
-            "reward": self._reward_loss(reward, batch.reward),
-            "continue": -proceed.log_prob(1.0 - batch.terminated),
-            "failure": -failure.log_prob(batch.failure),
+            "reward": mean_where(arrived, self._reward_loss(reward, batch.reward)),
+            "continue": mean_where(arrived, -proceed.log_prob(1.0 - batch.terminated)),
+            "failure": mean_where(judged, -failure.log_prob(batch.failure)),
         }
-        masks = {"reward": arrived, "continue": arrived, "failure": judged}
-        return {name: mean_where(masks[name], loss) for name, loss in losses.items()}
+        if self.hazard_head is not None:
+            hazard = self.hazard_head(arrival.stoch)  # (members, B, T), each learning on its own
+            losses["hazard"] = mean_where(judged, -hazard.log_prob(batch.failure.expand_as(hazard.logit)).mean(0))
+        return losses
 
     def _reward_loss(self, predicted: TwoHot, paid: Tensor) -> Tensor:
         """-ln p of rewards (...,) and, at some resolution, the squared error of the expected ones (...,)."""

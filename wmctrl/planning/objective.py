@@ -20,6 +20,8 @@ class GoalCost:
     power: float
     ends_below: float | None = None
     """The episode ends, in success, at a cost below this; None where reaching the goal ends nothing."""
+    doubt: float = 0.0
+    """How far imagined costs may be wrong there, as a share of `ends_below`."""
 
     @property
     def ends(self) -> bool:
@@ -32,6 +34,14 @@ class GoalCost:
         distance = (proprio.index_select(-1, index) - goal).abs() ** self.order
         # The floor keeps the gradient of a root finite at the goal.
         return (distance * distance.new_tensor(self.weights)).sum(-1).clamp_min(1e-10) ** self.power
+
+    def missed(self, cost: Tensor) -> Tensor:
+        """Probability (...,) that an arrival imagined at this cost (...,) does not end the episode."""
+        if self.ends_below is None:
+            return torch.ones_like(cost)
+        if self.doubt == 0.0:
+            return (cost >= self.ends_below).to(cost.dtype)
+        return torch.sigmoid((cost / self.ends_below - 1.0) / self.doubt)
 
 
 Scalar = float | Tensor
@@ -74,6 +84,11 @@ class ObjectiveConfig:
     """Price of leaving the data: per step, for one unit of the ensemble's spread."""
     action_rate: float = 0.0
     """Price of changing the action: per step, for the squared change."""
+    arrival_doubt: float = 0.0
+    """How far an imagined goal cost may be wrong, as a share of the cost that ends the episode.
+
+    At 0, a plan that reaches the goal is not asked what would come behind it, however fast it gets there.
+    """
     risk: float = 1.0
     """Share of the worst particles that count (CVaR); 1 is the mean, smaller is more careful."""
     particles: int = 1
@@ -83,6 +98,7 @@ class ObjectiveConfig:
         if not 0.0 < self.risk <= 1.0:
             raise ValueError(f"risk must be above 0 and at most 1, came {self.risk:g}")
         require_at_least(self, reward=0, goal=0, value=0, terminal=0, failure=0, disagreement=0, action_rate=0)
+        require_at_least(self, arrival_doubt=0)
         require_at_least(self, particles=1)
 
     @property
