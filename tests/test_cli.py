@@ -17,6 +17,8 @@ from wmctrl.cli import main
 from wmctrl.commands import doctor
 from wmctrl.commands.doctor import Finding
 
+ROOT = Path(__file__).parents[1]
+
 
 @pytest.mark.parametrize(
     ("words", "message"),
@@ -25,7 +27,7 @@ from wmctrl.commands.doctor import Finding
         (["doctor", "--jsn"], "wm doctor: --jsn is not an argument here; did you mean --json?"),
         (["--versoin"], "wm: --versoin is not an argument here; did you mean --version?"),
         (["envs", "Pendulum-v1", "Hopper-v5"], "wm envs: Hopper-v5 is not an argument here; known: --help"),
-        (["train"], "wm train: one of the arguments --env --resume is required (see wm train --help)"),
+        (["train"], "wm train: one of the arguments --env --resume is required (see ./wm train --help)"),
         (
             ["train", "--env", "Pendulum-v1", "--steps", "2.5"],
             "wm train: argument --steps: must be a whole number of at least 1, such as 2000 or 2e4, came '2.5'",
@@ -38,6 +40,10 @@ from wmctrl.commands.doctor import Finding
         (["train", "--resume", "x", "--steps", "9"], "wm train: x is not a run (it has no run.json)"),
         (["eval", "x", "--seed", "one"], "wm eval: argument --seed: must be a whole number from 0 to 42949"),
         (["train", "--env", "Pendulum-v1", "--set", "a.b"], "wm train: an override must read key=value"),
+        (
+            ["train", "--env", "FetchRech-v4", "--steps", "10"],
+            "wm train: unknown task 'FetchRech-v4'; did you mean FetchReach-v4",
+        ),
         (["envs", "Pendulm-v1"], "wm envs: unknown task 'Pendulm-v1'; did you mean Pendulum-v1"),
         (["envs", "CartPole-v1"], "wm envs: CartPole-v1 must have a vector of continuous actions"),
     ],
@@ -71,8 +77,17 @@ def test_a_seed_that_nothing_could_start_from_is_refused_before_a_run_is_made(
     monkeypatch.setattr("wmctrl.commands.training.new_run", never)
     assert main([*words, given]) == 2
     must = f"must be a whole number from 0 to 4294967295, came '{given}'"
-    message = f"wm {words[0]}: argument {option}: {must} (see wm {words[0]} --help)"
+    message = f"wm {words[0]}: argument {option}: {must} (see ./wm {words[0]} --help)"
     assert capsys.readouterr().err.splitlines() == [message]
+
+
+def test_a_hint_is_told_as_it_is_typed_here(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder, name in ((ROOT, "./wm"), (tmp_path, "wm")):
+        monkeypatch.chdir(folder)
+        assert main(["run", "nowhere"]) == 2
+        assert f"write one with `{name} export nowhere`" in capsys.readouterr().err
 
 
 def test_debug_shows_the_traceback_wherever_it_stands() -> None:
@@ -134,7 +149,7 @@ def test_train_makes_a_run_of_its_arguments_and_says_where_it_is_and_what_is_nex
     assert begun[0].is_relative_to(tmp_path)
     assert (config.task.id, config.schedule.steps, config.schedule.updates_per_step) == ("Pendulum-v1", 2000, 0.5)
     assert (config.collect.plants, facts["seed"]) == (3, 7)
-    assert capsys.readouterr().out == f"Trained for 2,000 steps. Next: wm eval {begun[0]}\n"
+    assert capsys.readouterr().out == f"Trained for 2,000 steps. Next: ./wm eval {begun[0]}\n"
 
 
 @pytest.mark.parametrize("name", ["eval", "eval-policy", "eval-set"])

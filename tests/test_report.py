@@ -57,7 +57,7 @@ def found(tmp_path: Path) -> Evaluation:
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 1')
     score = Score("planner", [GOOD, GOOD, BAD], np.full(150, 0.004), 1.5)
     config = Config(TaskConfig("Arm-v0"))
-    facts = {"seed": 0, "command": ["wm", "train"], "versions": {"torch": "2.10"}}
+    facts = {"seed": 0, "recorded": None, "command": ["wm", "train"], "versions": {"torch": "2.10"}}
     films = [Film("best", 0, GOOD, b"film")]
     return Evaluation(
         tmp_path / "eval", config, facts, SPEC, 100, 0, [score], foresight(), films=films, note="no worst film"
@@ -86,6 +86,7 @@ def test_report_says_what_made_it(found: Evaluation) -> None:
     assert part.facts["torch"] == "2.10"
     assert part.facts["command"] == "wm train"
     assert part.facts["note"] == "no worst film"
+    assert "None" not in part.facts.values()
     assert "id: Arm-v0" in part.settings
 
 
@@ -133,9 +134,17 @@ def test_what_the_goal_is_about_is_plotted_first() -> None:
 
 
 def test_losses_get_a_panel_each_and_driving_none() -> None:
-    rows = [{"step": 1.0, "updates": 1.0, "reward": 0.5, "return": 1.0, "failure": 0.0}, {"step": 2.0, "dynamics": 1.0}]
+    rows = [{"step": 1.0, "updates": 1.0, "reward": 0.5, "return": 1.0, "failure": 0.0}]
+    rows.append({"step": 2.0, "updates": 9.0, "dynamics": 1.0})
     titles = [axes.get_title(loc="left") for axes in pictures.losses(rows).axes]
     assert titles == ["reward", "dynamics"]
+
+
+def test_losses_are_drawn_against_updates_of_which_many_may_come_at_one_step() -> None:
+    rows = [{"step": 600.0, "updates": float(done), "reward": 1.0 / (1 + done)} for done in range(4)]
+    (axes,) = pictures.losses(rows).axes
+    assert np.asarray(axes.lines[0].get_xdata()).tolist() == [0.0, 1.0, 2.0, 3.0]
+    assert axes.get_xlabel() == "updates"
 
 
 def test_imagined_pictures_stand_below_those_that_came() -> None:

@@ -39,7 +39,7 @@ def test_a_bundle_is_held_to_what_was_recorded_and_to_random_observations(
     said = capsys.readouterr().out
     assert "recorded" in said
     assert "random" in said
-    assert f"Next: wm run {run}" in said
+    assert f"Next: ./wm run {run}" in said
 
 
 def test_a_bundle_that_does_not_compute_what_the_agent_does_is_told(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +70,7 @@ def test_the_same_seed_drives_the_same_episode() -> None:
 
 def test_a_folder_without_a_bundle_says_how_to_write_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", str(tmp_path)]) == 2
-    assert f"holds no bundle; write one with `wm export {tmp_path}`" in capsys.readouterr().err
+    assert f"holds no bundle; write one with `./wm export {tmp_path}`" in capsys.readouterr().err
 
 
 def test_a_policy_alone_drives_where_it_was_learned(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,6 +25,7 @@ from wmctrl.bench.endurance import contents, saved_step
 from wmctrl.cli import main
 from wmctrl.commands import logbook, provenance, run_folder, training
 from wmctrl.commands.logbook import Logbook
+from wmctrl.commands.typed import wm
 from wmctrl.config import resolve
 from wmctrl.learning.agent import Agent, DriveState
 from wmctrl.learning.evaluate import Driver, RandomDriver, drive_episode
@@ -211,7 +212,7 @@ def test_one_ctrl_c_kill_or_closed_terminal_saves_and_says_how_to_go_on(tmp_path
     assert process.returncode == 130
     assert (
         error.splitlines()[-1]
-        == f"wm train: stopped and saved at step {step:,}; go on with: wm train --resume {folder}"
+        == f"wm train: stopped and saved at step {step:,}; go on with: {wm()} train --resume {folder}"
     )
     assert step >= 11
     assert training.assembled(folder).step == step
@@ -251,7 +252,7 @@ def test_what_nohup_had_ignored_does_not_stop_a_run(tmp_path: Path, monkeypatch:
 def test_a_finished_run_says_so(finished: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--resume", str(finished)]) == 2
     assert last_line(capfd) == (
-        f"wm train: {finished} is finished (66 steps); look at it with `wm eval {finished}`, or add --steps with more"
+        f"wm train: {finished} is finished (66 steps); look at it with `./wm eval {finished}`, or add --steps with more"
         " in all to go on"
     )
 
@@ -467,11 +468,13 @@ def test_random_steps_and_the_updates_on_them_do_not_foretell_the_time_left(tmp_
     folder = new_run(tmp_path)
     config, facts = run_folder.open_run(folder)
     with Logbook(tmp_path, training.assemble(config, folder, facts)) as logbook:
-        for step, updates in ((1, 0), (20, 0), (20, 500)):
+        for step, updates, doing in ((1, 0, "random actions at first"), (20, 500, "learns from these first")):
             logbook(progress(step, updates, {}), {})
-            assert logbook.line(progress(step, updates, {})) == f"{step} of 66 steps, {updates} updates"
+            assert logbook.line(progress(step, updates, {})) == f"{step} of 66 steps, {doing}, {updates} updates"
         logbook.pace = (logbook.pace[0] - 2.0, logbook.pace[1])
         assert logbook.line(progress(22, 501, {})) == "22 of 66 steps, 1.0 steps/s, 0.5 updates/s, 44 s left"
+        logbook.may_end = True
+        assert logbook.line(progress(22, 501, {})).endswith(", at most 44 s left")
 
 
 def test_a_run_that_other_code_began_goes_on_with_a_warning(

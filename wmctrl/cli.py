@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import wmctrl
 from wmctrl.commands import answers
+from wmctrl.commands.typed import typed
 from wmctrl.config_files import nearest
 
 LARGEST_SEED = 2**32 - 1
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, ValueError, OSError) as error:
         if debug:
             raise
-        print(f"wm {command}".rstrip() + f": {one_line(error)}", file=sys.stderr)
+        print(f"wm {command}".rstrip() + f": {typed(one_line(error))}", file=sys.stderr)
         return 130 if isinstance(error, KeyboardInterrupt) else 2
 
 

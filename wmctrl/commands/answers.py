@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import wmctrl
+from wmctrl.commands.typed import wm
 
 if TYPE_CHECKING:
     from wmctrl_envs.task import Element, Parameter, TaskSpec
@@ -63,10 +64,11 @@ def teach(folder: Path, *, resume: bool) -> int:
         print(f"{folder} was begun by other code or versions: it goes on, but not bit for bit", file=sys.stderr)
     trainer = training.train(folder, resume=resume)
     if trainer.finished:
-        print(f"Trained for {trainer.step:,} steps. Next: wm eval {folder}")
+        print(f"Trained for {trainer.step:,} steps. Next: {wm()} eval {folder}")
         return 0
     print(
-        f"wm train: stopped and saved at step {trainer.step:,}; go on with: wm train --resume {folder}", file=sys.stderr
+        f"wm train: stopped and saved at step {trainer.step:,}; go on with: {wm()} train --resume {folder}",
+        file=sys.stderr,
     )
     return 130
 
@@ -100,7 +102,7 @@ def export_run(folder: Path, states: int, sign: Path | None) -> int:
     made = exporting.export(folder, states, sign)
     rows = [exporting.row(what, parity) for what, parity in (("recorded", made.recorded), ("random", made.random))]
     show_table("held against the agent it was made from", exporting.COLUMNS, rows)
-    print(f"{made.folder}: {made.files} files, {made.bytes / 1e6:.1f} MB. Next: wm run {folder}")
+    print(f"{made.folder}: {made.files} files, {made.bytes / 1e6:.1f} MB. Next: {wm()} run {folder}")
     if made.public_key:
         print(f"Signed: it is verified with --require-signature {made.public_key}")
     print(f"On a board with numpy and onnxruntime: copy the folder there, then python3 {made.folder.name}/run.py")
@@ -230,7 +232,7 @@ def show_catalogue(catalogue: Mapping[str, str]) -> None:
         judged = ", ".join(name for name in ("success", "failure") if getattr(spec, name)) or "return"
         rows.append((task, what, sizes(spec), str(len(spec.action)), f"{1 / spec.control_period:.3g}", judged))
     show_table("", ("task", "what", "observes", "actions", "Hz", "judged by"), rows)
-    print("Each has a camera as well, as in --set task.observe=[proprio,camera]. Next: wm envs ID")
+    print(f"Each has a camera as well, as in --set task.observe=[proprio,camera]. Next: {wm()} envs ID")
 
 
 def sizes(spec: "TaskSpec") -> str:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 from wmctrl.commands import logbook, training
 from wmctrl.commands.evaluation import Evaluation, evaluate
 from wmctrl.commands.report import lead, write_report
 from wmctrl.commands.stopping import told_to_stop
+from wmctrl.commands.typed import wm
 from wmctrl.config import resolve
 
 PATIENCE = 60.0
@@ -71,7 +72,7 @@ class Demo:
 
     def _run(self, arm: Path, car: Path, root: Path, say: Say) -> Path:
         began = time.monotonic()
-        say(f"{self.arm.task} and {self.car.task} learn from nothing, one core each; less than five minutes in all.")
+        say(f"{self.arm.task} and {self.car.task} learn from nothing, one core each; about five minutes in all.")
         say(f"{self.car.task} learns in the background, in {car}")
         with beside(car) as car_training:
             say(f"{self.arm.task} learns here, in {arm}, until it reaches every time")
@@ -110,12 +111,12 @@ class Demo:
 
     def _await(self, car_training: "subprocess.Popen[bytes]", car: Path, began: float) -> None:
         """Wait for the car's training while there is time, showing how far it is."""
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True)) as bar:
+        with Progress(TextColumn("{task.description}"), BarColumn(), console=Console(stderr=True)) as bar:
             shown = bar.add_task("", total=self.car_seconds)
-            while car_training.poll() is None and time.monotonic() - began < self.car_seconds:
-                elapsed = time.monotonic() - began
-                bar.update(shown, completed=elapsed, description=f"{self.car.task}: {standing(logbook.logged(car))}")
+            while car_training.poll() is None and (elapsed := time.monotonic() - began) < self.car_seconds:
+                left = logbook.duration(self.car_seconds - elapsed)
+                told = f"{self.car.task}: {standing(logbook.logged(car))}, {left} more"
+                bar.update(shown, completed=elapsed, description=told)
                 time.sleep(0.5)
 
 
@@ -164,8 +165,3 @@ def next_commands(arm: Path, car: Path, car_task: str) -> list[str]:
         f"  {wm()} envs",
         "      lists what else can be learned",
     ]
-
-
-def wm() -> str:
-    """The command as it is typed here."""
-    return "./wm" if Path("wm").is_file() else "wm"

@@ -28,12 +28,13 @@ BAR_WIDTH = 20
 class Logbook:
     """Keeps every figure in `metrics.jsonl` and TensorBoard, and shows a live line, or one now and then in a log."""
 
-    def __init__(self, folder: Path, trainer: Trainer) -> None:
+    def __init__(self, folder: Path, trainer: Trainer, *, may_end: bool = False) -> None:
         """
         Args:
             trainer: Where the run goes on from; rows after it, of a run that was killed, are forgotten.
+            may_end: Whether somebody may have seen enough before the last step.
         """
-        self.steps, self.prefill = trainer.schedule.steps, trainer.prefill
+        self.steps, self.prefill, self.may_end = trainer.schedule.steps, trainer.prefill, may_end
         self.console = Console(stderr=True)
         self.live = Live(console=self.console, refresh_per_second=4)
         self.path = folder / "metrics.jsonl"
@@ -68,9 +69,15 @@ class Logbook:
         if done:
             left = duration(elapsed * (self.steps - progress.step) / done)
             updates = (progress.updates - start.updates) / elapsed
-            rates = [f"{done / elapsed:.1f} steps/s", f"{updates:.1f} updates/s", f"{left} left"]
+            rates = [
+                f"{done / elapsed:.1f} steps/s",
+                f"{updates:.1f} updates/s",
+                f"{'at most ' * self.may_end}{left} left",
+            ]
         else:
-            rates = [f"{progress.updates:,} updates"]
+            doing = {-1: "random actions at first, ", 0: "learns from these first, "}
+            stage = (progress.step > self.prefill) - (progress.step < self.prefill)
+            rates = [f"{doing.get(stage, '')}{progress.updates:,} updates"]
         shown = ("loss/proprio", "loss/camera", "loss/reward", "loss/kl", "episode_return", "return", "success")
         figures = [f"{name} {in_digits(progress.metrics[name])}" for name in shown if name in progress.metrics]
         return ", ".join([f"{progress.step:,} of {self.steps:,} steps", *rates, *figures])

@@ -47,15 +47,15 @@ def learning_curve(rows: Sequence[Row], has_success: bool) -> Figure:
 
 
 def losses(rows: Sequence[Row]) -> Figure:
-    """Every figure of learning against environment steps, in a panel each."""
+    """Every figure of learning against updates, in a panel each: many updates may come at a single step."""
     names = list(dict.fromkeys(name for row in rows for name in row if name not in (*DRIVING, *COUNTERS)))
     lines = max(1, math.ceil(len(names) / COLUMNS))
     figure = _figure(2.6 * COLUMNS, 1.9 * lines)
     for index, name in enumerate(names):
         axes = figure.add_subplot(lines, COLUMNS, index + 1)
-        axes.plot(*_series(rows, name), color=BLUE, linewidth=1.0)
+        axes.plot(*_series(rows, name, against="updates"), color=BLUE, linewidth=1.0)
         axes.set_title(name, fontsize=9, loc="left")
-        _label(axes, "", "")
+        _label(axes, "updates" if index + COLUMNS >= len(names) else "", "")
     return figure
 
 
@@ -133,11 +133,11 @@ def png(figure: Figure) -> bytes:
     return memory.getvalue()
 
 
-def _series(rows: Sequence[Row], name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Steps and values of the rows that have a figure."""
-    pairs = [(row["step"], row[name]) for row in rows if name in row]
-    steps, values = np.array(pairs, np.float64).reshape(-1, 2).T
-    return steps, values
+def _series(rows: Sequence[Row], name: str, against: str = "step") -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A counter and the values of the rows that have a figure."""
+    pairs = [(row[against], row[name]) for row in rows if name in row]
+    counts, values = np.array(pairs, np.float64).reshape(-1, 2).T
+    return counts, values
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -121,7 +121,12 @@ def _curves(found: Evaluation) -> list[Panel]:
     curve = pictures.learning_curve(rows, bool(found.spec.success))
     return [
         _drawn("Learning curve", "Return and success against the plant's steps.", curve, wide=True),
-        _drawn("Losses", "Every figure of learning against the plant's steps.", pictures.losses(rows), wide=True),
+        _drawn(
+            "Losses",
+            "Every figure of learning against the updates of the world model.",
+            pictures.losses(rows),
+            wide=True,
+        ),
     ]
 
 
@@ -171,6 +176,6 @@ def _facts(found: Evaluation) -> dict[str, str]:
     for name, value in found.facts.items():
         if isinstance(value, dict):
             facts |= {part: str(inner) for part, inner in value.items()}
-        else:
+        elif value is not None:
             facts[name] = " ".join(value) if isinstance(value, list) else str(value)
     return facts | ({"note": found.note} if found.note else {})

@@ -70,8 +70,6 @@ def check(config: Config, device: str, recorded: CheckpointFolder | None = None)
         ValueError: Unknown id or device, a task without continuous actions, a parameter to randomise that it does not
             have, settings that do not go together, or a recording that is damaged or of other sizes.
     """
-    if recorded is None:
-        check_steps(config)
     require_taught(config.agent)
     if config.replay.length <= config.agent.model.context:
         raise ValueError(
@@ -87,7 +85,9 @@ def check(config: Config, device: str, recorded: CheckpointFolder | None = None)
                 raise ValueError(f"collect.randomise: {name!r} is not a parameter here; {nearest(name, known)}")
         agent = Agent.for_task(task.task_spec, config.agent, torch_device(device))
         replay = Replay(agent.sizes, config.replay, config.collect.plants)
-    if recorded is not None:
+    if recorded is None:
+        check_steps(config)
+    else:
         check_recording(recorded, replay)
 
 
@@ -263,7 +263,7 @@ def _run(trainer: Trainer, folder: Path, enough: Callable[[Mapping[str, float]],
         trainer.stopping = True
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a second Ctrl-C does not wait
 
-    with told_to_stop(stop), Logbook(folder, trainer) as logbook:
+    with told_to_stop(stop), Logbook(folder, trainer, may_end=enough is not never) as logbook:
 
         def listen(progress: Progress, news: Mapping[str, float]) -> None:
             logbook(progress, news)

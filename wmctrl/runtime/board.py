@@ -15,7 +15,7 @@ from wmctrl.runtime.engine import PROVIDERS
 
 
 def main(folder: Path, arguments: list[str]) -> int:
-    """Load the bundle in a folder, time some decisions, and say what was found; 1 with a reason where it is refused."""
+    """Load the bundle in a folder, time some decisions, and say what was found; 2 with a reason where it is refused."""
     options = parser().parse_args(arguments)
     began = time.perf_counter()
     try:
@@ -28,7 +28,7 @@ def main(folder: Path, arguments: list[str]) -> int:
         )
     except (ValueError, OSError) as error:
         sys.stderr.write(f"refused: {error}\n")
-        return 1
+        return 2
     loaded = time.perf_counter() - began
     task = controller.bundle.manifest.task
     lines = [
@@ -68,5 +68,5 @@ def latency(controller: Controller, decisions: int) -> str:
         seconds.append(controller.act(observation).seconds)
     p50, p99 = 1000.0 * np.quantile(seconds, [0.5, 0.99])
     period = 1000.0 * task.control_period
-    verdict = "in time" if p99 <= period else "TOO LATE for this plant"
+    verdict = "in time" if p99 <= period else "TOO LATE for this plant; try --threads, or --policy where there is one"
     return f"decision: {p50:.1f} ms p50, {p99:.1f} ms p99, a period is {period:.0f} ms: {verdict}"
