@@ -53,9 +53,13 @@ def test_an_interrupted_run_is_finished(root: Path, tmp_path: Path, found: list[
 
 def test_runs_of_other_settings_are_not_gone_on_with(found: list[trials.Trial], root: Path) -> None:
     assert run_folder.newest_run(CONFIG, 0, root) is None, "those runs look elsewhere"
-    (trial,) = trials.trials(CONFIG, [0], episodes=1, root=root, resume=True)
-    assert trial.run != found[0].run
-    assert trial.looks == []
+    longer = replace(CONFIG, schedule=replace(CONFIG.schedule, steps=45))
+    assert run_folder.newest_run(longer, 0, root, whatever_looks=True) is None
+
+
+def test_where_no_looks_are_wanted_a_run_that_looked_will_do(found: list[trials.Trial], root: Path) -> None:
+    (trial,) = trials.trials(CONFIG, [0], episodes=2, root=root, resume=True)
+    assert trial == found[0]
 
 
 def test_no_two_seeds_are_evaluated_in_the_same_episodes(

@@ -50,7 +50,8 @@ def trials(
 
     Args:
         look_every: Steps between looks of as many episodes; 0 never looks, so that the time is training's alone.
-        resume: Go on with the newest run of each seed that has these settings, where there is one.
+        resume: Go on with the newest run of each seed that has these settings, where there is one; where no looks are
+            wanted, one that looked will do, and its time counts its looks.
 
     Raises:
         ValueError: A seed is repeated or too large.
@@ -61,7 +62,7 @@ def trials(
     looking = {"evaluate_every": look_every, "evaluate_episodes": episodes if look_every else 1}
     settings = replace(config, schedule=replace(config.schedule, **looking))
     for seed in seeds:
-        found = run_folder.newest_run(settings, seed, root) if resume else None
+        found = run_folder.newest_run(settings, seed, root, whatever_looks=not look_every) if resume else None
         run = found or training.new_run(settings, seed, "cpu", root)
         done = found is not None and training.finished(found)
         if not (done or training.train(run, resume=found is not None).finished):
