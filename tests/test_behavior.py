@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wmctrl.learning.behavior import Actor, Behavior, BehaviorConfig, Imagination, lambda_returns
+from wmctrl.learning.behavior import Actor, Behavior, BehaviorConfig, Imagination, lambda_returns, quantile
 from wmctrl.learning.imagination import Pay
 from wmctrl.model.distributions import Bernoulli, TwoHot, symlog
 from wmctrl.model.heads import Ensemble, Prospect, ProspectHead
@@ -82,7 +82,7 @@ def test_the_critic_learns_that_failing_is_for_ever() -> None:
     situation = imagined(reward=1.0, proceed=0.0, failure=1.0)
     optimizer = torch.optim.Adam(learner.critic.parameters(), 3e-3)
     for _ in range(150):
-        _, loss, _ = learner.losses(situation, failure_reward=-2.0)
+        loss = learner.losses(situation, failure_reward=-2.0).critic
         optimizer.zero_grad()
         torch.autograd.backward(loss, inputs=list(learner.critic.parameters()))
         optimizer.step()
@@ -101,14 +101,14 @@ def test_what_comes_after_an_ending_counts_only_as_far_as_it_is_reached() -> Non
 def test_the_actor_is_paid_for_being_undecided() -> None:
     learner = behavior(replace(CONFIG, entropy=0.25))
     with torch.no_grad():
-        sure, _, _ = learner.losses(imagined(), 0.0)
-        unsure, _, _ = learner.losses(imagined()._replace(entropy=torch.full((N, H), 2.0)), 0.0)
+        sure = learner.losses(imagined(), 0.0).actor
+        unsure = learner.losses(imagined()._replace(entropy=torch.full((N, H), 2.0)), 0.0).actor
     torch.testing.assert_close(unsure, sure - 0.25 * 2.0)
 
 
 def test_the_critics_loss_moves_neither_actor_nor_slow_critic() -> None:
     learner = behavior()
-    _, loss, _ = learner.losses(imagined(reward=1.0), failure_reward=0.0)
+    loss = learner.losses(imagined(reward=1.0), failure_reward=0.0).critic
     torch.autograd.backward(loss)
     moved = {name.split(".")[0] for name, parameter in learner.named_parameters() if parameter.grad is not None}
     assert moved == {"critic"}
@@ -127,17 +127,25 @@ def test_the_slow_critic_starts_equal_and_follows_slowly() -> None:
         torch.testing.assert_close(new, 0.98 * old + 0.02)
 
 
+def test_quantiles_are_torchs() -> None:
+    for n in (1, 2, 3, 20, 21, 640):
+        values = draws(n, seed=n)
+        for share in (0.0, 0.05, 0.5, 0.95, 1.0):
+            expected = torch.quantile(values, share)
+            torch.testing.assert_close(quantile(values.sort().values, share), expected, rtol=0.0, atol=0.0)
+
+
 def test_the_unit_of_returns_is_their_percentile_range_and_never_below_one() -> None:
     learner = behavior()
     spread = torch.linspace(0.0, 1000.0, N * H).reshape(N, H)
     situation = imagined(proceed=0.0)._replace(reward=spread)
-    learner.losses(situation, failure_reward=0.0)
+    found = learner.losses(situation, failure_reward=0.0).spread
     # 1 % of the way from 1 to the 5-95 percentile range of an even spread, 900.
-    torch.testing.assert_close(learner.spread, torch.tensor(0.99 + 0.01 * 900.0))
+    torch.testing.assert_close(found, torch.tensor(0.99 + 0.01 * 900.0))
     quiet = behavior()
     for _ in range(50):
-        quiet.losses(imagined(), failure_reward=0.0)
-    certain, _, _ = quiet.losses(imagined(reward=0.1, proceed=0.0), failure_reward=0.0)
+        quiet.spread.copy_(quiet.losses(imagined(), failure_reward=0.0).spread)
+    certain = quiet.losses(imagined(reward=0.1, proceed=0.0), failure_reward=0.0).actor
     assert float(quiet.spread) < 1.0
     # Only the first of the three arrivals is reached: 0.1 / 3, not divided by a spread below one.
     torch.testing.assert_close(certain, torch.tensor(-0.1 / H))
@@ -211,7 +219,7 @@ def trained_actor(failure_reward: float) -> Actor:
             torch.randn(64, 6, 1, generator=generator),
             pushed(torch.zeros(64, 6)),
         )
-        actor_loss, critic_loss, _ = learner.losses(situation, failure_reward)
+        actor_loss, critic_loss, learner.spread, _ = learner.losses(situation, failure_reward)
         for loss, part, optimizer in zip(
             (actor_loss, critic_loss), (learner.actor, learner.critic), optimizers, strict=True
         ):

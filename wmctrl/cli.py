@@ -162,6 +162,7 @@ def add_lookers(command: Callable[..., Parser]) -> None:
     )
     export.add_argument("folder", type=Path, metavar="RUN", help="folder of the run")
     export.add_argument("--states", type=count, default=200, metavar="N", help="decisions to hold it to (200)")
+    export.add_argument("--learn", action="store_true", help="with graphs to go on learning with; takes some minutes")
     export.add_argument("--sign", type=Path, metavar="KEY", help="PEM file of an Ed25519 key to sign with")
     run = command("run", answers.run_bundle, "drive a plant with a bundle, through the same runtime as on a board")
     run.add_argument("folder", type=Path, metavar="BUNDLE", help="folder of the bundle, or of the run that holds it")
@@ -206,7 +207,11 @@ def add_evidence(command: Callable[..., Parser]) -> None:
 def add_bench_arguments(parser: Parser) -> None:
     """What is measured, and how."""
     parser.add_argument(
-        "part", nargs="?", choices=("update", "planning", "iteration", "all"), default="all", help="what (all)"
+        "part",
+        nargs="?",
+        choices=("update", "planning", "iteration", "gradient", "all"),
+        default="all",
+        help="what (all, which leaves out gradient: its graph takes minutes to make)",
     )
     parser.add_argument("--env", metavar="ID", default="HalfCheetah-v5", help="task whose sizes count (HalfCheetah-v5)")
     parser.add_argument("--width", metavar="N", type=count, default=128, help="width of every layer (128)")

@@ -16,6 +16,7 @@ from safetensors.numpy import save
 
 import wmctrl
 from wmctrl.learning.agent import Agent
+from wmctrl.learning.replay import ReplayConfig
 from wmctrl.planning.planner import Health
 from wmctrl.runtime import bundle, manifest
 from wmctrl.runtime.bundle import Bundle
@@ -24,6 +25,7 @@ from wmctrl.runtime.files import write_atomic
 from wmctrl.runtime.manifest import FileEntry, GraphFile, Manifest, Objective, Planning, Port, Task
 from wmctrl.runtime.noise import NoiseBank
 from wmctrl_export.conversion import converted
+from wmctrl_export.gradients import learning
 from wmctrl_export.graphs import Graph, graphs, weighed
 
 GOLDEN_STEPS = 8
@@ -60,6 +62,15 @@ MEANINGS = {
     "proposals": "action sequences of the policy, in [-1, 1]",
     "future_components": "standard Gumbel draws",
     "future_values": "standard normal draws",
+    "reward": "received on arrival",
+    "terminated": "1 where the plant ended the episode on arrival",
+    "failure": "1 where the plant failed on arrival",
+    "is_first": "1 where an episode starts",
+    "behavior.spread": "running range of returns",
+    "next_behavior.spread": "running range of returns after an update",
+    "loss": "of the world model",
+    "actor_loss": "of the actor",
+    "critic_loss": "of the critic",
     "next_deter": "memory of the belief",
     "next_stoch": "stochastic state of the belief",
     "surprise": "of the observation, given what was expected [nats]",
@@ -95,20 +106,26 @@ class ModuleEngine:
 
 
 def write_bundle(
-    agent: Agent, task: Task, observations: Observations, folder: Path, made_by: Mapping[str, str]
+    agent: Agent,
+    task: Task,
+    observations: Observations,
+    folder: Path,
+    made_by: Mapping[str, str],
+    replay: ReplayConfig | None = None,
 ) -> None:
     """Write an agent's bundle, whole or not at all; one that was there before is replaced.
 
     Args:
         observations: Some that the plant really showed, in the order in which it did.
         made_by: Versions, code, command and training behind it.
+        replay: The size of the batches that it can learn from; None makes one that only drives.
 
     Raises:
         OSError: The disk is full or may not be written; what was there before still is.
     """
-    made = graphs(agent)
-    contents = {f"{name}.onnx": converted(graph) for name, graph in made.items()}
-    told = described(agent, task, made, entries(contents), made_by)
+    made, taught = graphs(agent), {} if replay is None else learning(agent, replay)
+    contents = {f"{name}.onnx": converted(graph, rewritten=name in made) for name, graph in (made | taught).items()}
+    told = described(agent, task, made, taught, entries(contents), made_by)
     noise = NoiseBank.filled(agent.randomness, seed=0)
     contents[bundle.NOISE] = save(noise)
     contents[bundle.GOLDEN] = save(golden(Bundle(folder, told, {}, noise, {}), made, observations))
@@ -118,7 +135,12 @@ def write_bundle(
 
 
 def described(
-    agent: Agent, task: Task, made: Mapping[str, Graph], files: dict[str, FileEntry], made_by: Mapping[str, str]
+    agent: Agent,
+    task: Task,
+    made: Mapping[str, Graph],
+    taught: Mapping[str, Graph],
+    files: dict[str, FileEntry],
+    made_by: Mapping[str, str],
 ) -> Manifest:
     """The manifest of an agent's graphs."""
     c, planner = agent.config, agent.config.planner
@@ -132,6 +154,7 @@ def described(
         precision="fp32",
         golden_tolerance=GOLDEN_TOLERANCE,
         graphs={name: graph_file(f"{name}.onnx", graph) for name, graph in made.items()},
+        learning={name: graph_file(f"{name}.onnx", graph) for name, graph in taught.items()},
         files=files,
         made_by=dict(made_by),
     )
@@ -151,7 +174,15 @@ def graph_file(file: str, graph: Graph) -> GraphFile:
 
 def port(name: str, example: torch.Tensor) -> Port:
     """An input or output, described."""
-    return Port(name, str(example.dtype).removeprefix("torch."), tuple(example.shape), MEANINGS[name])
+    return Port(name, str(example.dtype).removeprefix("torch."), tuple(example.shape), meaning(name))
+
+
+def meaning(name: str) -> str:
+    """What a port holds; those that are not in the table are parameters and their gradients."""
+    found = MEANINGS.get(name)
+    if found is not None:
+        return found
+    return "of the loss, by this parameter" if name.startswith(manifest.GRADIENT) else "a parameter of the networks"
 
 
 def entries(contents: Mapping[str, bytes]) -> dict[str, FileEntry]:

@@ -51,10 +51,15 @@ DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
 """What torch's own exporter has no, or a slow, translation for."""
 
 
-def converted(graph: Graph) -> bytes:
-    """The serialised ONNX model of a graph."""
+def converted(graph: Graph, *, rewritten: bool = True) -> bytes:
+    """The serialised ONNX model of a graph.
+
+    Args:
+        rewritten: Look for shorter ways to compute the same, which takes minutes where there are thousands of nodes.
+    """
     with quiet(), torch.no_grad():
-        exported = torch.export.export(graph.module, (), dict(graph.inputs))
+        identifiers = {name.replace(".", "__"): value for name, value in graph.inputs.items()}
+        exported = torch.export.export(graph.module, (), identifiers)
         program = torch.onnx.export(
             exported.run_decompositions(DECOMPOSITIONS),
             dynamo=True,
@@ -67,7 +72,13 @@ def converted(graph: Graph) -> bytes:
         assert program is not None, "only exports to a file return nothing"
         model = program.model
         expose(model, dict(graph.module.named_parameters()))
-        optimizer.optimize_ir(model, output_size_limit=LARGEST_FOLDED)
+        if rewritten:
+            optimizer.optimize_ir(model, output_size_limit=LARGEST_FOLDED)
+        else:
+            common.ShapeInferencePass()(model)
+            optimizer.fold_constants(model, output_size_limit=LARGEST_FOLDED)
+            for tidy in (common.RemoveUnusedNodesPass(), common.CommonSubexpressionEliminationPass()):
+                tidy(model)
         common.ClearMetadataAndDocStringPass()(model)
     return serialised(model)
 

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from wmctrl_export.bundle import graph_file
 from wmctrl_export.conversion import converted
+from wmctrl_export.gradients import modelling
 from wmctrl_export.graphs import refining
 
 from wmctrl.commands.training import spec_of
@@ -18,7 +19,7 @@ from wmctrl.model.world_model import Batch, Sizes
 from wmctrl.runtime.engine import Engine
 
 PARTS = ("update", "planning", "iteration")
-"""What can be measured."""
+"""What is measured where nothing else is asked; `gradient` can be as well, whose graph takes minutes to make."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ def workloads_of(question: Question) -> Iterator[Workload]:
         yield planning("planning: one decision", agent(learn_behavior=False))
     if "iteration" in question.parts:
         yield from iterations(agent(learn_behavior=False))
+    if "gradient" in question.parts:
+        yield from gradients(agent(learn_behavior=False), config)
 
 
 def update(name: str, agent: Agent, config: Config) -> Workload:
@@ -98,6 +101,23 @@ def iterations(agent: Agent) -> Iterator[Workload]:
     steps = agent.config.planner.horizon * imagined(agent.config)
     yield Workload("one iteration: PyTorch", eager, steps)
     yield Workload("one iteration: ONNX Runtime", lambda: engine.run("refine", arrays), steps, twin=eager)
+
+
+def gradients(agent: Agent, config: Config) -> Iterator[Workload]:
+    """One update of the world model in PyTorch, and its gradient alone in ONNX Runtime."""
+    whole = update("one update: PyTorch", agent, config)
+    yield whole
+    graph = modelling(agent, config.replay)
+    batch = random_batch(agent.sizes, config.replay.batch, config.replay.length)
+    noise = {"noise": torch.randn(graph.inputs["noise"].shape)}
+    given = {name: part for name, part in batch._asdict().items() if part is not None}
+    arrays = {name: value.numpy() for name, value in {**graph.inputs, **noise, **given}.items()}
+    file = graph_file("model_gradient.onnx", graph)
+    content = converted(graph, rewritten=False)
+    engine = Engine({"model_gradient": file}, {file.file: content}, "cpu", torch.get_num_threads())
+    yield Workload(
+        "one gradient: ONNX Runtime", lambda: engine.run("model_gradient", arrays), whole.model_steps, twin=whole.run
+    )
 
 
 def decision_steps(config: AgentConfig) -> int:

@@ -95,11 +95,11 @@ def evaluate_run(
     return 0
 
 
-def export_run(folder: Path, states: int, sign: Path | None) -> int:
+def export_run(folder: Path, states: int, learn: bool, sign: Path | None) -> int:
     """Write a run's bundle, and show how it compares with what it was made from."""
     from wmctrl.commands import exporting
 
-    made = exporting.export(folder, states, sign)
+    made = exporting.export(folder, states, sign, learn=learn)
     rows = [exporting.row(what, parity) for what, parity in (("recorded", made.recorded), ("random", made.random))]
     show_table("held against the agent it was made from", exporting.COLUMNS, rows)
     print(f"{made.folder}: {made.files} files, {made.bytes / 1e6:.1f} MB. Next: {wm()} run {folder}")

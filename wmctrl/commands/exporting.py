@@ -18,7 +18,7 @@ from wmctrl.config import TaskConfig
 from wmctrl.learning import arithmetic
 from wmctrl.learning.checkpoint import CheckpointFolder
 from wmctrl.learning.replay import segment_name, segments
-from wmctrl.runtime import manifest
+from wmctrl.runtime import bundle, manifest
 from wmctrl.runtime.controller import Controller
 
 FOLDER = "bundle"
@@ -44,12 +44,13 @@ class Export:
     """In hexadecimal; empty where it is not signed."""
 
 
-def export(run: Path, states: int = 200, key_file: Path | None = None) -> Export:
+def export(run: Path, states: int = 200, key_file: Path | None = None, *, learn: bool = False) -> Export:
     """Write a run's bundle and check it: read back as on a board, golden steps repeated, the agent's decisions met.
 
     Args:
         states: Decisions of the check, on what was recorded last and again on random observations.
         key_file: Of the private key that signs it.
+        learn: Whether it holds what is needed to go on learning as well.
 
     Raises:
         ValueError: No such run, no checkpoint, no key, or the bundle does not compute what the agent does; says which.
@@ -65,7 +66,9 @@ def export(run: Path, states: int = 200, key_file: Path | None = None) -> Export
     made_by = {"command": " ".join(provenance.command_line()), "code": provenance.code(), "steps": str(step)}
     made_by |= {"seed": str(facts["seed"])} | provenance.versions()
     folder = run / FOLDER
-    write_bundle(agent, task_of(spec, config.task), observations, folder, made_by)
+    replay = config.replay if learn else None
+    write_bundle(agent, task_of(spec, config.task), observations, folder, made_by, replay)
+    bundle.load(folder, learning=learn)
     controller = Controller.load(folder, provider="cpu")
     found = [parity(agent, controller, seen) for seen in (observations, invented(spec, states))]
     for what, one in zip(("recorded", "random"), found, strict=True):

@@ -342,11 +342,12 @@ class Agent:
         imagined = self.behavior.imagine(
             self.model, self.pay, Belief(flat.deter[chosen], flat.stoch[chosen]), goal, noise, futures
         )
-        actor_loss, critic_loss, metrics = self.behavior.losses(imagined, self.pay.failed)
-        self._descend(actor_loss, "actor_optimizer")
-        self._descend(critic_loss, "critic_optimizer")
+        losses = self.behavior.losses(imagined, self.pay.failed)
+        self.behavior.spread.copy_(losses.spread)
+        self._descend(losses.actor, "actor_optimizer")
+        self._descend(losses.critic, "critic_optimizer")
         self.behavior.follow_slowly()
-        return metrics | {"actor": actor_loss.detach(), "critic": critic_loss.detach()}
+        return losses.figures | {"actor": losses.actor.detach(), "critic": losses.critic.detach()}
 
     def _descend(self, loss: Tensor, *optimizers: str) -> None:
         """One step of the named optimisers, or a word on what to do where there is nothing to descend."""

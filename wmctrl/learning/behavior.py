@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -80,6 +81,19 @@ class Imagination(NamedTuple):
     """One-sample entropy of every action (N, H)."""
 
 
+class BehaviorLosses(NamedTuple):
+    """What an update of actor and critic descends; neither depends on the other's parameters."""
+
+    actor: Tensor
+    """Scalar."""
+    critic: Tensor
+    """Scalar."""
+    spread: Tensor
+    """The running range of returns from now on, a scalar."""
+    figures: dict[str, Tensor]
+    """For the log."""
+
+
 def lambda_returns(
     reward: Tensor, proceed: Tensor, value: Tensor, ending: Tensor, discount: float, trace: float
 ) -> Tensor:
@@ -102,6 +116,14 @@ def lambda_returns(
         )
         results.append(result)
     return torch.stack(results[::-1], 1)
+
+
+def quantile(ordered: Tensor, share: float) -> Tensor:
+    """`torch.quantile` of values in order (n,), in operators that graphs have: linear between the two nearest."""
+    rank = np.float32(share) * np.float32(len(ordered) - 1)
+    below = int(rank)
+    above = min(below + 1, len(ordered) - 1)
+    return torch.lerp(ordered[below], ordered[above], float(rank - np.float32(below)))
 
 
 class Actor(nn.Module):
@@ -188,25 +210,23 @@ class Behavior(nn.Module):
         before, after = model.with_goal(before, goals), model.with_goal(after, goals)
         return Imagination(before, after, *arrival, torch.stack(entropies, 1))
 
-    def losses(self, imagined: Imagination, failure_reward: Scalar) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Losses of actor and critic, scalars, and figures for the log."""
+    def losses(self, imagined: Imagination, failure_reward: Scalar) -> BehaviorLosses:
+        """Losses of actor and critic; what they tell of the spread is to be kept."""
         c = self.config
         value = self.slow_critic(imagined.after).mean
         ending = imagined.failure * failure_reward / (1.0 - c.discount)
         returns = lambda_returns(imagined.reward, imagined.proceed, value, ending, c.discount, c.trace)  # (N, H)
         reached = torch.cumprod(imagined.proceed.detach(), -1)
         reached = torch.cat([torch.ones_like(reached[:, :1]), reached[:, :-1]], -1)
-        self._track_spread(returns.detach())
-        actor = -(reached * (returns / self.spread.clamp_min(1.0) + c.entropy * imagined.entropy)).mean()
+        ordered = returns.detach().flatten().sort().values
+        spread = torch.lerp(self.spread, quantile(ordered, 0.95) - quantile(ordered, 0.05), 0.01)
+        actor = -(reached * (returns / spread.clamp_min(1.0) + c.entropy * imagined.entropy)).mean()
         critic = -(reached * self.critic(imagined.before.detach()).log_prob(returns.detach())).mean()
-        return actor, critic, {"imagined": returns.mean().detach(), "entropy": imagined.entropy.mean().detach()}
+        figures = {"imagined": returns.mean().detach(), "entropy": imagined.entropy.mean().detach()}
+        return BehaviorLosses(actor, critic, spread, figures)
 
     @torch.no_grad()
     def follow_slowly(self) -> None:
         """Move the slow critic a little towards the critic."""
         for slow, fast in zip(self.slow_critic.parameters(), self.critic.parameters(), strict=True):
             slow.lerp_(fast, self.config.slow_rate)
-
-    def _track_spread(self, returns: Tensor) -> None:
-        low, high = torch.quantile(returns.flatten(), returns.new_tensor([0.05, 0.95]))
-        self.spread.lerp_(high - low, 0.01)

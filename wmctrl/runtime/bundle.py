@@ -29,11 +29,12 @@ class Bundle:
     golden: dict[str, NDArray[Any]]
 
 
-def load(folder: Path, public_key: bytes | None = None) -> Bundle:
+def load(folder: Path, public_key: bytes | None = None, *, learning: bool = False) -> Bundle:
     """Read a bundle and check all of it.
 
     Args:
         public_key: Whose signature is required, if one is (32,).
+        learning: Whether the graphs of learning are wanted as well.
 
     Raises:
         ValueError: Says in one line what is wrong with which file.
@@ -45,12 +46,15 @@ def load(folder: Path, public_key: bytes | None = None) -> Bundle:
         _require_signature(folder, content, public_key)
     told = manifest.parse(content)
     contents = {name: _verified(folder, name, told) for name in told.files}
-    for name, graph in told.graphs.items():
-        _hold_ports(name, graph, onnx_file.inspect(contents[graph.file], graph.file))
+    wanted = {f"graphs.{name}": graph for name, graph in told.graphs.items()}
+    if learning:
+        wanted |= {f"learning.{name}": graph for name, graph in told.learning.items()}
+    for place, graph in wanted.items():
+        _hold_ports(place, graph, onnx_file.inspect(contents[graph.file], graph.file))
     return Bundle(
         folder,
         told,
-        {graph.file: contents[graph.file] for graph in told.graphs.values()},
+        {graph.file: contents[graph.file] for graph in wanted.values()},
         _arrays(contents, NOISE),
         _arrays(contents, GOLDEN),
     )
@@ -80,7 +84,7 @@ def _arrays(contents: dict[str, bytes], name: str) -> dict[str, NDArray[Any]]:
     return tensors.parse(contents[name], name)
 
 
-def _hold_ports(name: str, told: GraphFile, found: onnx_file.Graph) -> None:
+def _hold_ports(place: str, told: GraphFile, found: onnx_file.Graph) -> None:
     """Hold a graph to what the manifest tells of it; parameters that can be overridden come beside."""
     held = {port.name for port in found.initialisers}
     for what, ports, actual in (
@@ -91,4 +95,4 @@ def _hold_ports(name: str, told: GraphFile, found: onnx_file.Graph) -> None:
         came = [(port.name, port.dtype, port.shape) for port in actual]
         if wanted != came:
             differing = next((pair for pair in zip(wanted, came, strict=False) if pair[0] != pair[1]), (wanted, came))
-            raise ValueError(f"{told.file}: {what} differ from graphs.{name}: {differing[1]} instead of {differing[0]}")
+            raise ValueError(f"{told.file}: {what} differ from {place}: {differing[1]} instead of {differing[0]}")

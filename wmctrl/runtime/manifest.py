@@ -24,6 +24,13 @@ OUTPUTS = {
     "policy": ("next_action",),
 }
 """What every graph makes."""
+LEARNED = {
+    "model_gradient": ("loss",),
+    "behavior_gradient": ("actor_loss", "critic_loss", "next_behavior.spread"),
+}
+"""What every graph of learning makes, before the gradients of the parameters that it learns."""
+GRADIENT = "gradient."
+"""Begins the name of a gradient; its parameter's follows."""
 HEALTH = 4
 """Figures that an iteration of the planner tells of itself."""
 LARGEST_PICTURE = 1024
@@ -164,6 +171,8 @@ class Manifest:
     golden_tolerance: float
     """Largest difference of a belief from the golden one."""
     graphs: dict[str, GraphFile]
+    learning: dict[str, GraphFile]
+    """Graphs that a learner runs beside; nobody who drives needs them."""
     files: dict[str, FileEntry]
     made_by: dict[str, str]
     """Versions, code, command and training behind it."""
@@ -172,9 +181,10 @@ class Manifest:
         for name in self.files:
             if not FILE_NAME.fullmatch(name) or ".." in name:
                 raise ValueError(f"files: {records.shown(name)} is not a path within the bundle")
-        for name, graph in self.graphs.items():
-            if graph.file not in self.files:
-                raise ValueError(f"graphs.{name}: {records.shown(graph.file)} is not among the files")
+        for part, graphs in (("graphs", self.graphs), ("learning", self.learning)):
+            for name, graph in graphs.items():
+                if graph.file not in self.files:
+                    raise ValueError(f"{part}.{name}: {records.shown(graph.file)} is not among the files")
         if not 0.0 < self.golden_tolerance <= LARGEST_TOLERANCE:
             raise ValueError(
                 f"golden_tolerance must be above 0 and at most {LARGEST_TOLERANCE:g}, came {self.golden_tolerance:g}"
@@ -186,6 +196,8 @@ class Manifest:
             raise ValueError(f"graphs: {', '.join(missing)} is missing")
         for name, graph in self.graphs.items():
             self._hold_ports(name, graph)
+        for name, graph in self.learning.items():
+            _hold_gradients(name, graph)
 
     def _hold_ports(self, name: str, graph: GraphFile) -> None:
         """Hold a graph's ports to what is called, with the lengths that the rest of the manifest tells."""
@@ -244,6 +256,19 @@ class Manifest:
         if len(sizes) != 2:
             raise ValueError("graphs.observe: must take deter and stoch, a vector each")
         return sizes[0], sizes[1]
+
+
+def _hold_gradients(name: str, graph: GraphFile) -> None:
+    """Hold a graph of learning to what it tells, and to gradients that have their parameters' shapes."""
+    if name not in LEARNED:
+        raise ValueError(f"learning.{name}: no such graph; known: {', '.join(LEARNED)}")
+    told, shapes = LEARNED[name], {port.name: port.shape for port in graph.inputs}
+    came = [(port.name, port.shape) for port in graph.outputs]
+    wanted: list[tuple[str, tuple[int, ...] | None]] = [(one, ()) for one in told]
+    wanted += [(port, shapes.get(port.removeprefix(GRADIENT))) for port, _ in came[len(told) :]]
+    if came != wanted or len(came) == len(told):
+        differing = next((pair for pair in zip(came, wanted, strict=False) if pair[0] != pair[1]), (came, wanted))
+        raise ValueError(f"learning.{name}: makes {differing[0]}, expected {differing[1]} and gradients of its inputs")
 
 
 def parse(content: bytes) -> Manifest:

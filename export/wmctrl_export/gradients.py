@@ -1,0 +1,171 @@
+"""Learning as graphs: what an update descends, and its gradients, with nothing of autograd left in them."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, functionalize, grad_and_value
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from wmctrl.learning.agent import Agent
+from wmctrl.learning.imagination import Pay
+from wmctrl.learning.replay import ReplayConfig
+from wmctrl.model.mdn import MixtureNoise
+from wmctrl.model.rssm import Belief
+from wmctrl.model.world_model import Batch
+from wmctrl.runtime.manifest import GRADIENT, LEARNED
+from wmctrl_export.derivatives import DERIVATIVES
+from wmctrl_export.graphs import Graph, goal_input
+
+SPREAD = "behavior.spread"
+"""The running range of returns, which an update of the actor moves."""
+
+Told = tuple[Tensor, ...]
+"""What a graph tells beside the gradients."""
+
+
+class ModelObjective(nn.Module):
+    """What an update of the world model descends."""
+
+    def __init__(self, agent: Agent) -> None:
+        super().__init__()
+        self.model = agent.trained
+
+    def forward(self, noise: Tensor, **batch: Tensor) -> tuple[Tensor, Told]:
+        """The loss of a batch (B, T, ...) by `Batch`'s names, twice: to descend and to tell.
+
+        Args:
+            noise: Standard normal draws (B, T, S).
+        """
+        loss, _ = self.model.loss(Batch(**batch), noise)
+        return loss, (loss,)
+
+
+class BehaviorObjective(nn.Module):
+    """What an update of actor and critic descends; neither loss depends on the other's parameters."""
+
+    def __init__(self, agent: Agent) -> None:
+        super().__init__()
+        self.model, self.behavior = agent.model, agent.behavior
+        self.weights, self.goal_cost = agent.config.objective.weights, agent.goal_cost
+
+    def forward(
+        self,
+        deter: Tensor,
+        stoch: Tensor,
+        noise: Tensor,
+        failed: Tensor,
+        goal: Tensor | None = None,
+        future_components: Tensor | None = None,
+        future_values: Tensor | None = None,
+    ) -> tuple[Tensor, Told]:
+        """Both losses together to descend; each, and the next spread of returns, to tell.
+
+        Args:
+            deter: Where imagination starts (N, D).
+            stoch: (N, S)
+            noise: Standard normal draws of the actions (N, H, A).
+            failed: Reward per step of a failed plant, in the currency of what is weighed ().
+            goal: (N, G) in the task's units.
+            future_components: Gumbel draws (N, H, K).
+            future_values: Normal draws (N, H, S).
+        """
+        futures = None
+        if future_components is not None and future_values is not None:
+            futures = MixtureNoise(future_components, future_values)
+        pay = Pay(self.weights, failed, self.goal_cost)
+        imagined = self.behavior.imagine(self.model, pay, Belief(deter, stoch), goal, noise, futures)
+        actor, critic, spread, _ = self.behavior.losses(imagined, failed)
+        return actor + critic, (actor, critic, spread)
+
+
+class Traced(nn.Module):
+    """A traced program, called by the names of its inputs."""
+
+    def __init__(self, program: GraphModule) -> None:
+        super().__init__()
+        self.program = program
+
+    def forward(self, **inputs: Tensor) -> Told:
+        """What the program makes of its inputs, given in its own order."""
+        outputs: Told = self.program(*inputs.values())
+        return outputs
+
+
+def modelling(agent: Agent, replay: ReplayConfig) -> Graph:
+    """The graph of an update of the world model, for batches of a replay's size."""
+    B, T, sizes = replay.batch, replay.length, agent.sizes
+    inputs = {"noise": torch.zeros(B, T, agent.config.model.stoch), "action": torch.zeros(B, T, sizes.action)}
+    inputs |= {name: torch.zeros(B, T) for name in ("reward", "terminated", "failure", "is_first")}
+    if sizes.proprio:
+        inputs["proprio"] = torch.zeros(B, T, sizes.proprio)
+    if sizes.camera:
+        inputs["camera"] = torch.zeros(B, T, *sizes.camera, dtype=torch.uint8)
+    if sizes.goal:
+        inputs["goal"] = torch.zeros(B, T, sizes.goal)
+    return differentiated(ModelObjective(agent), ("model.",), inputs, LEARNED["model_gradient"])
+
+
+def behaving(agent: Agent) -> Graph:
+    """The graph of an update of actor and critic, from as many beliefs as they imagine from."""
+    c, m, A = agent.config.behavior, agent.config.model, agent.sizes.action
+    N, H = c.starts, c.horizon
+    inputs = {"deter": torch.zeros(N, m.deter), "stoch": torch.zeros(N, m.stoch)}
+    inputs |= {"noise": torch.zeros(N, H, A), "failed": torch.zeros(())}
+    inputs |= {name: value.expand(N, -1).clone() for name, value in goal_input(agent).items()}
+    if c.stochastic:
+        inputs["future_components"] = torch.zeros(N, H, m.prior_components)
+        inputs["future_values"] = torch.zeros(N, H, m.stoch)
+    learned = ("behavior.actor.", "behavior.critic.")
+    return differentiated(BehaviorObjective(agent), learned, inputs, LEARNED["behavior_gradient"], moved=(SPREAD,))
+
+
+def learning(agent: Agent, replay: ReplayConfig) -> dict[str, Graph]:
+    """The graphs that a bundle learns with, by name."""
+    found = {"model_gradient": modelling(agent, replay)}
+    if agent.config.learn_behavior:
+        found["behavior_gradient"] = behaving(agent)
+    return found
+
+
+def differentiated(
+    objective: nn.Module,
+    learned: tuple[str, ...],
+    inputs: dict[str, Tensor],
+    told: tuple[str, ...],
+    moved: Sequence[str] = (),
+) -> Graph:
+    """An objective's graph with the gradients of its parameters, which are inputs before all others.
+
+    Args:
+        learned: How the names begin of the parameters that are learned.
+        inputs: Examples of what else the objective is called with, by name.
+        told: Names of what it tells.
+        moved: Buffers that an update moves; they are inputs as well.
+    """
+    buffers = dict(objective.named_buffers())
+    given = {name: value.detach() for name, value in objective.named_parameters()}
+    given |= {name: buffers[name].detach() for name in moved}
+    wanted = [name for name in given if name.startswith(learned)]
+
+    def program(*values: Tensor) -> Told:
+        held = dict(zip(given, values, strict=False))
+        called = dict(zip(inputs, values[len(given) :], strict=True))
+
+        def descended(parameters: dict[str, Tensor]) -> tuple[Tensor, Told]:
+            found: tuple[Tensor, Told] = functional_call(objective, held | parameters, kwargs=called)
+            return found
+
+        gradients, (_, said) = grad_and_value(descended, has_aux=True)({name: held[name] for name in wanted})
+        return *said, *(gradients[name] for name in wanted)
+
+    named = given | inputs
+    traced = make_fx(functionalize(program), decomposition_table=DERIVATIVES)(*named.values())
+    traced.graph.eliminate_dead_code()
+    for name, node in zip(list(named), traced.graph.find_nodes(op="placeholder"), strict=True):
+        if not node.users:  # nothing of it is asked: imagination has no use for encoders
+            traced.graph.erase_node(node)
+            del named[name]
+    traced.recompile()
+    return Graph(Traced(traced), named, (*told, *(GRADIENT + name for name in wanted)))
