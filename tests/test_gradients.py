@@ -1,32 +1,36 @@
 """Graphs of learning: their gradients are autograd's, for every parameter."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from wmctrl_export.bundle import graph_file
+from wmctrl_export.bundle import graph_file, write_bundle
 from wmctrl_export.conversion import converted
 from wmctrl_export.gradients import BehaviorObjective, ModelObjective, learning
 from wmctrl_export.graphs import Graph
 
+from tests.tiny_bundle import copied
 from tests.tiny_run import tiny
-from wmctrl.commands import training
+from wmctrl.commands import exporting, training
 from wmctrl.learning.agent import Agent
-from wmctrl.runtime import onnx_file
+from wmctrl.runtime import bundle, manifest, onnx_file
 from wmctrl.runtime.engine import Engine
 from wmctrl.runtime.manifest import GRADIENT, LEARNED
 
-SMALL = ("replay.batch=3", "replay.length=4", "agent.model.context=2", "agent.behavior.horizon=3")
+SMALL = ("replay.batch=3", "replay.length=3", "agent.model.context=1", "agent.behavior.horizon=2")
+"""Every step is another piece of a graph, and takes seconds."""
 FAMILIES = {
-    "goal": ("FetchReach-v4", "agent.objective.goal=1", "agent.objective.reward=0"),
+    "goal and failure": ("parking-v0", "agent.objective.goal=1", "agent.objective.reward=0"),
     "drawn futures and disagreement": (
         "HalfCheetah-v5",
         "agent.behavior.stochastic=true",
         "agent.behavior.disagreement=2",
     ),
-    "failure": ("parking-v0", "agent.objective.goal=0", "agent.objective.reward=1"),
     "camera": ("Pendulum-v1", "task.observe=[camera]", "task.camera_size=16", "agent.model.camera_depth=2"),
 }
 
@@ -87,3 +91,50 @@ def test_gradients_are_autograds_for_every_parameter(settings: tuple[str, ...]) 
             np.testing.assert_allclose(
                 found[key] / scale, value.detach().numpy() / scale, rtol=0.0, atol=1e-4, err_msg=key
             )
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that can go on learning."""
+    config = tiny("Pendulum-v1", *SMALL, "agent.learn_behavior=false", "agent.proposals=0")
+    spec = training.spec_of(config.task)
+    folder = tmp_path_factory.mktemp("taught") / "bundle"
+    task, seen = exporting.task_of(spec, config.task), exporting.invented(spec, 5)
+    write_bundle(Agent.for_task(spec, config.agent), task, seen, folder, {"steps": "0"}, config.replay)
+    return folder
+
+
+def test_a_bundle_learns_only_where_it_is_asked_to(taught: Path) -> None:
+    driving, learner = bundle.load(taught), bundle.load(taught, learning=True)
+    assert learner.graphs.keys() - driving.graphs.keys() == {"model_gradient.onnx"}
+    engine = Engine(learner.manifest.learning, learner.graphs, "cpu", 1)
+    ports = learner.manifest.learning["model_gradient"].inputs
+    found = engine.run("model_gradient", {port.name: np.zeros(port.shape, port.dtype) for port in ports})
+    assert np.isfinite(found["loss"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda graphs: graphs.update(other=graphs["model_gradient"]), r"learning\.other: no such graph"),
+        (
+            lambda graphs: graphs["model_gradient"]["outputs"].pop(0),
+            r"learning\.model_gradient: makes .*expected \('loss'",
+        ),
+        (lambda graphs: graphs["model_gradient"]["outputs"][3].update(shape=[1]), r"learning\.model_gradient: makes"),
+        (lambda graphs: graphs["model_gradient"].update(file="none.onnx"), r"learning\.model_gradient: .*not among"),
+        (
+            lambda graphs: graphs["model_gradient"]["inputs"].pop(),
+            r"model_gradient\.onnx: inputs differ from learning\.",
+        ),
+    ],
+)
+def test_a_manifest_that_tells_otherwise_of_learning_is_refused(
+    taught: Path, tmp_path: Path, change: Callable[[dict[str, Any]], Any], said: str
+) -> None:
+    folder = copied(taught, tmp_path)
+    told = json.loads((folder / manifest.NAME).read_text())
+    change(told["learning"])
+    (folder / manifest.NAME).write_text(json.dumps(told))
+    with pytest.raises(ValueError, match=said):
+        bundle.load(folder, learning=True)
