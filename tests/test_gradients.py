@@ -78,7 +78,7 @@ def by_autograd(agent: Agent, name: str, inputs: Mapping[str, Tensor]) -> dict[s
 def test_gradients_are_autograds_for_every_parameter(settings: tuple[str, ...]) -> None:
     agent, graphs = made(settings)
     for name, graph in graphs.items():
-        inputs, content = filled(graph), converted(graph, rewritten=False)
+        inputs, content = filled(graph), converted(graph)
         onnx_file.inspect(content, f"{name}.onnx")
         engine = Engine({name: graph_file(f"{name}.onnx", graph)}, {f"{name}.onnx": content}, "cpu", 1)
         found = engine.run(name, {key: value.numpy() for key, value in inputs.items()})

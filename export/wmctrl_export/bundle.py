@@ -124,7 +124,7 @@ def write_bundle(
         OSError: The disk is full or may not be written; what was there before still is.
     """
     made, taught = graphs(agent), {} if replay is None else learning(agent, replay)
-    contents = {f"{name}.onnx": converted(graph, rewritten=name in made) for name, graph in (made | taught).items()}
+    contents = {f"{name}.onnx": converted(graph) for name, graph in (made | taught).items()}
     told = described(agent, task, made, taught, entries(contents), made_by)
     noise = NoiseBank.filled(agent.randomness, seed=0)
     contents[bundle.NOISE] = save(noise)

@@ -113,7 +113,7 @@ def gradients(agent: Agent, config: Config) -> Iterator[Workload]:
     given = {name: part for name, part in batch._asdict().items() if part is not None}
     arrays = {name: value.numpy() for name, value in {**graph.inputs, **noise, **given}.items()}
     file = graph_file("model_gradient.onnx", graph)
-    content = converted(graph, rewritten=False)
+    content = converted(graph)
     engine = Engine({"model_gradient": file}, {file.file: content}, "cpu", torch.get_num_threads())
     yield Workload(
         "one gradient: ONNX Runtime", lambda: engine.run("model_gradient", arrays), whole.model_steps, twin=whole.run
