@@ -35,7 +35,8 @@ the rest together, and ONNX Runtime, which fuses what it knows when it loads a g
 
 def cumprod(x: Any, dim: int) -> Any:
     """Running products, one after another: ONNX has no operator for them."""
-    first, *others = opset.Split(x, num_outputs=x.shape[dim], axis=dim)
+    steps = x.shape[dim]
+    first, *others = opset.Split(x, num_outputs=steps, axis=dim) if steps > 1 else (x,)
     products = [first]
     for other in others:
         products.append(opset.Mul(products[-1], other))
