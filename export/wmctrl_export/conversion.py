@@ -19,6 +19,8 @@ from wmctrl.runtime.engine import TRANSPOSED
 from wmctrl_export.graphs import Graph
 
 OPSET = 18
+IR_VERSION = 8
+"""Of the ONNX format, as old as the opset: an ONNX Runtime of some years ago refuses a newer one unread."""
 LARGEST_FOLDED = 1 << 16
 """Elements of the largest constant that folding may make."""
 
@@ -132,5 +134,6 @@ def serialised(model: onnx_ir.Model) -> bytes:
     proto = onnx_ir.to_proto(model)
     proto.graph.ClearField("value_info")
     proto.ClearField("metadata_props")
+    proto.ir_version = IR_VERSION
     onnx.checker.check_model(proto, full_check=True)
     return proto.SerializeToString()

@@ -1,15 +1,14 @@
 // Drives a plant with a bundle that `wm export` wrote: observation in, belief updated, plan refined, action out.
 //
 // Does in C++ what wmctrl/runtime/*.py does in Python: the same seed and observations give the same commands. Needs the
-// standard library, dlopen, and ONNX Runtime's C header to compile; the library itself is opened by its path at run
-// time. Every refusal is a std::runtime_error of one line. Nothing here may be used from two threads at once.
+// standard library and dlopen alone to compile; ONNX Runtime's library is opened by its path at run time. Every refusal
+// is a std::runtime_error of one line. Nothing here may be used from two threads at once.
 
 #ifndef WMCTRL_CONTROLLER_HPP
 #define WMCTRL_CONTROLLER_HPP
 
 #include <dlfcn.h>
 #include <fcntl.h>
-#include <onnxruntime_c_api.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -35,6 +34,19 @@
 #include <utility>
 #include <vector>
 
+// What ONNX Runtime hands out, by the names in its own header, so that a program may include both.
+struct OrtAllocator;
+struct OrtApi;
+struct OrtEnv;
+struct OrtMemoryInfo;
+struct OrtRunOptions;
+struct OrtSession;
+struct OrtSessionOptions;
+struct OrtStatus;
+struct OrtTensorTypeAndShapeInfo;
+struct OrtTypeInfo;
+struct OrtValue;
+
 namespace wmctrl {
 
 using Shape = std::vector<std::int64_t>;
@@ -50,7 +62,6 @@ constexpr std::size_t LARGEST_ARRAY = 1u << 26;   // elements
 constexpr std::size_t LARGEST_VECTOR = 4096;
 constexpr std::int64_t LARGEST_COUNT = 1'000'000;
 
-static_assert(ORT_API_VERSION >= API_VERSION, "take onnxruntime_c_api.h from ONNX Runtime 1.16 or newer");
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "bundles hold little-endian numbers");
 
 /// Refuse, for a reason told in parts.
@@ -599,8 +610,8 @@ inline Manifest parse_manifest(std::string_view content) {
     const Field field(json, "manifest.json:");
     if (field["schema"].whole(0, LARGEST_COUNT) != SCHEMA)
         field["schema"].refuse("must be 1; export the run again with `wm export RUN`");
-    field.with(
-        {"schema", "task", "planning", "objective", "precision", "golden_tolerance", "graphs", "files", "made_by"});
+    field.with({"schema", "task", "planning", "objective", "precision", "golden_tolerance", "graphs", "learning",
+                "files", "made_by"});
     Manifest m;
     parse_task(field["task"], m);
     if (!field["planning"].is_null()) m.planning = parse_planning(field["planning"]);
@@ -617,76 +628,143 @@ inline Manifest parse_manifest(std::string_view content) {
         if (!is_within(name)) field["files"].refuse("has '", shown(name), "', which is not a path within the bundle");
         m.files[name] = parse_file(field["files"][name]);
     }
+    for (const std::string& name : field["learning"].names()) {  // graphs that nobody who drives needs
+        const Field graph = field["learning"][name].with({"file", "inputs", "outputs"});
+        if (!m.files.count(graph["file"].text())) graph["file"].refuse("is not among the files");
+    }
     hold_together(m);
     return m;
 }
 
 // -------------------------------------------------------------------------------------------------------- ONNX Runtime
 
+enum class OrtLog : unsigned { fatal = 4 };
+enum class OrtAllocation : int { device = 0 };
+enum class OrtMemory : int { standard = 0 };
+enum class OrtElement : unsigned { undefined, float32, uint8 };
+
+/// What the library's one exported function gives.
+struct OrtBase {
+    const OrtApi* (*get_api)(std::uint32_t version);  // null where the library is older than the version
+    const char* (*get_version_string)();
+};
+
+/// A function in the library's table of functions, to be called as if it were the function.
+template <std::size_t INDEX, class Function>
+struct OrtEntry {
+    static constexpr std::size_t index = INDEX;
+    const OrtApi* table;
+
+    operator Function*() const { return reinterpret_cast<Function*>(reinterpret_cast<void (*const*)()>(table)[INDEX]); }
+};
+
+/// The functions of ONNX Runtime that are called here, each by its index in the table that the library gives.
+///
+/// Whoever is compiled with onnxruntime_c_api.h calls them by the same indices; the numbers and signatures are those of
+/// its `struct OrtApi`. They hold for every library that `get_api` has a table for, because ONNX Runtime promises to
+/// append to that table and to change nothing in it. Where the header is at hand, tests/test_cpp.py compares.
+struct OrtCalls {
+    const OrtApi* table;
+    OrtEntry<2, const char*(const OrtStatus*)> get_error_message{table};
+    OrtEntry<3, OrtStatus*(OrtLog, const char*, OrtEnv**)> create_env{table};
+    OrtEntry<8, OrtStatus*(const OrtEnv*, const void*, std::size_t, const OrtSessionOptions*, OrtSession**)>
+        create_session_from_array{table};
+    OrtEntry<9, OrtStatus*(OrtSession*, const OrtRunOptions*, const char* const*, const OrtValue* const*, std::size_t,
+                           const char* const*, std::size_t, OrtValue**)>
+        run{table};
+    OrtEntry<10, OrtStatus*(OrtSessionOptions**)> create_session_options{table};
+    OrtEntry<22, OrtStatus*(OrtSessionOptions*, int)> set_session_log_severity_level{table};
+    OrtEntry<24, OrtStatus*(OrtSessionOptions*, int)> set_intra_op_num_threads{table};
+    OrtEntry<25, OrtStatus*(OrtSessionOptions*, int)> set_inter_op_num_threads{table};
+    OrtEntry<30, OrtStatus*(const OrtSession*, std::size_t*)> session_get_input_count{table};
+    OrtEntry<31, OrtStatus*(const OrtSession*, std::size_t*)> session_get_output_count{table};
+    OrtEntry<33, OrtStatus*(const OrtSession*, std::size_t, OrtTypeInfo**)> session_get_input_type_info{table};
+    OrtEntry<34, OrtStatus*(const OrtSession*, std::size_t, OrtTypeInfo**)> session_get_output_type_info{table};
+    OrtEntry<36, OrtStatus*(const OrtSession*, std::size_t, OrtAllocator*, char**)> session_get_input_name{table};
+    OrtEntry<37, OrtStatus*(const OrtSession*, std::size_t, OrtAllocator*, char**)> session_get_output_name{table};
+    OrtEntry<49, OrtStatus*(const OrtMemoryInfo*, void*, std::size_t, const std::int64_t*, std::size_t, OrtElement,
+                            OrtValue**)>
+        create_tensor_with_data_as_ort_value{table};
+    OrtEntry<55, OrtStatus*(const OrtTypeInfo*, const OrtTensorTypeAndShapeInfo**)>
+        cast_type_info_to_tensor_info{table};
+    OrtEntry<60, OrtStatus*(const OrtTensorTypeAndShapeInfo*, OrtElement*)> get_tensor_element_type{table};
+    OrtEntry<61, OrtStatus*(const OrtTensorTypeAndShapeInfo*, std::size_t*)> get_dimensions_count{table};
+    OrtEntry<62, OrtStatus*(const OrtTensorTypeAndShapeInfo*, std::int64_t*, std::size_t)> get_dimensions{table};
+    OrtEntry<69, OrtStatus*(OrtAllocation, OrtMemory, OrtMemoryInfo**)> create_cpu_memory_info{table};
+    OrtEntry<76, OrtStatus*(OrtAllocator*, void*)> allocator_free{table};
+    OrtEntry<78, OrtStatus*(OrtAllocator**)> get_allocator_with_default_options{table};
+    OrtEntry<92, void(OrtEnv*)> release_env{table};
+    OrtEntry<93, void(OrtStatus*)> release_status{table};
+    OrtEntry<94, void(OrtMemoryInfo*)> release_memory_info{table};
+    OrtEntry<95, void(OrtSession*)> release_session{table};
+    OrtEntry<96, void(OrtValue*)> release_value{table};
+    OrtEntry<98, void(OrtTypeInfo*)> release_type_info{table};
+    OrtEntry<100, void(OrtSessionOptions*)> release_session_options{table};
+    OrtEntry<130, OrtStatus*(OrtSessionOptions*, const char*, const char*)> add_session_config_entry{table};
+};
+
 template <class T>
-using Owned = std::unique_ptr<T, void(ORT_API_CALL*)(T*)>;
+using Owned = std::unique_ptr<T, void (*)(T*)>;
 
 /// The library of ONNX Runtime, opened by its path; it stays open until the process ends.
 class Ort {
 public:
-    const OrtApi* api;
+    const OrtCalls api;
 
     explicit Ort(const std::string& path)
-        : api(opened(path)), env_(nullptr, api->ReleaseEnv), memory_(nullptr, api->ReleaseMemoryInfo) {
+        : api{opened(path)}, env_(nullptr, api.release_env), memory_(nullptr, api.release_memory_info) {
         OrtEnv* env = nullptr;
-        hold(api->CreateEnv(ORT_LOGGING_LEVEL_FATAL, "wmctrl", &env), "no environment");
+        hold(api.create_env(OrtLog::fatal, "wmctrl", &env), "no environment");
         env_.reset(env);
         OrtMemoryInfo* memory = nullptr;
-        hold(api->CreateCpuMemoryInfo(OrtDeviceAllocator, OrtMemTypeDefault, &memory), "no memory");
+        hold(api.create_cpu_memory_info(OrtAllocation::device, OrtMemory::standard, &memory), "no memory");
         memory_.reset(memory);
     }
 
     /// Refuse, with its reason, what ONNX Runtime refuses.
     void hold(OrtStatus* status, const std::string& what) const {
         if (status == nullptr) return;
-        const std::string reason = shown(api->GetErrorMessage(status), 1000);
-        api->ReleaseStatus(status);
+        const std::string reason = shown(api.get_error_message(status), 1000);
+        api.release_status(status);
         fail("ONNX Runtime: ", what, ": ", reason);
     }
 
     Owned<OrtSession> session(const std::string& content, const std::string& file, int threads) const {
         OrtSessionOptions* made = nullptr;
-        hold(api->CreateSessionOptions(&made), file);
-        const Owned<OrtSessionOptions> options(made, api->ReleaseSessionOptions);
-        hold(api->SetIntraOpNumThreads(made, threads), file);
-        hold(api->SetInterOpNumThreads(made, 1), file);
-        hold(api->SetSessionLogSeverityLevel(made, ORT_LOGGING_LEVEL_FATAL), file);
+        hold(api.create_session_options(&made), file);
+        const Owned<OrtSessionOptions> options(made, api.release_session_options);
+        hold(api.set_intra_op_num_threads(made, threads), file);
+        hold(api.set_inter_op_num_threads(made, 1), file);
+        hold(api.set_session_log_severity_level(made, static_cast<int>(OrtLog::fatal)), file);
         // A waiting thread leaves its core to others.
-        hold(api->AddSessionConfigEntry(made, "session.intra_op.allow_spinning", "0"), file);
+        hold(api.add_session_config_entry(made, "session.intra_op.allow_spinning", "0"), file);
         OrtSession* session = nullptr;
-        hold(api->CreateSessionFromArray(env_.get(), content.data(), content.size(), made, &session), file);
-        return {session, api->ReleaseSession};
+        hold(api.create_session_from_array(env_.get(), content.data(), content.size(), made, &session), file);
+        return {session, api.release_session};
     }
 
-    static ONNXTensorElementDataType element(const Port& port) {
-        return port.is_bytes ? ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8 : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
-    }
+    static OrtElement element(const Port& port) { return port.is_bytes ? OrtElement::uint8 : OrtElement::float32; }
 
     /// A tensor in memory that someone else keeps.
     Owned<OrtValue> value(void* data, std::size_t bytes, const Port& port) const {
         const Shape& shape = port.shape;
         OrtValue* made = nullptr;
-        hold(api->CreateTensorWithDataAsOrtValue(memory_.get(), data, bytes, shape.data(), shape.size(), element(port),
-                                                 &made),
+        hold(api.create_tensor_with_data_as_ort_value(memory_.get(), data, bytes, shape.data(), shape.size(),
+                                                      element(port), &made),
              port.name);
-        return {made, api->ReleaseValue};
+        return {made, api.release_value};
     }
 
-    std::pair<ONNXTensorElementDataType, Shape> tensor_type(const OrtTypeInfo& type) const {
+    std::pair<OrtElement, Shape> tensor_type(const OrtTypeInfo& type) const {
         const OrtTensorTypeAndShapeInfo* tensor = nullptr;
-        hold(api->CastTypeInfoToTensorInfo(&type, &tensor), "a type");
-        if (tensor == nullptr) return {ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED, {}};
-        ONNXTensorElementDataType element = ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
+        hold(api.cast_type_info_to_tensor_info(&type, &tensor), "a type");
+        if (tensor == nullptr) return {OrtElement::undefined, {}};
+        OrtElement element = OrtElement::undefined;
         std::size_t rank = 0;
-        hold(api->GetTensorElementType(tensor, &element), "a type");
-        hold(api->GetDimensionsCount(tensor, &rank), "a type");
+        hold(api.get_tensor_element_type(tensor, &element), "a type");
+        hold(api.get_dimensions_count(tensor, &rank), "a type");
         Shape shape(rank);
-        hold(api->GetDimensions(tensor, shape.data(), rank), "a type");
+        hold(api.get_dimensions(tensor, shape.data(), rank), "a type");
         return {element, shape};
     }
 
@@ -697,10 +775,11 @@ private:
     static const OrtApi* opened(const std::string& path) {
         void* library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
         if (library == nullptr) fail("ONNX Runtime's library cannot be opened: ", shown(::dlerror(), 1000));
-        const auto base = reinterpret_cast<decltype(&OrtGetApiBase)>(::dlsym(library, "OrtGetApiBase"));
+        const auto base = reinterpret_cast<const OrtBase* (*)()>(::dlsym(library, "OrtGetApiBase"));
         if (base == nullptr) fail(path, ": is not ONNX Runtime's library, it has no OrtGetApiBase");
-        const OrtApi* found = base()->GetApi(API_VERSION);
-        if (found == nullptr) fail(path, ": is ONNX Runtime ", base()->GetVersionString(), ", needed is 1.16 or newer");
+        const OrtApi* found = base()->get_api(API_VERSION);
+        if (found == nullptr)
+            fail(path, ": is ONNX Runtime ", base()->get_version_string(), ", needed is 1.16 or newer");
         return found;
     }
 };
@@ -714,10 +793,11 @@ public:
           session_(ort_->session(content, graph.file, threads)),
           inputs_(*ort_, graph.inputs),
           outputs_(*ort_, graph.outputs) {
-        const OrtApi* api = ort_->api;
-        hold("input", graph.inputs, api->SessionGetInputCount, api->SessionGetInputName, api->SessionGetInputTypeInfo);
-        hold("output", graph.outputs, api->SessionGetOutputCount, api->SessionGetOutputName,
-             api->SessionGetOutputTypeInfo);
+        const OrtCalls& api = ort_->api;
+        hold("input", graph.inputs, api.session_get_input_count, api.session_get_input_name,
+             api.session_get_input_type_info);
+        hold("output", graph.outputs, api.session_get_output_count, api.session_get_output_name,
+             api.session_get_output_type_info);
     }
     Session(const Session&) = delete;  // its values point into it
 
@@ -727,8 +807,8 @@ public:
 
     void run() {
         const auto status =
-            ort_->api->Run(session_.get(), nullptr, inputs_.names.data(), inputs_.values.data(), inputs_.names.size(),
-                           outputs_.names.data(), outputs_.names.size(), outputs_.values.data());
+            ort_->api.run(session_.get(), nullptr, inputs_.names.data(), inputs_.values.data(), inputs_.names.size(),
+                          outputs_.names.data(), outputs_.names.size(), outputs_.values.data());
         ort_->hold(status, file_);
     }
 
@@ -749,7 +829,7 @@ private:
         Slots(const Ort& ort, const std::vector<Port>& ports) {
             held.reserve(ports.size());  // so that names stay where they are
             for (const Port& port : ports) {
-                Slot& slot = held.emplace_back(Slot{port.name, {}, {}, {nullptr, ort.api->ReleaseValue}});
+                Slot& slot = held.emplace_back(Slot{port.name, {}, {}, {nullptr, ort.api.release_value}});
                 slot.floats.resize(port.is_bytes ? 0 : volume(port.shape));
                 slot.bytes.resize(port.is_bytes ? volume(port.shape) : 0);
                 void* data = port.is_bytes ? static_cast<void*>(slot.bytes.data()) : slot.floats.data();
@@ -778,15 +858,15 @@ private:
         ort_->hold(count_of(session_.get(), &count), file_);
         if (count != told.size()) fail(file_, ": has ", count, " ", what, "s, the manifest tells ", told.size());
         OrtAllocator* allocator = nullptr;
-        ort_->hold(ort_->api->GetAllocatorWithDefaultOptions(&allocator), file_);
+        ort_->hold(ort_->api.get_allocator_with_default_options(&allocator), file_);
         for (std::size_t i = 0; i < count; ++i) {
             char* came = nullptr;
             ort_->hold(name_of(session_.get(), i, allocator, &came), file_);
             const std::string name(came);
-            ort_->hold(ort_->api->AllocatorFree(allocator, came), file_);
+            ort_->hold(ort_->api.allocator_free(allocator, came), file_);
             OrtTypeInfo* made = nullptr;
             ort_->hold(type_of(session_.get(), i, &made), file_);
-            const Owned<OrtTypeInfo> type(made, ort_->api->ReleaseTypeInfo);
+            const Owned<OrtTypeInfo> type(made, ort_->api.release_type_info);
             const auto [element, shape] = ort_->tensor_type(*type);
             if (name != told[i].name || element != Ort::element(told[i]) || shape != told[i].shape)
                 fail(file_, ": has the ", what, " ", shown(name), " ", shown(shape), ", the manifest tells ",
