@@ -132,9 +132,14 @@ def test_a_fault_of_the_program_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -
 def test_train_makes_a_run_of_its_arguments_and_says_where_it_is_and_what_is_next(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from wmctrl.commands import run_folder, training
+    from wmctrl.commands import exporting, run_folder, training
 
     begun: list[Path] = []
+
+    def export(folder: Path, states: int) -> SimpleNamespace:
+        return SimpleNamespace(folder=folder / "bundle", bytes=1_240_000)
+
+    monkeypatch.setattr(exporting, "export", export)
 
     def train(folder: Path, *, resume: bool) -> SimpleNamespace:
         assert not resume
@@ -149,7 +154,10 @@ def test_train_makes_a_run_of_its_arguments_and_says_where_it_is_and_what_is_nex
     assert begun[0].is_relative_to(tmp_path)
     assert (config.task.id, config.schedule.steps, config.schedule.updates_per_step) == ("Pendulum-v1", 2000, 0.5)
     assert (config.collect.plants, facts["seed"]) == (3, 7)
-    assert capsys.readouterr().out == f"Trained for 2,000 steps. Next: ./wm eval {begun[0]}\n"
+    assert capsys.readouterr().out.splitlines() == [
+        "Trained for 2,000 steps.",
+        f"Bundle: {begun[0] / 'bundle'}, 1.2 MB, drives without PyTorch. Next: ./wm eval {begun[0]}",
+    ]
 
 
 @pytest.mark.parametrize("name", ["eval", "eval-policy", "eval-set"])

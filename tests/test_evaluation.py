@@ -19,6 +19,7 @@ from wmctrl_envs import PlantError
 from tests.tiny_run import EPISODE_AND_A_HALF, tiny
 from wmctrl.cli import main
 from wmctrl.commands import evaluation, run_folder, training
+from wmctrl.commands.bundle_driver import BundleDriver
 from wmctrl.commands.evaluation import Evaluation, evaluate, merit
 from wmctrl.commands.video import film
 from wmctrl.config import Config, TaskConfig
@@ -27,6 +28,7 @@ from wmctrl.learning.agent import Agent, AgentConfig
 from wmctrl.learning.evaluate import Episode, Outcome, RandomDriver, drive, drive_episode
 from wmctrl.learning.foresight import OBSERVED, Foresight, foresee, look_ahead
 from wmctrl.model.world_model import Sizes
+from wmctrl.runtime.controller import Controller
 
 EPISODES = 2
 
@@ -59,11 +61,10 @@ def test_an_evaluation_repeats(run: Path, found: Evaluation) -> None:
 
 
 def test_an_episode_does_not_depend_on_those_before_it(run: Path, found: Evaluation) -> None:
-    config, _ = run_folder.open_run(run)
-    task = training.make_task(config.task)
-    agent, _ = training.load_agent(run, config, task.task_spec)
-    assert drive_episode(agent, task, 0, 1).outcome == found.scores[0].outcomes[1]
-    assert list(drive(agent, task, 2, 0)) == found.scores[0].outcomes
+    task = training.make_task(run_folder.open_run(run)[0].task)
+    driver = BundleDriver(Controller.load(run / "bundle"))
+    assert drive_episode(driver, task, 0, 1).outcome == found.scores[0].outcomes[1]
+    assert list(drive(driver, task, 2, 0)) == found.scores[0].outcomes
 
 
 def test_what_is_kept_says_how_to_repeat_it(run: Path) -> None:

@@ -9,8 +9,11 @@ from PIL import Image
 from tests.tiny_bundle import controller, made
 from tests.tiny_run import tiny
 from wmctrl.cli import main
-from wmctrl.commands import driving, exporting, training
+from wmctrl.commands import answers, driving, exporting, run_folder, training
+from wmctrl.commands.bundle_driver import BundleDriver
+from wmctrl.config_files import with_overrides
 from wmctrl.learning.evaluate import drive_episode
+from wmctrl.runtime import manifest
 from wmctrl.runtime.controller import Controller
 
 TASK = "FetchReach-v4"
@@ -18,11 +21,20 @@ TASK = "FetchReach-v4"
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A trained run with its bundle."""
+    """A trained run with the bundle that ends its training."""
     folder = training.new_run(tiny(TASK, "schedule.evaluate_every=0"), 0, "cpu", tmp_path_factory.mktemp("runs"))
-    training.train(folder)
-    assert main(["export", str(folder), "--states", "23"]) == 0
+    assert answers.teach(folder, resume=False) == 0
     return folder
+
+
+def test_a_bundle_is_written_anew_only_where_something_else_would_be_in_it(run: Path) -> None:
+    config, _ = run_folder.open_run(run)
+    spec, before = training.spec_of(config.task), (run / "bundle" / manifest.NAME).stat()
+    exporting.up_to_date(exporting.Origin.of(run, config, spec), run / "bundle")
+    assert (run / "bundle" / manifest.NAME).stat() == before
+    otherwise = with_overrides(config, ["agent.objective.action_rate=1"])
+    assert not exporting.Origin.of(run, otherwise, spec).made(run / "bundle")
+    assert not exporting.Origin.of(run, config, spec).made(run)
 
 
 def test_a_run_is_exported_with_what_made_it(run: Path) -> None:
@@ -61,7 +73,7 @@ def test_a_bundle_drives_its_plant_and_is_filmed(run: Path, tmp_path: Path, caps
 
 
 def test_the_same_seed_drives_the_same_episode() -> None:
-    driver = driving.BundleDriver(controller(TASK, "agent.objective.goal=1", "agent.objective.reward=0"))
+    driver = BundleDriver(controller(TASK, "agent.objective.goal=1", "agent.objective.reward=0"))
     with driving.matching_task(driver.controller.bundle.manifest.task) as task:
         one, other = (drive_episode(driver, task, 3, 0) for _ in range(2))
     np.testing.assert_array_equal(one.actions, other.actions)

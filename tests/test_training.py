@@ -484,7 +484,7 @@ def test_a_run_that_other_code_began_goes_on_with_a_warning(
     training.train(folder)
     assert main(["train", "--resume", str(folder), "--steps", "32"]) == 0
     assert "other code" not in capfd.readouterr().err
-    monkeypatch.setattr(provenance, "code", lambda: "0" * 64)
+    monkeypatch.setattr(provenance, "code", lambda *_: "0" * 64)
     assert main(["train", "--resume", str(folder), "--steps", "34"]) == 0
     told = f"{folder} was begun by other code or versions: it goes on, but not bit for bit"
     assert capfd.readouterr().err.splitlines()[0] == told

@@ -57,14 +57,16 @@ def train(
 
 
 def teach(folder: Path, *, resume: bool) -> int:
-    """Train a run and say what to type next; 130 when it was told to stop."""
-    from wmctrl.commands import run_folder, training
+    """Train a run, write its bundle and say what to type next; 130 when it was told to stop."""
+    from wmctrl.commands import exporting, run_folder, training
 
     if resume and run_folder.begun_otherwise(folder):
         print(f"{folder} was begun by other code or versions: it goes on, but not bit for bit", file=sys.stderr)
     trainer = training.train(folder, resume=resume)
     if trainer.finished:
-        print(f"Trained for {trainer.step:,} steps. Next: {wm()} eval {folder}")
+        print(f"Trained for {trainer.step:,} steps.", flush=True)
+        made = exporting.export(folder, exporting.BRIEFLY)
+        print(f"Bundle: {made.folder}, {made.bytes / 1e6:.1f} MB, drives without PyTorch. Next: {wm()} eval {folder}")
         return 0
     print(
         f"wm train: stopped and saved at step {trainer.step:,}; go on with: {wm()} train --resume {folder}",

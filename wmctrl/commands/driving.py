@@ -2,8 +2,8 @@
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,36 +14,14 @@ from rich.live import Live
 from wmctrl_envs.task import Task
 
 from wmctrl.commands import evaluation, exporting, training
+from wmctrl.commands.bundle_driver import BundleDriver
 from wmctrl.commands.intervals import in_digits
 from wmctrl.commands.video import film
 from wmctrl.config import TaskConfig
 from wmctrl.learning.evaluate import Outcome, drive_episode
 from wmctrl.runtime import manifest
-from wmctrl.runtime.controller import Action, Controller
+from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.files import write_atomic
-
-
-@dataclass
-class BundleDriver:
-    """A bundle's controller as a driver."""
-
-    controller: Controller
-    decisions: list[Action] = field(default_factory=list)
-    """Of the episode that is driven."""
-
-    def start(self) -> bool:
-        """Whether the next decision is an episode's first."""
-        return True
-
-    def act(
-        self, first: bool, observation: Mapping[str, NDArray[Any]], generator: np.random.Generator
-    ) -> tuple[NDArray[np.float32], bool]:
-        """Action (A,) in [-1, 1]; an episode's first decision forgets what was before, and takes a seed."""
-        if first:
-            self.controller.reset(int(generator.integers(2**63)))
-            self.decisions.clear()
-        self.decisions.append(self.controller.act(observation))
-        return self.decisions[-1].command, False
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from wmctrl_envs.task import Task, TaskSpec
 
-from wmctrl.commands import intervals, provenance, run_folder, training
+from wmctrl.commands import exporting, intervals, provenance, run_folder, training
+from wmctrl.commands.bundle_driver import BundleDriver
 from wmctrl.commands.intervals import Estimate
 from wmctrl.commands.video import film
 from wmctrl.config import Config
 from wmctrl.config_files import with_overrides
 from wmctrl.learning import arithmetic
-from wmctrl.learning.agent import Agent, AgentConfig
+from wmctrl.learning.agent import Agent
 from wmctrl.learning.evaluate import Driver, Episode, Outcome, RandomDriver, drive_episode
 from wmctrl.learning.foresight import Foresight, Outlook, foresee, look_ahead
+from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.files import write_atomic
 
 State = TypeVar("State")
@@ -141,11 +143,15 @@ def evaluate(
         config = _planning_otherwise(config, overrides)
     arithmetic.prepare()
     with contextlib.closing(training.make_task(config.task)) as task:
-        agent, step = training.load_agent(run, config, task.task_spec)
-        if policy_only:
-            agent.config = _without_planner(agent)
+        origin = exporting.Origin.of(run, config, task.task_spec)
+        agent = origin.agent
+        if policy_only and not agent.config.learn_behavior:
+            raise ValueError("this run learned no policy (agent.learn_behavior is false); evaluate it without --policy")
         folder = run / "-".join(["eval", *(["policy"] if policy_only else []), *(["set"] if overrides else [])])
-        score, kept = _score(driver_name(agent), agent, task, episodes, seed)
+        bundle = exporting.up_to_date(origin, (folder if overrides else run) / exporting.FOLDER)
+        driver = BundleDriver(Controller.load(bundle, policy_only=policy_only))
+        score, kept = _score("planner" if driver.controller.planning else "policy", driver, task, episodes, seed)
+        step = int(origin.made_by["steps"])
         found = Evaluation(folder, config, facts, task.task_spec, step, seed, (score,), note=_breakdowns(score))
         _keep(found, episodes)
         random, count = RandomDriver(agent.sizes.action), min(episodes, BASELINE_EPISODES)
@@ -156,7 +162,7 @@ def evaluate(
         outlook = look_ahead(agent, kept[0], agent.config.planner.horizon)
         found = dataclasses.replace(found, foresight=foresight, outlook=outlook)
         _write(found)
-        return _with_films(found, agent, task)
+        return _with_films(found, driver, task)
 
 
 def _planning_otherwise(config: Config, overrides: Sequence[str]) -> Config:
@@ -193,17 +199,6 @@ def _breakdowns(score: Score) -> str:
     """How many episodes ended because the plant broke down, and why; nothing where none did."""
     causes = [outcome.breakdown for outcome in score.outcomes if outcome.breakdown]
     return f"{len(causes)} of {len(score.outcomes)} episodes broke the plant down: {causes[0]}" if causes else ""
-
-
-def driver_name(agent: Agent) -> str:
-    """What decides: the planner, or the policy alone."""
-    return "planner" if agent.config.plan else "policy"
-
-
-def _without_planner(agent: Agent) -> AgentConfig:
-    if not agent.config.learn_behavior:
-        raise ValueError("this run learned no policy (agent.learn_behavior is false); evaluate it without --policy")
-    return dataclasses.replace(agent.config, plan=False)
 
 
 def _score(name: str, driver: Driver[State], task: Task, episodes: int, seed: int) -> tuple[Score, list[Episode]]:
@@ -248,7 +243,7 @@ def _horizon(agent: Agent, episodes: Sequence[Episode]) -> int:
     return 2 * planned if longest >= 3 * planned else planned
 
 
-def _with_films(found: Evaluation, agent: Agent, task: Task) -> Evaluation:
+def _with_films(found: Evaluation, driver: Driver[State], task: Task) -> Evaluation:
     """The best and the worst episode driven again, this time filmed."""
     outcomes = found.scores[0].outcomes
     order = sorted(range(len(outcomes)), key=lambda i: merit(outcomes[i]))
@@ -258,7 +253,7 @@ def _with_films(found: Evaluation, agent: Agent, task: Task) -> Evaluation:
         stale.unlink()
     try:
         for name, number in wanted.items():
-            content = filmed(agent, task, found.seed, number, outcomes[number])
+            content = filmed(driver, task, found.seed, number, outcomes[number])
             write_atomic(found.folder / f"{name}.webp", content)
             films.append(Film(name, number, outcomes[number], content))
     except (ValueError, OSError) as error:
@@ -272,14 +267,14 @@ def merit(outcome: Outcome) -> tuple[bool, bool, float]:
     return outcome.success, not outcome.failure, outcome.reward
 
 
-def filmed(agent: Agent, task: Task, seed: int, number: int, outcome: Outcome) -> bytes:
+def filmed(driver: Driver[State], task: Task, seed: int, number: int, outcome: Outcome) -> bytes:
     """A film of an episode driven before, which must go as it went then.
 
     Raises:
         ValueError: The plant gives no pictures, or does not repeat.
     """
     pictures: list[NDArray[np.uint8]] = []
-    again = drive_episode(agent, task, seed, number, lambda shown: pictures.append(picture(shown)))
+    again = drive_episode(driver, task, seed, number, lambda shown: pictures.append(picture(shown)))
     if again.outcome != outcome:
         raise ValueError(
             f"{task.task_spec.id} does not repeat: episode {number} went {again.outcome}, and {outcome} before, from"

@@ -1,32 +1,37 @@
 """What `wm export` does: a run's agent written as a bundle, and held against the agent it was made from."""
 
-import contextlib
+import hashlib
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import wmctrl_export
+from rich.console import Console
 from wmctrl_envs.task import Element, TaskSpec
 from wmctrl_export import signing
 from wmctrl_export.bundle import Observations, write_bundle
 from wmctrl_export.parity import Parity, parity
 
 from wmctrl.commands import provenance, run_folder, training
-from wmctrl.config import TaskConfig
+from wmctrl.config import Config, TaskConfig
+from wmctrl.config_files import to_yaml
 from wmctrl.learning import arithmetic
+from wmctrl.learning.agent import Agent
 from wmctrl.learning.checkpoint import CheckpointFolder
 from wmctrl.learning.replay import segment_name, segments
 from wmctrl.runtime import bundle, manifest
 from wmctrl.runtime.controller import Controller
+from wmctrl.runtime.files import read_bounded
 
 FOLDER = "bundle"
 """Where in a run's folder its bundle is."""
 LARGEST_DIFFERENCE = 1e-4
 """Of a belief, over the recurrent steps of the check."""
-
-
+BRIEFLY = 20
+"""Decisions of the check where nobody asked for one."""
 COLUMNS = ("observations", "decisions", "belief, one step", "belief, all steps", "action", "same action", "as good")
 """What a table tells of a bundle."""
 
@@ -40,8 +45,49 @@ class Export:
     bytes: int
     recorded: Parity
     random: Parity
-    public_key: str
+    public_key: str = ""
     """In hexadecimal; empty where it is not signed."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a bundle is made of."""
+
+    run: Path
+    config: Config
+    """How is planned and what for may differ from the run's."""
+    spec: TaskSpec
+    agent: Agent
+    made_by: Mapping[str, str]
+    """All that decides what the bundle computes, and the command."""
+
+    @classmethod
+    def of(cls, run: Path, config: Config, spec: TaskSpec) -> "Origin":
+        """What a run's last checkpoint has learned.
+
+        Raises:
+            ValueError: There is no checkpoint, it is damaged, or it is of other settings.
+        """
+        agent, step = training.load_agent(run, config, spec)
+        _, facts = run_folder.open_run(run)
+        checkpoint = CheckpointFolder(run / "checkpoint")
+        state = checkpoint.open()["state"]
+        settings = hashlib.sha256(to_yaml(config).encode()).hexdigest()
+        made_by = {"code": provenance.code(Path(wmctrl_export.__file__).parent), "settings": settings}
+        made_by |= {
+            "weights": checkpoint.files[state],
+            "steps": str(step),
+            "seed": str(facts["seed"]),
+        } | provenance.versions()
+        return cls(run, config, spec, agent, made_by)
+
+    def made(self, folder: Path) -> bool:
+        """Whether a folder's bundle is this one's, as far as its manifest tells."""
+        try:
+            told = manifest.parse(read_bounded(folder / manifest.NAME, bundle.LARGEST_MANIFEST))
+        except ValueError:
+            return False
+        return self.made_by.items() <= told.made_by.items()
 
 
 def export(run: Path, states: int = 200, key_file: Path | None = None, *, learn: bool = False) -> Export:
@@ -57,17 +103,37 @@ def export(run: Path, states: int = 200, key_file: Path | None = None, *, learn:
         OSError: The disk is full or may not be written.
     """
     key = None if key_file is None else signing.read_key(key_file)
-    config, facts = run_folder.open_run(run)
+    config, _ = run_folder.open_run(run)
+    origin = Origin.of(run, config, training.spec_of(config.task))
+    made = write(origin, run / FOLDER, states, learn=learn)
+    return made if key is None else replace(made, public_key=signing.sign(made.folder, key).hex())
+
+
+def up_to_date(origin: Origin, folder: Path) -> Path:
+    """A folder with this bundle, written unless it is there already.
+
+    Raises:
+        ValueError: It does not compute what the agent does.
+        OSError: The disk is full or may not be written.
+    """
+    if not origin.made(folder):
+        with Console(stderr=True).status(f"writing {folder}, which drives without PyTorch"):
+            write(origin, folder, BRIEFLY)
+    return folder
+
+
+def write(origin: Origin, folder: Path, states: int, *, learn: bool = False) -> Export:
+    """Write a bundle and check it.
+
+    Raises:
+        ValueError: It does not compute what the agent does.
+        OSError: The disk is full or may not be written.
+    """
     arithmetic.prepare()
-    with contextlib.closing(training.make_task(config.task)) as task:
-        spec = task.task_spec
-    agent, step = training.load_agent(run, config, spec)
-    observations = recorded(run, spec, states)
-    made_by = {"command": " ".join(provenance.command_line()), "code": provenance.code(), "steps": str(step)}
-    made_by |= {"seed": str(facts["seed"])} | provenance.versions()
-    folder = run / FOLDER
-    replay = config.replay if learn else None
-    write_bundle(agent, task_of(spec, config.task), observations, folder, made_by, replay)
+    config, spec, agent = origin.config, origin.spec, origin.agent
+    observations = recorded(origin.run, spec, states)
+    made_by = {"command": " ".join(provenance.command_line()), **origin.made_by}
+    write_bundle(agent, task_of(spec, config.task), observations, folder, made_by, config.replay if learn else None)
     bundle.load(folder, learning=learn)
     controller = Controller.load(folder, provider="cpu")
     found = [parity(agent, controller, seen) for seen in (observations, invented(spec, states))]
@@ -77,9 +143,8 @@ def export(run: Path, states: int = 200, key_file: Path | None = None, *, learn:
                 f"{folder}: beliefs differ by {one.recurrent:.2g} from the agent's over {one.steps} {what}"
                 f" observations, above {LARGEST_DIFFERENCE:g}; do not deploy it"
             )
-    public = "" if key is None else signing.sign(folder, key).hex()
     sizes = [entry.bytes for entry in controller.bundle.manifest.files.values()]
-    return Export(folder, len(sizes), sum(sizes), found[0], found[1], public)
+    return Export(folder, len(sizes), sum(sizes), found[0], found[1])
 
 
 def row(what: str, one: Parity) -> tuple[str, ...]:

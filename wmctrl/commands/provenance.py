@@ -31,11 +31,15 @@ def made_by() -> dict[str, Any]:
     return {"versions": versions(), "code": code()}
 
 
-def code() -> str:
-    """SHA-256 of the sources that decide how a run turns out; how it is shown and kept is not among them."""
+def code(*others: Path) -> str:
+    """SHA-256 of the sources that decide how a run turns out; how it is shown and kept is not among them.
+
+    Args:
+        others: Folders of further sources that count.
+    """
     home = Path(wmctrl.__file__).parent
     digest = hashlib.sha256()
-    for root in (Path(wmctrl_envs.__file__).parent, *(home / name for name in DECISIVE)):
+    for root in (Path(wmctrl_envs.__file__).parent, *(home / name for name in DECISIVE), *others):
         for path in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
             digest.update(f"{path.relative_to(root.parent)}\n".encode() + path.read_bytes())
     return digest.hexdigest()

@@ -51,7 +51,7 @@ class Engine:
         """
         self.graphs, self.provider = graphs, provider
         self.sessions = {name: self._session(contents[graph.file], threads) for name, graph in graphs.items()}
-        self.overrides: dict[str, dict[str, NDArray[np.float32]]] = {name: {} for name in graphs}
+        self.overrides: dict[str, dict[str, NDArray[Any]]] = {name: {} for name in graphs}
 
     def run(self, name: str, feeds: Arrays) -> dict[str, NDArray[Any]]:
         """Outputs of a graph by name.
@@ -77,8 +77,12 @@ class Engine:
     def override(self, values: Arrays) -> None:
         """Compute with other parameters from now on; those that are not named keep what they have.
 
+        Args:
+            values: By name; a graph in half precision rounds them.
+
         Raises:
-            ValueError: There is no such parameter, or it is of another shape; nothing has changed.
+            ValueError: There is no such parameter, or it is of another shape, or beyond half precision where a graph
+                has that; nothing has changed.
         """
         shapes = self.parameters()
         for name, value in values.items():
@@ -86,12 +90,15 @@ class Engine:
                 raise ValueError(f"no graph has a parameter {name}; see `parameters`")
             if value.shape != shapes[name]:
                 raise ValueError(f"{name} must be of shape {shapes[name]}, came {value.shape}")
+        given: dict[str, dict[str, NDArray[Any]]] = {graph: {} for graph in self.sessions}
         for graph, session in self.sessions.items():
             for port in session.get_overridable_initializers():
                 name = port.name.removesuffix(TRANSPOSED)
                 if name in values:
                     value = values[name].T if port.name.endswith(TRANSPOSED) else values[name]
-                    self.overrides[graph][port.name] = np.ascontiguousarray(value, np.float32)
+                    given[graph][port.name] = rounded(value, name, TYPES[port.type])
+        for graph, arrays in given.items():
+            self.overrides[graph] |= arrays
 
     def _session(self, content: bytes, threads: int) -> Any:
         options = ort.SessionOptions()
@@ -110,3 +117,19 @@ class Engine:
 
 TRANSPOSED = ".T"
 """Ends the names of parameters that a graph holds transposed."""
+TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+"""Of parameters, by ONNX Runtime's name."""
+
+
+def rounded(value: NDArray[Any], name: str, dtype: type[np.floating[Any]]) -> NDArray[Any]:
+    """A parameter as a graph takes it.
+
+    Raises:
+        ValueError: It is beyond the type.
+    """
+    with np.errstate(over="ignore"):
+        array = np.ascontiguousarray(value, dtype)
+    if not np.isfinite(array).all() and np.isfinite(value).all():
+        most = np.finfo(dtype).max
+        raise ValueError(f"{name} must be at most {most:,.0f} in size in this bundle, came {np.abs(value).max():.3g}")
+    return array

@@ -13,6 +13,7 @@ SCHEMA = 1
 LARGEST_FILE = 64 << 20
 """Bytes of the largest file a bundle may hold."""
 LARGEST_VECTOR = 4096
+PRECISIONS = ("fp32", "fp16")
 LARGEST_TOLERANCE = 0.05
 """Of a belief, whose elements are around 1; more would be no check."""
 PLANNED = ("plan_mean", "plan_std", "plan_elites", "weights", "failed", "low", "high")
@@ -167,7 +168,7 @@ class Manifest:
     """None where the bundle only reacts."""
     objective: Objective
     precision: str
-    """Of the arithmetic: fp32 or fp16."""
+    """Of the networks, one of PRECISIONS; what comes in and out is of float32 either way."""
     golden_tolerance: float
     """Largest difference of a belief from the golden one."""
     graphs: dict[str, GraphFile]
@@ -185,6 +186,8 @@ class Manifest:
             for name, graph in graphs.items():
                 if graph.file not in self.files:
                     raise ValueError(f"{part}.{name}: {records.shown(graph.file)} is not among the files")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision must be {' or '.join(PRECISIONS)}, came {records.shown(self.precision)}")
         if not 0.0 < self.golden_tolerance <= LARGEST_TOLERANCE:
             raise ValueError(
                 f"golden_tolerance must be above 0 and at most {LARGEST_TOLERANCE:g}, came {self.golden_tolerance:g}"
