@@ -276,9 +276,9 @@ def test_another_golden_step_is_refused(runner: Path, folder: Path) -> None:
 def test_noise_that_does_not_suffice_is_refused(runner: Path, folder: Path) -> None:
     path = folder / "noise.safetensors"
     noise = load_file(path)
-    save_file(noise | {"candidates": noise["candidates"][:11].copy()}, path)
+    save_file(noise | {"candidates": noise["candidates"][:4095].copy()}, path)
     sealed(folder, path.name)
-    assert "candidates must hold at least (12, 3, 6), came (11, 3, 6)" in refusal(runner, folder)
+    assert "candidates must be of shape (4096, 3), came (4095, 3)" in refusal(runner, folder)
 
 
 def test_a_library_that_is_missing_or_another_gives_one_line(runner: Path, folder: Path) -> None:

@@ -67,6 +67,13 @@ def test_an_episode_does_not_depend_on_those_before_it(run: Path, found: Evaluat
     assert list(drive(driver, task, 2, 0)) == found.scores[0].outcomes
 
 
+def test_in_pytorch_the_same_episodes_go_the_same_way(run: Path, found: Evaluation) -> None:
+    ours, torchs, random = evaluate(run, 1, 0, policy_only=True, beside_torch=True).scores
+    assert (ours.driver, torchs.driver, random.driver) == ("policy", "policy in PyTorch", "random actions")
+    assert ours.outcomes[0].reward == pytest.approx(torchs.outcomes[0].reward, abs=1e-4)
+    assert ours.outcomes[0].reward != pytest.approx(random.outcomes[0].reward, abs=1e-1)
+
+
 def test_what_is_kept_says_how_to_repeat_it(run: Path) -> None:
     evaluate(run, EPISODES, 7)
     kept = json.loads((run / "eval" / "eval.json").read_text())

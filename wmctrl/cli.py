@@ -155,6 +155,9 @@ def add_lookers(command: Callable[..., Parser]) -> None:
     evaluate.add_argument("--episodes", type=count, default=100, metavar="N", help="how many (100)")
     evaluate.add_argument("--seed", type=seed, default=0, help="episode i starts from this plus i (0)")
     evaluate.add_argument("--policy", dest="policy_only", action="store_true", help="the reactive policy, no planning")
+    evaluate.add_argument(
+        "--torch", dest="beside_torch", action="store_true", help="the same episodes in PyTorch beside the bundle"
+    )
     add_overrides(evaluate, "plan otherwise or for something else, such as agent.objective.action_rate=0.1")
     evaluate.add_argument("--json", dest="as_json", action="store_true", help="print JSON instead of a table")
     export = command(

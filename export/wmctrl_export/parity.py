@@ -40,7 +40,7 @@ def parity(agent: Agent, deployed: Controller, observations: Observations) -> Pa
 
     The bundle decides from the agent's state at every step; beside that, a belief of its own goes along with the agent.
     """
-    reference = Controller(deployed.bundle, ModuleEngine(graphs(agent)))
+    reference = in_torch(agent, deployed)
     walker = Controller(deployed.bundle, deployed.engine)
     for one in (reference, deployed, walker):
         one.reset()
@@ -53,6 +53,11 @@ def parity(agent: Agent, deployed: Controller, observations: Observations) -> Pa
         as_good=float(np.mean([row.action <= SAME_ACTION or row.worth <= SAME_WORTH for row in rows])),
         action=float(np.max([row.action for row in rows])),
     )
+
+
+def in_torch(agent: Agent, deployed: Controller) -> Controller:
+    """The controller whose every graph PyTorch computes, with the noise of the bundle that was made of the agent."""
+    return Controller(deployed.bundle, ModuleEngine(graphs(agent)), policy_only=deployed.planning is None)
 
 
 class Step(NamedTuple):

@@ -76,13 +76,21 @@ def teach(folder: Path, *, resume: bool) -> int:
 
 
 def evaluate_run(
-    folder: Path, episodes: int, seed: int, policy_only: bool, overrides: Sequence[str], as_json: bool
+    folder: Path,
+    episodes: int,
+    seed: int,
+    policy_only: bool,
+    beside_torch: bool,
+    overrides: Sequence[str],
+    as_json: bool,
 ) -> int:
     """Drive what a run has learned, and show and keep what was found."""
     from wmctrl.commands.evaluation import evaluate, to_json
     from wmctrl.commands.report import COLUMNS, table_row, write_report
 
-    found = evaluate(folder, episodes, seed, policy_only=policy_only, overrides=tuple(overrides))
+    found = evaluate(
+        folder, episodes, seed, policy_only=policy_only, beside_torch=beside_torch, overrides=tuple(overrides)
+    )
     if as_json:
         print(json.dumps(to_json(found), indent=2), flush=True)
     else:

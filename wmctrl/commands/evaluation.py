@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from wmctrl_envs.task import Task, TaskSpec
+from wmctrl_export.parity import in_torch
 
 from wmctrl.commands import exporting, intervals, provenance, run_folder, training
 from wmctrl.commands.bundle_driver import BundleDriver
@@ -124,12 +125,19 @@ class Evaluation:
 
 
 def evaluate(
-    run: Path, episodes: int, seed: int, *, policy_only: bool = False, overrides: Sequence[str] = ()
+    run: Path,
+    episodes: int,
+    seed: int,
+    *,
+    policy_only: bool = False,
+    beside_torch: bool = False,
+    overrides: Sequence[str] = (),
 ) -> Evaluation:
-    """Drive a run's agent, write `eval/` in the run's folder, and return what is in it.
+    """Drive by a run's bundle, write `eval/` in the run's folder, and return what is in it.
 
     Args:
         policy_only: Drive the reactive policy and write `eval-policy/`.
+        beside_torch: Drive the same episodes in PyTorch as well, with the same noise.
         overrides: `a.b=c` differences of how is planned and what for; what they give is kept in `eval-set/`.
 
     Raises:
@@ -154,9 +162,14 @@ def evaluate(
         step = int(origin.made_by["steps"])
         found = Evaluation(folder, config, facts, task.task_spec, step, seed, (score,), note=_breakdowns(score))
         _keep(found, episodes)
+        if beside_torch:
+            reference = BundleDriver(in_torch(agent, driver.controller))
+            again, _ = _score(f"{score.driver} in PyTorch", reference, task, episodes, seed)
+            found = dataclasses.replace(found, scores=(*found.scores, again))
+            _keep(found, episodes)
         random, count = RandomDriver(agent.sizes.action), min(episodes, BASELINE_EPISODES)
         baseline, _ = _score("random actions", random, task, count, seed)
-        found = dataclasses.replace(found, scores=(score, baseline))
+        found = dataclasses.replace(found, scores=(*found.scores, baseline))
         _keep(found, count)
         foresight = foresee(agent, kept, _horizon(agent, kept), seed)
         outlook = look_ahead(agent, kept[0], agent.config.planner.horizon)

@@ -9,7 +9,7 @@ from wmctrl.runtime import json_file, records
 from wmctrl.runtime.noise import Randomness
 
 NAME = "manifest.json"
-SCHEMA = 1
+SCHEMA = 2
 LARGEST_FILE = 64 << 20
 """Bytes of the largest file a bundle may hold."""
 LARGEST_VECTOR = 4096

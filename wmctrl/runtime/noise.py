@@ -54,10 +54,14 @@ class FreshNoise:
 
     def proposals(self) -> NDArray[np.float32]:
         """Normal draws of the policy's actions (P, H, A); the first sequence is the policy's own, without noise."""
-        k = self.kind
-        noise = self.generator.standard_normal((k.proposals, k.horizon, k.action), dtype=np.float32)
+        noise = self.white()
         noise[0] = 0.0
         return noise
+
+    def white(self) -> NDArray[np.float32]:
+        """Normal draws (P, H, A)."""
+        k = self.kind
+        return self.generator.standard_normal((k.proposals, k.horizon, k.action), dtype=np.float32)
 
     def candidates(self) -> NDArray[np.float32]:
         """Coloured draws of one iteration's candidates (N, H, A)."""
@@ -90,21 +94,25 @@ def coloured_noise(
     return series.transpose(0, 2, 1).astype(np.float32)
 
 
-MASK = (1 << 64) - 1
+SEQUENCES = 1 << 12
+"""How many of every kind a bank holds."""
 
 
-def scrambled(number: int) -> int:
-    """A whole number of 64 bits that looks random, from one that counts (splitmix64, Steele et al. 2014)."""
-    number = (number + 0x9E3779B97F4A7C15) & MASK
-    number = ((number ^ (number >> 30)) * 0xBF58476D1CE4E5B9) & MASK
-    number = ((number ^ (number >> 27)) * 0x94D049BB133111EB) & MASK
-    return number ^ (number >> 31)
+def scrambled(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Whole numbers that look random, from ones that count (splitmix64, Steele et al. 2014)."""
+    numbers = numbers + np.uint64(0x9E3779B97F4A7C15)
+    numbers = (numbers ^ numbers >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ numbers >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+    return numbers ^ numbers >> np.uint64(31)
 
 
 class NoiseBank:
-    """Noise drawn once and kept, from which decisions take stretches: nothing is drawn in the control loop.
+    """Sequences along the horizon, drawn once and dealt to decisions: nothing is drawn in the control loop.
 
-    Stretches begin at places told by a counter and a seed, in integers alone, so boards agree with desktops.
+    Which are dealt is told by a counter and a seed, in integers alone, so boards agree with desktops. Every element of
+    every candidate is dealt a sequence of its own. Whole candidates would come again and again: out of 1,536 of them a
+    car near its place finds nothing better after a while. (12 drives of parking-v0 with one controller: 12 parked after
+    21.9 steps with fresh noise, 12 after 21.8 with sequences dealt, 7 after 57 with whole candidates.)
     """
 
     def __init__(self, arrays: Mapping[str, NDArray[np.float32]], kind: Randomness) -> None:
@@ -113,60 +121,48 @@ class NoiseBank:
             arrays: Those of `filled`.
 
         Raises:
-            ValueError: One is missing, or holds too little or other noise than a decision takes.
+            ValueError: One is missing, or is of another shape.
         """
-        for name, shape in kind.shapes().items():
+        wanted = (SEQUENCES, kind.horizon)
+        for name in kind.shapes():
             came = arrays[name].shape if name in arrays else "nothing"
-            if not isinstance(came, tuple) or came[1:] != shape[1:] or came[0] < shape[0]:
-                raise ValueError(f"noise: {name} must hold at least {shape}, came {came}")
-        if kind.particles > 1 and len(arrays["future_components"]) != len(arrays["future_values"]):
-            raise ValueError("noise: future_components and future_values must hold as many draws as each other")
-        self.arrays = {name: arrays[name].copy() for name in kind.shapes()}
-        self.kind = kind
+            if came != wanted:
+                raise ValueError(f"noise: {name} must be of shape {wanted}, came {came}")
+        self.arrays, self.kind = arrays, kind
         self.reset(0)
 
     @staticmethod
     def filled(kind: Randomness, seed: int) -> dict[str, NDArray[np.float32]]:
-        """The arrays of a bank, each with far more rows than one decision takes."""
-        generator = np.random.default_rng(seed)
-        rows = max(1024, 8 * kind.samples)
-        bank = {"candidates": FreshNoise(replace(kind, samples=rows), generator).candidates()}
-        if kind.proposals:
-            rows = max(256, 8 * kind.proposals)
-            bank["proposals"] = FreshNoise(replace(kind, proposals=rows), generator).proposals()
-        if kind.particles > 1:
-            rows = max(256, 16 * kind.particles)
-            futures = FreshNoise(replace(kind, particles=rows), generator).futures()
-            bank["future_components"], bank["future_values"] = futures
-        return bank
+        """The arrays of a bank (SEQUENCES, H), by kind of noise."""
+        fresh = replace(kind, samples=SEQUENCES, action=1, proposals=SEQUENCES, particles=SEQUENCES)
+        draws = FreshNoise(replace(fresh, components=1, stoch=1), np.random.default_rng(seed))
+        components, values = draws.futures()
+        bank = {"candidates": draws.candidates(), "proposals": draws.white()}
+        bank |= {"future_components": components, "future_values": values}
+        return {name: bank[name][..., 0] for name in kind.shapes()}
 
     def reset(self, seed: int) -> None:
-        """Begin again: the same seed takes the same stretches."""
-        self.seed, self.count = scrambled(seed & MASK), 0
+        """Begin again: the same seed is dealt the same."""
+        self.number = scrambled(np.array([seed % (1 << 64)], np.uint64))
 
     def futures(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Draws (particles, H, K), (particles, H, S), as `FreshNoise.futures`."""
-        begin = self._begin(len(self.arrays["future_values"]), self.kind.particles)
-        stretch = slice(begin, begin + self.kind.particles)
-        return self.arrays["future_components"][stretch], self.arrays["future_values"][stretch]
+        return self._dealt("future_components"), self._dealt("future_values")
 
     def proposals(self) -> NDArray[np.float32]:
         """Draws (P, H, A), as `FreshNoise.proposals`."""
-        noise = self._stretch("proposals", self.kind.proposals).copy()
+        noise = self._dealt("proposals")
         noise[0] = 0.0
         return noise
 
     def candidates(self) -> NDArray[np.float32]:
         """Draws (N, H, A), as `FreshNoise.candidates`."""
-        return self._stretch("candidates", self.kind.samples)
+        return self._dealt("candidates")
 
-    def _stretch(self, name: str, rows: int) -> NDArray[np.float32]:
-        array = self.arrays[name]
-        begin = self._begin(len(array), rows)
-        return array[begin : begin + rows]
-
-    def _begin(self, held: int, rows: int) -> int:
-        """Where the next stretch of so many rows begins."""
-        number = scrambled((self.seed + self.count) & MASK)
-        self.count += 1
-        return number % (held - rows + 1)
+    def _dealt(self, name: str) -> NDArray[np.float32]:
+        """Draws of a kind (rows, H, size), every column of every row a sequence of the bank."""
+        rows, _, size = self.kind.shapes()[name]
+        numbers = scrambled(scrambled(self.number) + np.arange(rows * size, dtype=np.uint64))
+        self.number = self.number + np.uint64(1)
+        sequences = self.arrays[name][numbers % np.uint64(SEQUENCES)]
+        return np.ascontiguousarray(sequences.reshape(rows, size, -1).transpose(0, 2, 1))

@@ -52,7 +52,7 @@ namespace wmctrl {
 using Shape = std::vector<std::int64_t>;
 
 constexpr std::uint32_t API_VERSION = 16;  // of ONNX Runtime: 1.16 has all that is called here, newer ones keep it
-constexpr int SCHEMA = 1;
+constexpr int SCHEMA = 2;
 constexpr int DEEPEST = 16;                       // objects and lists within each other
 constexpr std::size_t MOST_VALUES = 200'000;      // in one JSON file
 constexpr std::size_t LARGEST_JSON = 4u << 20;    // bytes
@@ -609,7 +609,7 @@ inline Manifest parse_manifest(std::string_view content) {
     const Json json = JsonReader(content, "manifest.json").document();
     const Field field(json, "manifest.json:");
     if (field["schema"].whole(0, LARGEST_COUNT) != SCHEMA)
-        field["schema"].refuse("must be 1; export the run again with `wm export RUN`");
+        field["schema"].refuse("must be 2; export the run again with `wm export RUN`");
     field.with({"schema", "task", "planning", "objective", "precision", "golden_tolerance", "graphs", "learning",
                 "files", "made_by"});
     Manifest m;
@@ -885,7 +885,7 @@ inline std::uint64_t scrambled(std::uint64_t number) {
     return number ^ number >> 31;
 }
 
-/// Noise drawn at export, from which decisions take stretches that begin where a counter and a seed tell.
+/// Sequences along the horizon, drawn at export, that are dealt to decisions as a counter and a seed tell.
 class NoiseBank {
 public:
     NoiseBank(Tensors arrays, const Shapes& shapes) : arrays_(std::move(arrays)), shapes_(shapes) {
@@ -893,36 +893,35 @@ public:
             const auto found = arrays_.find(name);
             if (found == arrays_.end()) fail("noise.safetensors: ", name, " is missing");
             const Tensor& array = found->second;
-            if (array.is_bytes || array.shape.size() != shape.size() || array.shape[0] < shape[0] ||
-                !std::equal(shape.begin() + 1, shape.end(), array.shape.begin() + 1))
-                fail("noise.safetensors: ", name, " must hold at least ", shown(shape), ", came ", shown(array.shape));
+            const Shape wanted = {SEQUENCES, shape[1]};
+            if (array.is_bytes || array.shape != wanted)
+                fail("noise.safetensors: ", name, " must be of shape ", shown(wanted), ", came ", shown(array.shape));
         }
-        if (shapes.count("future_values") && arrays_["future_values"].rows() != arrays_["future_components"].rows())
-            fail("noise.safetensors: future_values and future_components must have as many rows");
         reset(0);
     }
 
-    void reset(std::uint64_t seed) { seed_ = scrambled(seed), count_ = 0; }
+    void reset(std::uint64_t seed) { number_ = scrambled(seed); }
 
-    /// Where the next stretch of an array begins.
-    std::size_t begin(std::string_view name) {
-        const std::uint64_t number = scrambled(seed_ + count_++);
-        return number % (arrays_.find(name)->second.rows() - rows(name) + 1);
-    }
-
-    /// As many rows as a decision takes.
-    Span<float> stretch(std::string_view name, std::size_t begin) const {
-        const Tensor& array = arrays_.find(name)->second;
-        const std::size_t row = array.floats.size() / array.rows();
-        return {array.floats.data() + begin * row, rows(name) * row};
+    /// Deal a kind of noise (rows, H, size): every column of every row is a sequence of the bank.
+    void deal(std::string_view name, std::vector<float>& noise) {
+        const Shape& shape = shapes_.find(name)->second;
+        const auto rows = static_cast<std::size_t>(shape[0]), H = static_cast<std::size_t>(shape[1]),
+                   size = static_cast<std::size_t>(shape[2]);
+        const float* bank = arrays_.find(name)->second.floats.data();
+        const std::uint64_t first = scrambled(number_++);
+        for (std::size_t column = 0; column < rows * size; ++column) {
+            const float* sequence = bank + scrambled(first + column) % SEQUENCES * H;
+            float* dealt = noise.data() + column / size * H * size + column % size;
+            for (std::size_t step = 0; step < H; ++step) dealt[step * size] = sequence[step];
+        }
     }
 
 private:
+    static constexpr std::int64_t SEQUENCES = 1 << 12;
+
     Tensors arrays_;
     Shapes shapes_;
-    std::uint64_t seed_ = 0, count_ = 0;
-
-    std::size_t rows(std::string_view name) const { return static_cast<std::size_t>(shapes_.find(name)->second[0]); }
+    std::uint64_t number_ = 0;
 };
 
 // ---------------------------------------------------------------------------------------------------------- controller
@@ -1113,14 +1112,11 @@ private:
         for (std::size_t i = 0; i < weights_.size(); ++i)
             refine.input("weights")[i] = static_cast<float>(weights_[i].second);
         refine.input("failed")[0] = static_cast<float>(failed());
-        if (p.randomness.particles > 1) {
-            const std::size_t begin = noise_.begin("future_values");
-            for (const char* name : {"future_components", "future_values"})
-                assign(refine.input(name), noise_.stretch(name, begin));
-        }
+        if (p.randomness.particles > 1)
+            for (const char* name : {"future_components", "future_values"}) noise_.deal(name, refine.input(name));
         if (p.randomness.proposals) propose(refine, seen);
         for (std::int64_t i = 0; i < p.iterations; ++i) {
-            assign(refine.input("noise"), noise_.stretch("candidates", noise_.begin("candidates")));
+            noise_.deal("candidates", refine.input("noise"));
             refine.run();
             assign(refine.input("plan_mean"), refine.output("next_plan_mean"));
             assign(refine.input("plan_std"), refine.output("next_plan_std"));
@@ -1137,7 +1133,7 @@ private:
         Session& propose = session("propose");
         believe(propose, seen);
         std::vector<float>& noise = propose.input("noise");
-        assign(noise, noise_.stretch("proposals", noise_.begin("proposals")));
+        noise_.deal("proposals", noise);
         std::fill_n(noise.begin(), r.horizon * r.action, 0.0f);
         propose.run();
         assign(refine.input("proposals"), propose.output("proposals"));
