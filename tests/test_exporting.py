@@ -155,10 +155,10 @@ def test_other_parameters_can_be_given_at_run_time() -> None:
     named |= {f"slow_critic.{name}": value for name, value in agent.behavior.slow_critic.named_parameters()}
     shapes = engine.parameters()
     assert {name: tuple(value.shape) for name, value in named.items() if name in shapes} == shapes
-    half = {name: 0.5 * named[name].detach().numpy() for name in shapes}
-    engine.override(half)
+    turned = {name: -0.5 * named[name].detach().numpy() for name in shapes}
+    engine.override(turned)
     other = copy.deepcopy(agent)
-    other.load_state({key: 0.5 * value if wanted(key, half) else value for key, value in agent.state().items()})
+    other.load_state({key: -0.5 * value if wanted(key, turned) else value for key, value in agent.state().items()})
     deployed.reset()
     expected, _ = other.decide(other.start(), seen, NoiseBank(deployed.bundle.noise, other.randomness))
     changed = deployed.act(seen).command

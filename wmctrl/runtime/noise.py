@@ -162,7 +162,8 @@ class NoiseBank:
     def _dealt(self, name: str) -> NDArray[np.float32]:
         """Draws of a kind (rows, H, size), every column of every row a sequence of the bank."""
         rows, _, size = self.kind.shapes()[name]
-        numbers = scrambled(scrambled(self.number) + np.arange(rows * size, dtype=np.uint64))
-        self.number = self.number + np.uint64(1)
+        columns: NDArray[np.uint64] = np.arange(rows * size, dtype=np.uint64)
+        numbers = scrambled(scrambled(self.number) + columns)
+        self.number += np.uint64(1)
         sequences = self.arrays[name][numbers % np.uint64(SEQUENCES)]
         return np.ascontiguousarray(sequences.reshape(rows, size, -1).transpose(0, 2, 1))
