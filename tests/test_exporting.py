@@ -1,6 +1,7 @@
 """Bundles decide as the agents they were made from, on every kind of task, with nothing but numpy and ONNX Runtime."""
 
 import copy
+import re
 import subprocess
 import sys
 import venv
@@ -15,6 +16,7 @@ import pytest
 import wmctrl_export.bundle
 from numpy.typing import NDArray
 from wmctrl_export.parity import parity
+from wmctrl_export.targets import TARGETS, page
 
 from tests.tiny_bundle import controller, copied, made
 from wmctrl.commands import exporting, training
@@ -263,3 +265,17 @@ def test_elements_without_bounds_have_none() -> None:
         told = exporting.task_of(task.task_spec, TaskConfig("HalfCheetah-v5"))
     for element, kept in zip(task.task_spec.proprio, told.proprio, strict=True):
         assert kept.low == (element.low if np.isfinite(element.low) else None)
+
+
+def test_a_page_leads_a_person_to_the_boards_own_tensorrt() -> None:
+    told = controller(*CHEETAH).bundle.manifest
+    text = page(told, TARGETS["jetson-jp6"])
+    assert "every 50 ms" in text
+    assert "Python 3.10;" in text
+    assert "With TensorRT 10.3" in text
+    assert "a decision calls observe, propose once and refine once" in text
+    for graph in told.graphs.values():
+        (command,) = re.findall(rf"^\S+trtexec --onnx=bundle/{graph.file} (?:.+\\\n)+.+$", text, re.M)
+        assert f"-{told.files[graph.file].sha256[:16]}.engine" in command
+        assert {"--stronglyTyped", "--percentile=99"} <= {*command.split()}
+    assert "TensorRT" not in page(told, TARGETS["x86"])

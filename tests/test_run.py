@@ -1,10 +1,14 @@
 """From a trained run to a bundle that drives its plant, by the commands that people type."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from wmctrl_export.parity import Parity
+from wmctrl_export.regret import Regret, Spread
 
 from tests.tiny_bundle import controller, made
 from tests.tiny_run import tiny
@@ -17,6 +21,7 @@ from wmctrl.runtime import manifest
 from wmctrl.runtime.controller import Controller
 
 TASK = "FetchReach-v4"
+EQUAL = Parity(9, one_step=0.0, recurrent=0.0, same_action=1.0, as_good=1.0, action=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +63,29 @@ def test_a_bundle_that_does_not_compute_what_the_agent_does_is_told(run: Path, m
     monkeypatch.setattr(exporting, "LARGEST_DIFFERENCE", 0.0)
     with pytest.raises(ValueError, match="observations, above 0; do not deploy it"):
         exporting.export(run, 5)
+
+
+def test_half_precision_is_judged_by_what_its_plans_are_worth(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    assert main(["export", str(copy), "--states", "9", "--precision", "fp16"]) == 0
+    said = capsys.readouterr().out
+    assert "another seed" in said
+    assert Controller.load(copy / "bundle").bundle.manifest.precision == "fp16"
+    monkeypatch.setattr(Regret, "accepted", False)
+    made = exporting.Export(copy, 1, 1, EQUAL, EQUAL, Regret(9, Spread(0.5, 0.0, 1.0), Spread(0.1, 0.0, 0.2)))
+    with pytest.raises(ValueError, match=r"costs 0\.5 a plan, another seed at most 0\.2 in 95 of 100; do not deploy"):
+        exporting.require_alike(made, "fp16")
+
+
+@pytest.mark.parametrize(("precision", "part"), [("fp32", "recurrent"), ("fp16", "action")])
+def test_a_policy_alone_is_held_to_its_actions_and_a_belief_to_the_agents(precision: str, part: str) -> None:
+    exporting.require_alike(exporting.Export(Path("there"), 1, 1, EQUAL, EQUAL), precision)
+    for wrong in (0.1, float("nan")):
+        other = replace(EQUAL, recurrent=wrong, action=0.0) if part == "recurrent" else replace(EQUAL, action=wrong)
+        with pytest.raises(ValueError, match="there: differs by"):
+            exporting.require_alike(exporting.Export(Path("there"), 1, 1, EQUAL, other), precision)
 
 
 def test_a_bundle_drives_its_plant_and_is_filmed(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -166,6 +166,13 @@ def add_lookers(command: Callable[..., Parser]) -> None:
     export.add_argument("folder", type=Path, metavar="RUN", help="folder of the run")
     export.add_argument("--states", type=count, default=200, metavar="N", help="decisions to hold it to (200)")
     export.add_argument("--learn", action="store_true", help="with graphs to go on learning with; takes some minutes")
+    export.add_argument("--precision", choices=("fp32", "fp16"), default="fp32", help="of the networks (fp32)")
+    export.add_argument(
+        "--target",
+        choices=("generic", "x86", "jetson-jp6", "jetson-jp7"),
+        default="generic",
+        help="machine that its page, BOARD.md, tells how to drive on (generic)",
+    )
     export.add_argument("--sign", type=Path, metavar="KEY", help="PEM file of an Ed25519 key to sign with")
     run = command("run", answers.run_bundle, "drive a plant with a bundle, through the same runtime as on a board")
     run.add_argument("folder", type=Path, metavar="BUNDLE", help="folder of the bundle, or of the run that holds it")

@@ -27,10 +27,11 @@ from wmctrl.runtime.noise import NoiseBank
 from wmctrl_export.conversion import converted
 from wmctrl_export.gradients import learning
 from wmctrl_export.graphs import Graph, graphs, weighed
+from wmctrl_export.targets import PAGE, TARGETS, Target, page
 
 GOLDEN_STEPS = 8
-GOLDEN_TOLERANCE = 1e-3
-"""Of fp32: what other processors' rounding comes to over the golden steps, with a wide margin."""
+GOLDEN_TOLERANCES = {"fp32": 1e-3, "fp16": 5e-2}
+"""By precision, with a wide margin: what rounding comes to over the golden steps, another processor's or a half's."""
 RUN = """#!/usr/bin/env python3
 \"\"\"Loads, checks and times the controller in this folder; needs numpy and onnxruntime. See --help.\"\"\"
 
@@ -86,13 +87,12 @@ Observations = Sequence[Mapping[str, NDArray[Any]]]
 
 
 class ModuleEngine:
-    """Runs the graphs' own modules in PyTorch, and remembers what went in and came out."""
+    """Runs the graphs' own modules in PyTorch."""
 
     provider = "torch"
 
     def __init__(self, modules: Mapping[str, Graph]) -> None:
         self.modules = modules
-        self.calls: list[tuple[str, dict[str, NDArray[Any]]]] = []
 
     @torch.no_grad()
     def run(self, name: str, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -100,7 +100,19 @@ class ModuleEngine:
         graph = self.modules[name]
         outputs = graph.module(**{key: torch.tensor(value) for key, value in feeds.items()})
         several = outputs if isinstance(outputs, tuple) else (outputs,)
-        found = {key: value.numpy().copy() for key, value in zip(graph.outputs, several, strict=True)}
+        return {key: value.numpy().copy() for key, value in zip(graph.outputs, several, strict=True)}
+
+
+class Remembering(ModuleEngine):
+    """Remembers what went into the graphs and came out."""
+
+    def __init__(self, modules: Mapping[str, Graph]) -> None:
+        super().__init__(modules)
+        self.calls: list[tuple[str, dict[str, NDArray[Any]]]] = []
+
+    def run(self, name: str, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Outputs of a graph by name."""
+        found = super().run(name, feeds)
         self.calls.append((name, {**feeds, **found}))
         return found
 
@@ -112,6 +124,8 @@ def write_bundle(
     folder: Path,
     made_by: Mapping[str, str],
     replay: ReplayConfig | None = None,
+    precision: str = "fp32",
+    target: Target = TARGETS["generic"],
 ) -> None:
     """Write an agent's bundle, whole or not at all; one that was there before is replaced.
 
@@ -119,17 +133,21 @@ def write_bundle(
         observations: Some that the plant really showed, in the order in which it did.
         made_by: Versions, code, command and training behind it.
         replay: The size of the batches that it can learn from; None makes one that only drives.
+        precision: Of the networks where they drive, fp32 or fp16; what learns is fp32.
+        target: What its page tells how to drive on.
 
     Raises:
+        ValueError: There is no such precision, or a parameter is beyond it.
         OSError: The disk is full or may not be written; what was there before still is.
     """
     made, taught = graphs(agent), {} if replay is None else learning(agent, replay)
-    contents = {f"{name}.onnx": converted(graph) for name, graph in (made | taught).items()}
-    told = described(agent, task, made, taught, entries(contents), made_by)
+    contents = {f"{name}.onnx": converted(graph, precision) for name, graph in made.items()}
+    contents |= {f"{name}.onnx": converted(graph) for name, graph in taught.items()}
+    told = described(agent, task, made, taught, entries(contents), made_by, precision)
     noise = NoiseBank.filled(agent.randomness, seed=0)
     contents[bundle.NOISE] = save(noise)
     contents[bundle.GOLDEN] = save(golden(Bundle(folder, told, {}, noise, {}), made, observations))
-    contents |= runtime_files() | {"run.py": RUN.encode()}
+    contents |= runtime_files() | {"run.py": RUN.encode(), PAGE: page(told, target).encode()}
     contents[manifest.NAME] = manifest.written(dataclasses.replace(told, files=entries(contents)))
     replace_folder(folder, contents)
 
@@ -141,6 +159,7 @@ def described(
     taught: Mapping[str, Graph],
     files: dict[str, FileEntry],
     made_by: Mapping[str, str],
+    precision: str,
 ) -> Manifest:
     """The manifest of an agent's graphs."""
     c, planner = agent.config, agent.config.planner
@@ -151,8 +170,8 @@ def described(
         task=task,
         planning=planning if c.plan else None,
         objective=Objective(weights, float(agent.worst_reward)),
-        precision="fp32",
-        golden_tolerance=GOLDEN_TOLERANCE,
+        precision=precision,
+        golden_tolerance=GOLDEN_TOLERANCES[precision],
         graphs={name: graph_file(f"{name}.onnx", graph) for name, graph in made.items()},
         learning={name: graph_file(f"{name}.onnx", graph) for name, graph in taught.items()},
         files=files,
@@ -192,7 +211,7 @@ def entries(contents: Mapping[str, bytes]) -> dict[str, FileEntry]:
 
 def golden(draft: Bundle, made: Mapping[str, Graph], observations: Observations) -> dict[str, NDArray[Any]]:
     """What PyTorch computes of some observations, by graph and port, step by step; of a plan, its first iteration."""
-    engine = ModuleEngine(made)
+    engine = Remembering(made)
     controller = Controller(draft, engine)
     steps: list[dict[str, NDArray[Any]]] = []
     for observation in itertools.islice(itertools.cycle(observations), GOLDEN_STEPS):

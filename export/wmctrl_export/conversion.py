@@ -16,7 +16,9 @@ from onnxscript import optimizer
 from torch import Tensor
 
 from wmctrl.runtime.engine import TRANSPOSED
+from wmctrl.runtime.manifest import PRECISIONS
 from wmctrl_export.graphs import Graph
+from wmctrl_export.precision import halve
 
 OPSET = 18
 IR_VERSION = 8
@@ -66,8 +68,10 @@ TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
 """What torch's own exporter has no, or a slow, translation for."""
 
 
-def converted(graph: Graph) -> bytes:
-    """The serialised ONNX model of a graph."""
+def converted(graph: Graph, precision: str = "fp32") -> bytes:
+    """The serialised ONNX model of a graph, whose networks compute in a precision of PRECISIONS."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be {' or '.join(PRECISIONS)}, came {precision}")
     with quiet(), torch.no_grad():
         identifiers = {name.replace(".", "__"): value for name, value in graph.inputs.items()}
         program = torch.onnx.export(
@@ -87,6 +91,8 @@ def converted(graph: Graph) -> bytes:
         optimizer.fold_constants(model, output_size_limit=LARGEST_FOLDED)
         for tidy in TIDYING:
             tidy(model)
+        if precision == "fp16":
+            halve(model)
     return serialised(model)
 
 

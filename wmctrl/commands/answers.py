@@ -105,17 +105,20 @@ def evaluate_run(
     return 0
 
 
-def export_run(folder: Path, states: int, learn: bool, sign: Path | None) -> int:
+def export_run(folder: Path, states: int, learn: bool, precision: str, target: str, sign: Path | None) -> int:
     """Write a run's bundle, and show how it compares with what it was made from."""
     from wmctrl.commands import exporting
 
-    made = exporting.export(folder, states, sign, learn=learn)
+    made = exporting.export(folder, states, sign, learn=learn, precision=precision, target=target)
     rows = [exporting.row(what, parity) for what, parity in (("recorded", made.recorded), ("random", made.random))]
     show_table("held against the agent it was made from", exporting.COLUMNS, rows)
+    if made.regret is not None:
+        rows = exporting.regret_rows(made.regret)
+        show_table("worth of a plan, below the one in single precision", exporting.REGRET_COLUMNS, rows)
     print(f"{made.folder}: {made.files} files, {made.bytes / 1e6:.1f} MB. Next: {wm()} run {folder}")
     if made.public_key:
         print(f"Signed: it is verified with --require-signature {made.public_key}")
-    print(f"On a board with numpy and onnxruntime: copy the folder there, then python3 {made.folder.name}/run.py")
+    print(f"On a board with numpy and onnxruntime: copy the folder there, then see {made.folder.name}/BOARD.md")
     return 0
 
 

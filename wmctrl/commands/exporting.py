@@ -3,8 +3,9 @@
 import hashlib
 import json
 import math
+import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from wmctrl_envs.task import Element, TaskSpec
 from wmctrl_export import signing
 from wmctrl_export.bundle import Observations, write_bundle
 from wmctrl_export.parity import Parity, parity
+from wmctrl_export.regret import Regret, regret
+from wmctrl_export.targets import TARGETS
 
 from wmctrl.commands import provenance, run_folder, training
 from wmctrl.config import Config, TaskConfig
@@ -30,10 +33,14 @@ FOLDER = "bundle"
 """Where in a run's folder its bundle is."""
 LARGEST_DIFFERENCE = 1e-4
 """Of a belief, over the recurrent steps of the check."""
+LARGEST_HALVED = 0.02
+"""Of a policy's action in half precision."""
 BRIEFLY = 20
 """Decisions of the check where nobody asked for one."""
 COLUMNS = ("observations", "decisions", "belief, one step", "belief, all steps", "action", "same action", "as good")
 """What a table tells of a bundle."""
+REGRET_COLUMNS = ("plans", "states", "regret, mean", "median", "95th percentile")
+"""What a table tells of half precision."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,8 @@ class Export:
     bytes: int
     recorded: Parity
     random: Parity
+    regret: Regret | None = None
+    """Of plans in half precision."""
     public_key: str = ""
     """In hexadecimal; empty where it is not signed."""
 
@@ -90,22 +99,32 @@ class Origin:
         return self.made_by.items() <= told.made_by.items()
 
 
-def export(run: Path, states: int = 200, key_file: Path | None = None, *, learn: bool = False) -> Export:
+def export(
+    run: Path,
+    states: int = 200,
+    key_file: Path | None = None,
+    *,
+    learn: bool = False,
+    precision: str = "fp32",
+    target: str = "generic",
+) -> Export:
     """Write a run's bundle and check it: read back as on a board, golden steps repeated, the agent's decisions met.
 
     Args:
         states: Decisions of the check, on what was recorded last and again on random observations.
         key_file: Of the private key that signs it.
         learn: Whether it holds what is needed to go on learning as well.
+        precision: Of the networks where they drive, fp32 or fp16.
+        target: A name of TARGETS, what its page tells how to drive on.
 
     Raises:
-        ValueError: No such run, no checkpoint, no key, or the bundle does not compute what the agent does; says which.
+        ValueError: No such run, no checkpoint, no key, or the bundle does not decide as the agent does; says which.
         OSError: The disk is full or may not be written.
     """
     key = None if key_file is None else signing.read_key(key_file)
     config, _ = run_folder.open_run(run)
     origin = Origin.of(run, config, training.spec_of(config.task))
-    made = write(origin, run / FOLDER, states, learn=learn)
+    made = write(origin, run / FOLDER, states, learn=learn, precision=precision, target=target)
     return made if key is None else replace(made, public_key=signing.sign(made.folder, key).hex())
 
 
@@ -122,29 +141,69 @@ def up_to_date(origin: Origin, folder: Path) -> Path:
     return folder
 
 
-def write(origin: Origin, folder: Path, states: int, *, learn: bool = False) -> Export:
+def write(
+    origin: Origin,
+    folder: Path,
+    states: int,
+    *,
+    learn: bool = False,
+    precision: str = "fp32",
+    target: str = "generic",
+) -> Export:
     """Write a bundle and check it.
 
     Raises:
-        ValueError: It does not compute what the agent does.
+        ValueError: It does not decide as the agent does.
         OSError: The disk is full or may not be written.
     """
     arithmetic.prepare()
     config, spec, agent = origin.config, origin.spec, origin.agent
     observations = recorded(origin.run, spec, states)
+    task, replay = task_of(spec, config.task), config.replay if learn else None
     made_by = {"command": " ".join(provenance.command_line()), **origin.made_by}
-    write_bundle(agent, task_of(spec, config.task), observations, folder, made_by, config.replay if learn else None)
+    write_bundle(agent, task, observations, folder, made_by, replay, precision, TARGETS[target])
     bundle.load(folder, learning=learn)
     controller = Controller.load(folder, provider="cpu")
     found = [parity(agent, controller, seen) for seen in (observations, invented(spec, states))]
-    for what, one in zip(("recorded", "random"), found, strict=True):
-        if not one.recurrent <= LARGEST_DIFFERENCE:
-            raise ValueError(
-                f"{folder}: beliefs differ by {one.recurrent:.2g} from the agent's over {one.steps} {what}"
-                f" observations, above {LARGEST_DIFFERENCE:g}; do not deploy it"
-            )
     sizes = [entry.bytes for entry in controller.bundle.manifest.files.values()]
-    return Export(folder, len(sizes), sum(sizes), found[0], found[1])
+    made = Export(folder, len(sizes), sum(sizes), found[0], found[1])
+    if precision == "fp16" and controller.planning is not None:
+        with tempfile.TemporaryDirectory() as beside:
+            write_bundle(agent, task, observations, Path(beside) / FOLDER, made_by)
+            single = Controller.load(Path(beside) / FOLDER, provider="cpu")
+            made = replace(made, regret=regret(agent, single, controller, observations))
+    require_alike(made, precision)
+    return made
+
+
+def require_alike(made: Export, precision: str) -> None:
+    """Refuse a bundle that does not decide as its agent does: half precision by regret, where it plans.
+
+    Raises:
+        ValueError: It does not.
+    """
+    if made.regret is not None:
+        if made.regret.accepted:
+            return
+        raise ValueError(
+            f"{made.folder}: half precision costs {made.regret.half.mean:.2g} a plan, another seed at most"
+            f" {made.regret.seed.high:.2g} in 95 of 100; do not deploy it, export it in fp32"
+        )
+    what, most = ("action", LARGEST_HALVED) if precision == "fp16" else ("recurrent", LARGEST_DIFFERENCE)
+    for one in (made.recorded, made.random):
+        if not getattr(one, what) <= most:
+            raise ValueError(
+                f"{made.folder}: differs by {getattr(one, what):.2g} from the agent over {one.steps} observations,"
+                f" above {most:g}; do not deploy it"
+            )
+
+
+def regret_rows(found: Regret) -> list[tuple[str, ...]]:
+    """A regret as rows under REGRET_COLUMNS."""
+    spreads = {"half precision": found.half, "another seed": found.seed}
+    return [
+        (what, f"{found.states:,}", *(f"{value:.2g}" for value in astuple(spread))) for what, spread in spreads.items()
+    ]
 
 
 def row(what: str, one: Parity) -> tuple[str, ...]:

@@ -1,6 +1,8 @@
 """ONNX Runtime behind one small door: sessions of a bundle's graphs on the best device that really computes."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +18,8 @@ PROVIDERS = {
     "cpu": "CPUExecutionProvider",
 }
 """Short names of what can compute, fastest first."""
+CACHE = Path("~/.cache/wmctrl")
+"""Where engines are kept on a board: a bundle's folder may be read-only, and its manifest names all that is in it."""
 ERRORS_ALONE = 3
 """ONNX Runtime's logging severity."""
 
@@ -68,21 +72,20 @@ class Engine:
     def parameters(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the networks' parameters, as `override` takes them."""
         shapes: dict[str, tuple[int, ...]] = {}
-        for session in self.sessions.values():
-            for value in session.get_overridable_initializers():
-                name, turned = value.name.removesuffix(TRANSPOSED), value.name.endswith(TRANSPOSED)
-                shapes[name] = tuple(reversed(value.shape)) if turned else tuple(value.shape)
+        for _, port in self._ports():
+            name, turned = port.name.removesuffix(TRANSPOSED), port.name.endswith(TRANSPOSED)
+            shapes[name] = tuple(reversed(port.shape)) if turned else tuple(port.shape)
         return shapes
 
     def override(self, values: Arrays) -> None:
         """Compute with other parameters from now on; those that are not named keep what they have.
 
         Args:
-            values: By name; a graph in half precision rounds them.
+            values: By name, of float32; a graph in half precision rounds them.
 
         Raises:
-            ValueError: There is no such parameter, or it is of another shape, or beyond half precision where a graph
-                has that; nothing has changed.
+            ValueError: There is no such parameter, or it is of another shape, or beyond what a graph's type holds;
+                nothing has changed.
         """
         shapes = self.parameters()
         for name, value in values.items():
@@ -90,15 +93,22 @@ class Engine:
                 raise ValueError(f"no graph has a parameter {name}; see `parameters`")
             if value.shape != shapes[name]:
                 raise ValueError(f"{name} must be of shape {shapes[name]}, came {value.shape}")
-        given: dict[str, dict[str, NDArray[Any]]] = {graph: {} for graph in self.sessions}
+        given: list[tuple[str, str, NDArray[Any]]] = []
+        for graph, port in self._ports():
+            name = port.name.removesuffix(TRANSPOSED)
+            if name in values:
+                value = rounded(values[name], TYPES[port.type], name)
+                turned = value.T if port.name.endswith(TRANSPOSED) else value
+                given.append((graph, port.name, np.ascontiguousarray(turned)))
+        for graph, port_name, array in given:
+            self.overrides[graph][port_name] = array
+
+    def _ports(self) -> Iterator[tuple[str, Any]]:
+        """Every parameter of every graph, and the graph's name."""
         for graph, session in self.sessions.items():
             for port in session.get_overridable_initializers():
-                name = port.name.removesuffix(TRANSPOSED)
-                if name in values:
-                    value = values[name].T if port.name.endswith(TRANSPOSED) else values[name]
-                    given[graph][port.name] = rounded(value, name, TYPES[port.type])
-        for graph, arrays in given.items():
-            self.overrides[graph] |= arrays
+                if port.type in TYPES:
+                    yield graph, port
 
     def _session(self, content: bytes, threads: int) -> Any:
         options = ort.SessionOptions()
@@ -106,8 +116,10 @@ class Engine:
         options.log_severity_level = ERRORS_ALONE
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a waiting thread leaves its core
         wanted = PROVIDERS[self.provider]
+        given = {wanted: settings(self.provider, content)}
+        given.setdefault(PROVIDERS["cpu"], {})  # for what a GPU's provider leaves out
         try:
-            session = ort.InferenceSession(content, options, providers=list(dict.fromkeys((wanted, PROVIDERS["cpu"]))))
+            session = ort.InferenceSession(content, options, providers=[*given.items()])
         except Exception as error:  # ONNX Runtime's own kinds, which share no ancestor
             raise ValueError(f"ONNX Runtime does not take it: {' '.join(str(error).split())}") from error
         if wanted not in session.get_providers():
@@ -115,21 +127,41 @@ class Engine:
         return session
 
 
+def settings(provider: str, content: bytes) -> dict[str, str]:
+    """What a provider is told beside a graph's content: TensorRT, where to keep the engines that take it minutes.
+
+    It tells them apart by the graph's shape, not by the weights, so every content has a folder of its own.
+    """
+    if provider != "tensorrt":
+        return {}
+    home = str(CACHE.expanduser() / hashlib.sha256(content).hexdigest()[:16])
+    return {
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": home,
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": home,
+    }
+
+
 TRANSPOSED = ".T"
 """Ends the names of parameters that a graph holds transposed."""
-TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
-"""Of parameters, by ONNX Runtime's name."""
+TYPES: Mapping[str, type[np.float32] | type[np.float16]] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+}
+"""Those of parameters, by ONNX Runtime's name."""
 
 
-def rounded(value: NDArray[Any], name: str, dtype: type[np.floating[Any]]) -> NDArray[Any]:
-    """A parameter as a graph takes it.
+def rounded(value: NDArray[Any], dtype: type[np.float32] | type[np.float16], name: str) -> NDArray[Any]:
+    """A parameter as a graph holds it.
 
     Raises:
-        ValueError: It is beyond the type.
+        ValueError: It is finite, and beyond the type.
     """
     with np.errstate(over="ignore"):
-        array = np.ascontiguousarray(value, dtype)
-    if not np.isfinite(array).all() and np.isfinite(value).all():
-        most = np.finfo(dtype).max
-        raise ValueError(f"{name} must be at most {most:,.0f} in size in this bundle, came {np.abs(value).max():.3g}")
+        array = value.astype(dtype)
+    if np.isfinite(value).all() and not np.isfinite(array).all():
+        raise ValueError(
+            f"{name} must be at most {np.finfo(dtype).max:,} in this bundle's precision, came {np.abs(value).max():,}"
+        )
     return array

@@ -20,7 +20,7 @@ MOST_NODES = 20_000
 MOST_FIELDS = 500_000
 """Of all messages together: those of the nodes are some ten each."""
 MOST_BYTES = 1 << 30
-"""All that is computed in one run."""
+"""All that is computed in one run; of float16, a CPU may hold a float32 copy beside."""
 MOST_WORK = 20_000_000_000
 """Multiply-adds of one run."""
 LARGEST_KEPT = 64
