@@ -214,7 +214,7 @@ def test_links_and_missing_files_are_refused_by_name(runner: Path, folder: Path)
 
 
 CHANGES: dict[str, tuple[Change, str]] = {
-    "schema": (lambda told: told.update(schema=2), "schema must be 1"),
+    "schema": (lambda told: told.update(schema=3), "schema must be 2"),
     "unknown field": (lambda told: told.update(extra=0), "unknown extra"),
     "missing field": (lambda told: told.pop("objective"), "objective"),
     "missing graph": (lambda told: told["graphs"].pop("propose"), "propose is missing"),
