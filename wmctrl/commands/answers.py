@@ -307,8 +307,7 @@ def test(pytest_arguments: Sequence[str]) -> int:
         "ruff check": ("ruff", "check"),
         "ruff format": ("ruff", "format", "--check"),
         "mypy": ("mypy",),
-        # A file's tests stay in one process, for what several of them share takes long to make.
-        "pytest": ("pytest", "-n", "2", "--dist", "loadfile", *pytest_arguments),
+        "pytest": ("pytest", "-n", "2", *pytest_arguments),
     }
     results = {name: timed(name, module, root) for name, module in checks.items()}
     told = ", ".join(
