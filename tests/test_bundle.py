@@ -16,17 +16,15 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load, save
 from wmctrl_export import signing
 
-from tests.tiny_bundle import controller, copied, made
+from tests.tiny_bundle import CHEETAH, controller, copied, made
 from wmctrl.runtime import bundle, manifest
 from wmctrl.runtime.controller import Controller
-
-SETTINGS = ("HalfCheetah-v5", "agent.objective.particles=3", "agent.objective.value=1", "agent.objective.risk=0.5")
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A sound bundle, to be damaged."""
-    return copied(made(*SETTINGS)[1], tmp_path)
+    return copied(made(*CHEETAH)[1], tmp_path)
 
 
 def sealed(folder: Path) -> None:
@@ -267,11 +265,11 @@ def test_golden_steps_that_are_no_numbers_are_refused(folder: Path) -> None:
 
 def test_a_provider_that_is_not_here_is_refused() -> None:
     with pytest.raises(ValueError, match="tensorrt: "):
-        Controller.load(made(*SETTINGS)[1], provider="tensorrt")
+        Controller.load(made(*CHEETAH)[1], provider="tensorrt")
 
 
 def test_no_provider_named_takes_one_that_repeats_the_golden_steps() -> None:
-    assert controller(*SETTINGS).engine.provider == "cpu"
+    assert controller(*CHEETAH).engine.provider == "cpu"
 
 
 def signed(folder: Path) -> str:

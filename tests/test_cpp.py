@@ -18,7 +18,7 @@ import wmctrl_export
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from tests.tiny_bundle import copied, made
+from tests.tiny_bundle import CHEETAH, copied, made
 from wmctrl.runtime import manifest
 from wmctrl.runtime.controller import Controller
 
@@ -29,8 +29,6 @@ FOLDERS = [os.environ.get("ORT_INCLUDE", "/nowhere"), "/usr/include/onnxruntime"
 CAMERA = ("task.observe=[camera]", "task.camera_size=16", "agent.model.camera_depth=2")
 UNGUIDED = ("agent.learn_behavior=false", "agent.proposals=0")
 BRIEF = ("agent.planner.horizon=2", "agent.planner.iterations=3")
-CHEETAH = ("HalfCheetah-v5", "agent.objective.particles=3", "agent.objective.value=1", "agent.objective.risk=0.5")
-"""As in test_bundle.py and test_exporting.py, so that one process converts it once."""
 SETTINGS = {
     "goal, three iterations": ("FetchReach-v4", "agent.objective.goal=1", *BRIEF, *UNGUIDED),
     "proposals and drawn futures": CHEETAH,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from wmctrl_export.parity import parity
 from wmctrl_export.targets import TARGETS, page
 
-from tests.tiny_bundle import controller, copied, made
+from tests.tiny_bundle import CHEETAH, controller, copied, made
 from wmctrl.commands import exporting, training
 from wmctrl.config import TaskConfig
 from wmctrl.learning.agent import Agent
@@ -27,10 +27,9 @@ from wmctrl.runtime.engine import Engine
 from wmctrl.runtime.noise import NoiseBank
 
 CAMERA = ("task.camera_size=16", "agent.model.camera_depth=2")
-DRAWN = ("agent.objective.particles=3", "agent.objective.value=1", "agent.objective.risk=0.5")
 FAMILIES = {
     "goal": ("FetchReach-v4", "agent.objective.goal=1", "agent.objective.reward=0"),
-    "reward, value and drawn futures": ("HalfCheetah-v5", *DRAWN),
+    "reward, value and drawn futures": CHEETAH,
     "failure and disagreement": ("racetrack-v1", "agent.objective.failure=7", "agent.objective.disagreement=2"),
     "camera, proprio and goal": ("FetchReach-v4", "task.observe=[proprio,camera,goal]", *CAMERA),
     "camera alone": ("Pendulum-v1", "task.observe=[camera]", *CAMERA),
@@ -38,7 +37,7 @@ FAMILIES = {
     "mppi": ("Pendulum-v1", "agent.planner.temperature=0.5", "agent.planner.iterations=3"),
     "policy alone": ("Pendulum-v1", "agent.plan=false"),
 }
-FETCH, CHEETAH = FAMILIES["goal"], FAMILIES["reward, value and drawn futures"]
+FETCH = FAMILIES["goal"]
 
 
 def observations(settings: tuple[str, ...], count: int) -> list[Mapping[str, NDArray[Any]]]:

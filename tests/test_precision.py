@@ -1,9 +1,6 @@
 """Half precision: networks compute in float16, what would lose its meaning does not, and plans are worth as much."""
 
-import atexit
 import functools
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -24,7 +21,7 @@ from wmctrl_export.regret import Regret, Spread, regret
 
 from tests.onnx_graphs import Array, Use, floats, model, port, use
 from tests.test_onnx_shapes import USES
-from tests.tiny_bundle import controller, made
+from tests.tiny_bundle import controller, home, made
 from wmctrl.learning.agent import Agent
 from wmctrl.runtime import onnx_file, onnx_shapes
 from wmctrl.runtime.controller import Controller
@@ -51,10 +48,9 @@ def agent() -> Agent:
 @functools.cache
 def halved() -> Path:
     """Its bundle in half precision, not to be changed."""
-    home = Path(tempfile.mkdtemp())
-    atexit.register(shutil.rmtree, home, ignore_errors=True)
-    write_bundle(agent(), single().bundle.manifest.task, drive(5), home / "bundle", {"steps": "0"}, precision="fp16")
-    return home / "bundle"
+    folder = home() / "bundle"
+    write_bundle(agent(), single().bundle.manifest.task, drive(5), folder, {"steps": "0"}, precision="fp16")
+    return folder
 
 
 def single(*, policy_only: bool = False) -> Controller:

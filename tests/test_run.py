@@ -33,13 +33,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_bundle_is_written_anew_only_where_something_else_would_be_in_it(run: Path) -> None:
-    config, _ = run_folder.open_run(run)
+    config, facts = run_folder.open_run(run)
     spec, before = training.spec_of(config.task), (run / "bundle" / manifest.NAME).stat()
-    exporting.up_to_date(exporting.Origin.of(run, config, spec), run / "bundle")
+    exporting.up_to_date(exporting.Origin.of(run, config, facts, spec), run / "bundle")
     assert (run / "bundle" / manifest.NAME).stat() == before
     otherwise = with_overrides(config, ["agent.objective.action_rate=1"])
-    assert not exporting.Origin.of(run, otherwise, spec).made(run / "bundle")
-    assert not exporting.Origin.of(run, config, spec).made(run)
+    assert not exporting.Origin.of(run, otherwise, facts, spec).made(run / "bundle")
+    assert not exporting.Origin.of(run, config, facts, spec).made(run)
 
 
 def test_a_run_is_exported_with_what_made_it(run: Path) -> None:

@@ -15,6 +15,16 @@ from wmctrl.commands import exporting, training
 from wmctrl.learning.agent import Agent
 from wmctrl.runtime.controller import Controller
 
+CHEETAH = ("HalfCheetah-v5", "agent.objective.particles=3", "agent.objective.value=1", "agent.objective.risk=0.5")
+"""A planner with proposals, values and drawn futures, where any will do: one process converts it once."""
+
+
+def home() -> Path:
+    """A folder for as long as the process lives."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
 
 @functools.cache
 def made(task: str, *overrides: str) -> tuple[Agent, Path]:
@@ -27,11 +37,9 @@ def made(task: str, *overrides: str) -> tuple[Agent, Path]:
     with torch.no_grad():
         for parameter in (*agent.model.parameters(), *agent.behavior.parameters()):
             parameter.add_(0.2 * torch.randn(parameter.shape))
-    home = Path(tempfile.mkdtemp())
-    atexit.register(shutil.rmtree, home, ignore_errors=True)
-    observations = exporting.invented(spec, 5)
-    write_bundle(agent, exporting.task_of(spec, config.task), observations, home / "bundle", {"steps": "0"})
-    return agent, home / "bundle"
+    folder, observations = home() / "bundle", exporting.invented(spec, 5)
+    write_bundle(agent, exporting.task_of(spec, config.task), observations, folder, {"steps": "0"})
+    return agent, folder
 
 
 def controller(task: str, *overrides: str, policy_only: bool = False) -> Controller:

@@ -11,12 +11,11 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from wmctrl.learning.agent import Agent
 from wmctrl.learning.imagination import Pay
 from wmctrl.learning.replay import ReplayConfig
-from wmctrl.model.mdn import MixtureNoise
 from wmctrl.model.rssm import Belief
 from wmctrl.model.world_model import Batch
 from wmctrl.runtime.manifest import GRADIENT, LEARNED
 from wmctrl_export.derivatives import DERIVATIVES
-from wmctrl_export.graphs import Graph, goal_input
+from wmctrl_export.graphs import Graph, belief_inputs, future_inputs, futures_of, goal_input
 
 SPREAD = "behavior.spread"
 """The running range of returns, which an update of the actor moves."""
@@ -71,9 +70,7 @@ class BehaviorObjective(nn.Module):
             future_components: Gumbel draws (N, H, K).
             future_values: Normal draws (N, H, S).
         """
-        futures = None
-        if future_components is not None and future_values is not None:
-            futures = MixtureNoise(future_components, future_values)
+        futures = futures_of(future_components, future_values)
         pay = Pay(self.weights, failed, self.goal_cost)
         imagined = self.behavior.imagine(self.model, pay, Belief(deter, stoch), goal, noise, futures)
         actor, critic, spread, _ = self.behavior.losses(imagined, failed)
@@ -109,14 +106,16 @@ def modelling(agent: Agent, replay: ReplayConfig) -> Graph:
 
 def behaving(agent: Agent) -> Graph:
     """The graph of an update of actor and critic, from as many beliefs as they imagine from."""
-    c, m, A = agent.config.behavior, agent.config.model, agent.sizes.action
+    c, A = agent.config.behavior, agent.sizes.action
     N, H = c.starts, c.horizon
-    inputs = {"deter": torch.zeros(N, m.deter), "stoch": torch.zeros(N, m.stoch)}
-    inputs |= {"noise": torch.zeros(N, H, A), "failed": torch.zeros(())}
-    inputs |= {name: value.expand(N, -1).clone() for name, value in goal_input(agent).items()}
+
+    def everywhere(single: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: value.expand(N, -1).clone() for name, value in single.items()}
+
+    inputs = everywhere(belief_inputs(agent)) | {"noise": torch.zeros(N, H, A), "failed": torch.zeros(())}
+    inputs |= everywhere(goal_input(agent))
     if c.stochastic:
-        inputs["future_components"] = torch.zeros(N, H, m.prior_components)
-        inputs["future_values"] = torch.zeros(N, H, m.stoch)
+        inputs |= future_inputs(agent, N, H)
     learned = ("behavior.actor.", "behavior.critic.")
     return differentiated(BehaviorObjective(agent), learned, inputs, LEARNED["behavior_gradient"], moved=(SPREAD,))
 

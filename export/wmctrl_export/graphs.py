@@ -121,16 +121,13 @@ class Refine(nn.Module):
             future_components: Gumbel draws (particles, H, K).
             future_values: Normal draws (particles, H, S).
         """
-        futures = None
-        if future_components is not None and future_values is not None:
-            futures = MixtureNoise(future_components, future_values)
         given = dict(zip(self.weighed, weights.unbind(0), strict=True))
         objective = ImaginedReturn(
             model=self.model,
             pay=Pay(Weights(*(given.get(name, ABSENT[name]) for name in Weights._fields)), failed, self.goal_cost),
             belief=Belief(deter, stoch),
             previous_action=action,
-            noise=futures,
+            noise=futures_of(future_components, future_values),
             discount=self.discount,
             goal=goal,
             critic=lambda inputs: self.slow_critic(inputs).mean,
@@ -187,14 +184,27 @@ def refining(agent: Agent) -> Graph:
     if c.proposals:
         inputs["proposals"] = torch.zeros(c.proposals, H, A)
     if P > 1:
-        inputs["future_components"] = torch.zeros(P, H, c.model.prior_components)
-        inputs["future_values"] = torch.zeros(P, H, c.model.stoch)
+        inputs |= future_inputs(agent, P, H)
     return Graph(Refine(agent), inputs, ("next_plan_mean", "next_plan_std", "next_plan_elites", "health"))
 
 
 def belief_inputs(agent: Agent) -> dict[str, Tensor]:
     """The belief, as every graph takes it."""
     return {"deter": torch.zeros(agent.config.model.deter), "stoch": torch.zeros(agent.config.model.stoch)}
+
+
+def future_inputs(agent: Agent, rows: int, horizon: int) -> dict[str, Tensor]:
+    """Draws of imagined futures, as every graph takes them."""
+    m = agent.config.model
+    return {
+        "future_components": torch.zeros(rows, horizon, m.prior_components),
+        "future_values": torch.zeros(rows, horizon, m.stoch),
+    }
+
+
+def futures_of(components: Tensor | None, values: Tensor | None) -> MixtureNoise | None:
+    """The draws that a graph was given; None follows the most probable future."""
+    return None if components is None or values is None else MixtureNoise(components, values)
 
 
 def goal_input(agent: Agent) -> dict[str, Tensor]:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wmctrl.learning.agent import Agent
-from wmctrl.learning.imagination import ImaginedReturn
 from wmctrl.model.mdn import MixtureNoise
 from wmctrl.model.rssm import Belief
 from wmctrl.runtime.controller import Controller
@@ -102,7 +101,7 @@ def _worths(agent: Agent, controllers: tuple[Controller, ...], seen: Mapping[str
         other.act(seen)
     belief = Belief(*map(torch.from_numpy, (first.state.deter, first.state.stoch)))
     goal = torch.from_numpy(np.asarray(seen["goal"], np.float32)) if agent.sizes.goal else None
-    objective = _objective(agent, belief, torch.from_numpy(before.last), goal)
+    objective = agent.objective(belief, goal, torch.from_numpy(before.last), _futures(agent))
     # One at a time: rows of one batch may be summed in another order, and equal plans must be worth the same.
     with torch.no_grad():
         return [float(objective(_plan(one)[None])) for one in controllers]
@@ -112,20 +111,6 @@ def _plan(controller: Controller) -> Tensor:
     """The mean of the plan (H, A) that a controller has just acted on: it carries on the rest, one step up."""
     assert controller.state.plan is not None, "only plans are judged"
     return torch.from_numpy(np.concatenate([controller.state.last[None], controller.state.plan.mean[:-1]]))
-
-
-def _objective(agent: Agent, belief: Belief, previous_action: Tensor, goal: Tensor | None) -> ImaginedReturn:
-    """The objective as `Agent.plan` has it, but for the futures."""
-    return ImaginedReturn(
-        model=agent.model,
-        pay=agent.pay,
-        belief=belief,
-        previous_action=previous_action,
-        noise=_futures(agent),
-        discount=agent.config.behavior.discount,
-        goal=goal,
-        critic=lambda inputs: agent.behavior.slow_critic(inputs).mean,
-    )
 
 
 def _futures(agent: Agent) -> MixtureNoise | None:

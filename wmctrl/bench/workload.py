@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from wmctrl_export.bundle import graph_file
 from wmctrl_export.conversion import converted
 from wmctrl_export.gradients import modelling
-from wmctrl_export.graphs import refining
+from wmctrl_export.graphs import Graph, refining
 
 from wmctrl.commands.training import spec_of
 from wmctrl.config import Config, resolve
@@ -96,8 +96,7 @@ def iterations(agent: Agent) -> Iterator[Workload]:
     def eager() -> object:
         return graph.module(**inputs)
 
-    file = graph_file("refine.onnx", graph)
-    engine = Engine({"refine": file}, {file.file: converted(graph)}, "cpu", torch.get_num_threads())
+    engine = deployed("refine", graph)
     steps = agent.config.planner.horizon * imagined(agent.config)
     yield Workload("one iteration: PyTorch", eager, steps)
     yield Workload("one iteration: ONNX Runtime", lambda: engine.run("refine", arrays), steps, twin=eager)
@@ -112,12 +111,16 @@ def gradients(agent: Agent, config: Config) -> Iterator[Workload]:
     noise = {"noise": torch.randn(graph.inputs["noise"].shape)}
     given = {name: part for name, part in batch._asdict().items() if part is not None}
     arrays = {name: value.numpy() for name, value in {**graph.inputs, **noise, **given}.items()}
-    file = graph_file("model_gradient.onnx", graph)
-    content = converted(graph)
-    engine = Engine({"model_gradient": file}, {file.file: content}, "cpu", torch.get_num_threads())
+    engine = deployed("model_gradient", graph)
     yield Workload(
         "one gradient: ONNX Runtime", lambda: engine.run("model_gradient", arrays), whole.model_steps, twin=whole.run
     )
+
+
+def deployed(name: str, graph: Graph) -> Engine:
+    """A graph in ONNX Runtime, with as many threads as PyTorch has."""
+    file = graph_file(f"{name}.onnx", graph)
+    return Engine({name: file}, {file.file: converted(graph)}, "cpu", torch.get_num_threads())
 
 
 def decision_steps(config: AgentConfig) -> int:

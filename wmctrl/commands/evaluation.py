@@ -151,7 +151,7 @@ def evaluate(
         config = _planning_otherwise(config, overrides)
     arithmetic.prepare()
     with contextlib.closing(training.make_task(config.task)) as task:
-        origin = exporting.Origin.of(run, config, task.task_spec)
+        origin = exporting.Origin.of(run, config, facts, task.task_spec)
         agent = origin.agent
         if policy_only and not agent.config.learn_behavior:
             raise ValueError("this run learned no policy (agent.learn_behavior is false); evaluate it without --policy")

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import wmctrl_export
@@ -71,23 +72,22 @@ class Origin:
     """All that decides what the bundle computes, and the command."""
 
     @classmethod
-    def of(cls, run: Path, config: Config, spec: TaskSpec) -> "Origin":
+    def of(cls, run: Path, config: Config, facts: Mapping[str, Any], spec: TaskSpec) -> "Origin":
         """What a run's last checkpoint has learned.
+
+        Args:
+            facts: What the run recorded of itself when it began.
 
         Raises:
             ValueError: There is no checkpoint, it is damaged, or it is of other settings.
         """
         agent, step = training.load_agent(run, config, spec)
-        _, facts = run_folder.open_run(run)
         checkpoint = CheckpointFolder(run / "checkpoint")
         state = checkpoint.open()["state"]
         settings = hashlib.sha256(to_yaml(config).encode()).hexdigest()
         made_by = {"code": provenance.code(Path(wmctrl_export.__file__).parent), "settings": settings}
-        made_by |= {
-            "weights": checkpoint.files[state],
-            "steps": str(step),
-            "seed": str(facts["seed"]),
-        } | provenance.versions()
+        made_by |= {"weights": checkpoint.files[state], "steps": str(step), "seed": str(facts["seed"])}
+        made_by |= provenance.versions()
         return cls(run, config, spec, agent, made_by)
 
     def made(self, folder: Path) -> bool:
@@ -122,8 +122,8 @@ def export(
         OSError: The disk is full or may not be written.
     """
     key = None if key_file is None else signing.read_key(key_file)
-    config, _ = run_folder.open_run(run)
-    origin = Origin.of(run, config, training.spec_of(config.task))
+    config, facts = run_folder.open_run(run)
+    origin = Origin.of(run, config, facts, training.spec_of(config.task))
     made = write(origin, run / FOLDER, states, learn=learn, precision=precision, target=target)
     return made if key is None else replace(made, public_key=signing.sign(made.folder, key).hex())
 
@@ -162,7 +162,8 @@ def write(
     task, replay = task_of(spec, config.task), config.replay if learn else None
     made_by = {"command": " ".join(provenance.command_line()), **origin.made_by}
     write_bundle(agent, task, observations, folder, made_by, replay, precision, TARGETS[target])
-    bundle.load(folder, learning=learn)
+    if learn:
+        bundle.load(folder, learning=True)  # the controller below checks all the rest
     controller = Controller.load(folder, provider="cpu")
     found = [parity(agent, controller, seen) for seen in (observations, invented(spec, states))]
     sizes = [entry.bytes for entry in controller.bundle.manifest.files.values()]

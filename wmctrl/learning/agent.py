@@ -232,21 +232,33 @@ class Agent:
     def plan(self, belief: Belief, goal: Tensor | None, state: DriveState, draws: Draws) -> tuple[Plan, Health]:
         """Refine the carried plan from this belief towards the goal (G,)."""
         planner = self.config.planner
-        objective = ImaginedReturn(
-            model=self.model,
-            pay=self.pay,
-            belief=belief,
-            previous_action=state.action,
-            noise=self._futures(draws),
-            discount=self.config.behavior.discount,
-            goal=goal,
-            critic=lambda inputs: self.behavior.slow_critic(inputs).mean,
-        )
+        objective = self.objective(belief, goal, state.action, self._futures(draws))
         proposals = self._proposals(belief, goal, draws) if self.config.proposals else None
         plan = state.plan
         for _ in range(planner.iterations):
             plan, health = planner.refine(plan, objective, self._tensor(draws.candidates()), proposals)
         return plan, health
+
+    def objective(
+        self, belief: Belief, goal: Tensor | None, previous_action: Tensor, futures: MixtureNoise | None
+    ) -> ImaginedReturn:
+        """What plans from a belief are worth.
+
+        Args:
+            goal: (G,), where the task has one.
+            previous_action: The last one sent (A,).
+            futures: Draws (particles, H, ...); None follows the most probable future.
+        """
+        return ImaginedReturn(
+            model=self.model,
+            pay=self.pay,
+            belief=belief,
+            previous_action=previous_action,
+            noise=futures,
+            discount=self.config.behavior.discount,
+            goal=goal,
+            critic=lambda inputs: self.behavior.slow_critic(inputs).mean,
+        )
 
     def learn(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """One update of the world model and, in its imagination, of actor and critic."""

@@ -123,12 +123,12 @@ class NoiseBank:
         Raises:
             ValueError: One is missing, or is of another shape.
         """
-        wanted = (SEQUENCES, kind.horizon)
-        for name in kind.shapes():
+        self.shapes, wanted = kind.shapes(), (SEQUENCES, kind.horizon)
+        for name in self.shapes:
             came = arrays[name].shape if name in arrays else "nothing"
             if came != wanted:
                 raise ValueError(f"noise: {name} must be of shape {wanted}, came {came}")
-        self.arrays, self.kind = arrays, kind
+        self.arrays = arrays
         self.reset(0)
 
     @staticmethod
@@ -161,7 +161,7 @@ class NoiseBank:
 
     def _dealt(self, name: str) -> NDArray[np.float32]:
         """Draws of a kind (rows, H, size), every column of every row a sequence of the bank."""
-        rows, _, size = self.kind.shapes()[name]
+        rows, _, size = self.shapes[name]
         columns: NDArray[np.uint64] = np.arange(rows * size, dtype=np.uint64)
         numbers = scrambled(scrambled(self.number) + columns)
         self.number += np.uint64(1)
