@@ -19,6 +19,7 @@ from wmctrl_export import signing
 from tests.tiny_bundle import CHEETAH, controller, copied, made
 from wmctrl.runtime import bundle, manifest
 from wmctrl.runtime.controller import Controller
+from wmctrl.runtime.golden import error
 
 
 @pytest.fixture
@@ -247,11 +248,18 @@ def test_graphs_mutated_anywhere_and_vouched_for_are_refused_or_pass_their_golde
 
 def test_golden_steps_that_do_not_come_out_again_are_refused(folder: Path) -> None:
     golden = load((folder / bundle.GOLDEN).read_bytes())
-    golden["observe.next_deter"] = golden["observe.next_deter"] + np.float32(0.01)
+    golden["observe.next_deter"][3, 0] += 0.01
     (folder / bundle.GOLDEN).write_bytes(save(golden))
     sealed(folder)
-    with pytest.raises(ValueError, match=r"cpu: golden\.safetensors: step 0: observe is 0\.01 off"):
+    with pytest.raises(ValueError, match=r"cpu: golden\.safetensors: step 3: observe is 0\.\d+ off"):
         Controller.load(folder, provider="cpu")
+
+
+def test_golden_steps_are_met_relative_to_their_size() -> None:
+    kept = np.array([0.5, -39.0], np.float32)
+    assert error(kept + np.array([0.3, 0.0], np.float32), kept) == pytest.approx(0.3 / 1.5)
+    assert error(kept - np.array([0.0, 2.0], np.float32), kept) == pytest.approx(2.0 / 40.0)
+    assert error(np.array([3.0, -39.0], np.float32), kept) == pytest.approx(2.5 / 1.5)
 
 
 def test_golden_steps_that_are_no_numbers_are_refused(folder: Path) -> None:

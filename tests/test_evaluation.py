@@ -324,7 +324,7 @@ def test_prediction_starts_from_what_was_seen(run: Path, found: Evaluation) -> N
 def test_nothing_is_predicted_from_episodes_that_are_too_short(run: Path) -> None:
     config, _ = run_folder.open_run(run)
     task = training.make_task(config.task)
-    agent, _ = training.load_agent(run, config, task.task_spec)
+    agent = training.load_agent(run, config, task.task_spec).agent
     short = Episode(outcome(0.0), [task.reset(seed=0)[0]] * 11, np.zeros((10, 4), np.float32), np.zeros(10))
     assert foresee(agent, [short], 10 - OBSERVED + 1, 0) is None
     assert foresee(agent, [short], 10 - OBSERVED, 0) is not None

@@ -13,8 +13,8 @@ from typing import Any, cast
 import numpy as np
 import onnxruntime
 import pytest
-import wmctrl_export.bundle
 from numpy.typing import NDArray
+from wmctrl_export.bundle import replacement
 from wmctrl_export.parity import parity
 from wmctrl_export.targets import TARGETS, page
 
@@ -191,20 +191,17 @@ def test_the_same_seed_decides_the_same_and_another_one_otherwise() -> None:
     assert np.abs(commands[0] - commands[2]).max() > 0.0
 
 
-def test_a_disk_that_fills_up_leaves_the_bundle_that_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_fills_up_leaves_the_bundle_that_was_there(tmp_path: Path) -> None:
     folder = copied(made(*FETCH)[1], tmp_path)
     kept = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
-    def full(path: Path, content: bytes) -> str:
-        if path.name == "run.py":
-            raise OSError(28, "No space left on device", str(path))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        return ""
+    def fill() -> None:
+        with replacement(folder) as fresh:
+            (fresh / "a").write_bytes(b"1")
+            raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(wmctrl_export.bundle, "write_atomic", full)
     with pytest.raises(OSError, match="No space left"):
-        wmctrl_export.bundle.replace_folder(folder, {"a": b"1", "run.py": b"2"})
+        fill()
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == kept
     assert [path.name for path in tmp_path.iterdir()] == ["copy"]
 

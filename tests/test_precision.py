@@ -1,6 +1,7 @@
 """Half precision: networks compute in float16, what would lose its meaning does not, and plans are worth as much."""
 
 import functools
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,9 +22,9 @@ from wmctrl_export.regret import Regret, Spread, regret
 
 from tests.onnx_graphs import Array, Use, floats, model, port, use
 from tests.test_onnx_shapes import USES
-from tests.tiny_bundle import controller, home, made
+from tests.tiny_bundle import controller, copied, home, made
 from wmctrl.learning.agent import Agent
-from wmctrl.runtime import onnx_file, onnx_shapes
+from wmctrl.runtime import bundle, manifest, onnx_file, onnx_shapes
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.engine import Engine
 
@@ -169,6 +170,17 @@ def test_a_parameter_beyond_half_precision_is_refused_and_changes_nothing() -> N
     engine_of(single()).override(values)
 
 
+@pytest.mark.parametrize(("told", "came"), [("fp32", "fp16"), ("fp16", "fp32")])
+def test_graphs_of_another_precision_than_their_manifest_tells_are_refused(
+    tmp_path: Path, told: str, came: str
+) -> None:
+    folder = copied(halved() if came == "fp16" else single().bundle.folder, tmp_path)
+    path = folder / manifest.NAME
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {"precision": told}))
+    with pytest.raises(ValueError, match=rf"\.onnx: has parameters of {came}, manifest\.json tells {told}"):
+        bundle.load(folder)
+
+
 def test_a_precision_that_nobody_knows_is_refused(tmp_path: Path) -> None:
     told = single().bundle.manifest
     with pytest.raises(ValueError, match="precision must be fp32 or fp16, came int8"):
@@ -224,12 +236,13 @@ def test_a_regret_that_is_not_a_number_is_not_accepted() -> None:
     assert not Regret(3, sound, broken).accepted
 
 
-def test_what_counts_is_the_mean_against_the_95th_percentile_between_seeds() -> None:
+def test_what_counts_is_the_95th_percentile_between_seeds_and_neither_mean_nor_95th_percentile_is_above_it() -> None:
     lost = np.arange(101.0)
     assert Spread.of(lost) == Spread(50.0, 50.0, 95.0)
-    seed = Spread(0.0, 0.0, 50.0)
+    seed = Spread(0.0, 0.0, 95.0)
     assert Regret(101, Spread.of(lost), seed).accepted
     assert not Regret(101, Spread.of(lost + 1.0), seed).accepted
+    assert not Regret(101, Spread.of(np.append(lost[:100], 1e6)), seed).accepted
 
 
 def test_a_policy_has_no_regret() -> None:

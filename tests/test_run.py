@@ -59,10 +59,14 @@ def test_a_bundle_is_held_to_what_was_recorded_and_to_random_observations(
     assert f"Next: ./wm run {run}" in said
 
 
-def test_a_bundle_that_does_not_compute_what_the_agent_does_is_told(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bundle_that_does_not_compute_what_the_agent_does_is_not_written(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(exporting, "LARGEST_DIFFERENCE", 0.0)
-    with pytest.raises(ValueError, match="observations, above 0; do not deploy it"):
+    before = {path: path.stat().st_ino for path in run.iterdir()}
+    with pytest.raises(ValueError, match="observations, above 0; nothing was written"):
         exporting.export(run, 5)
+    assert {path: path.stat().st_ino for path in run.iterdir()} == before
 
 
 def test_half_precision_is_judged_by_what_its_plans_are_worth(
@@ -75,7 +79,9 @@ def test_half_precision_is_judged_by_what_its_plans_are_worth(
     assert Controller.load(copy / "bundle").bundle.manifest.precision == "fp16"
     monkeypatch.setattr(Regret, "accepted", False)
     made = exporting.Export(copy, 1, 1, EQUAL, EQUAL, Regret(9, Spread(0.5, 0.0, 1.0), Spread(0.1, 0.0, 0.2)))
-    with pytest.raises(ValueError, match=r"costs 0\.5 a plan, another seed at most 0\.2 in 95 of 100; do not deploy"):
+    with pytest.raises(
+        ValueError, match=r"costs a plan 0\.5 and at most 1 in 95 of 100 states, another seed at most 0\.2"
+    ):
         exporting.require_alike(made, "fp16")
 
 
@@ -84,7 +90,7 @@ def test_a_policy_alone_is_held_to_its_actions_and_a_belief_to_the_agents(precis
     exporting.require_alike(exporting.Export(Path("there"), 1, 1, EQUAL, EQUAL), precision)
     for wrong in (0.1, float("nan")):
         other = replace(EQUAL, recurrent=wrong, action=0.0) if part == "recurrent" else replace(EQUAL, action=wrong)
-        with pytest.raises(ValueError, match="there: differs by"):
+        with pytest.raises(ValueError, match="the bundle differs by"):
             exporting.require_alike(exporting.Export(Path("there"), 1, 1, EQUAL, other), precision)
 
 

@@ -1,11 +1,12 @@
 """Writing a bundle: graphs, noise, golden steps, the runtime itself, and the manifest that names them all."""
 
+import contextlib
 import dataclasses
 import hashlib
 import itertools
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def write_bundle(
     precision: str = "fp32",
     target: Target = TARGETS["generic"],
 ) -> None:
-    """Write an agent's bundle, whole or not at all; one that was there before is replaced.
+    """Write an agent's bundle into an empty folder.
 
     Args:
         observations: Some that the plant really showed, in the order in which it did.
@@ -138,7 +139,7 @@ def write_bundle(
 
     Raises:
         ValueError: There is no such precision, or a parameter is beyond it.
-        OSError: The disk is full or may not be written; what was there before still is.
+        OSError: The disk is full or may not be written.
     """
     made, taught = graphs(agent), {} if replay is None else learning(agent, replay)
     contents = {f"{name}.onnx": converted(graph, precision) for name, graph in made.items()}
@@ -149,7 +150,8 @@ def write_bundle(
     contents[bundle.GOLDEN] = save(golden(Bundle(folder, told, {}, noise, {}), made, observations))
     contents |= runtime_files() | {"run.py": RUN.encode(), PAGE: page(told, target).encode()}
     contents[manifest.NAME] = manifest.written(dataclasses.replace(told, files=entries(contents)))
-    replace_folder(folder, contents)
+    for name, content in contents.items():
+        write_atomic(folder / name, content)
 
 
 def described(
@@ -236,12 +238,13 @@ def runtime_files() -> dict[str, bytes]:
     return {path.relative_to(home.parent).as_posix(): path.read_bytes() for path in paths}
 
 
-def replace_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Write a folder of files beside the old one, and put it in its place when it is whole."""
+@contextlib.contextmanager
+def replacement(folder: Path) -> Iterator[Path]:
+    """An empty folder beside another one, whose place it takes where nothing is raised before the block ends."""
     fresh, old = (folder.with_name(f".{folder.name}.{what}.{os.getpid()}") for what in ("new", "old"))
     try:
-        for name, content in contents.items():
-            write_atomic(fresh / name, content)
+        fresh.mkdir(parents=True)
+        yield fresh
         if folder.exists():
             folder.rename(old)
         fresh.rename(folder)

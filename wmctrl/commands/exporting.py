@@ -14,7 +14,7 @@ import wmctrl_export
 from rich.console import Console
 from wmctrl_envs.task import Element, TaskSpec
 from wmctrl_export import signing
-from wmctrl_export.bundle import Observations, write_bundle
+from wmctrl_export.bundle import Observations, replacement, write_bundle
 from wmctrl_export.parity import Parity, parity
 from wmctrl_export.regret import Regret, regret
 from wmctrl_export.targets import TARGETS
@@ -81,14 +81,12 @@ class Origin:
         Raises:
             ValueError: There is no checkpoint, it is damaged, or it is of other settings.
         """
-        agent, step = training.load_agent(run, config, spec)
-        checkpoint = CheckpointFolder(run / "checkpoint")
-        state = checkpoint.open()["state"]
+        learned = training.load_agent(run, config, spec)
         settings = hashlib.sha256(to_yaml(config).encode()).hexdigest()
         made_by = {"code": provenance.code(Path(wmctrl_export.__file__).parent), "settings": settings}
-        made_by |= {"weights": checkpoint.files[state], "steps": str(step), "seed": str(facts["seed"])}
+        made_by |= {"weights": learned.weights, "steps": str(learned.steps), "seed": str(facts["seed"])}
         made_by |= provenance.versions()
-        return cls(run, config, spec, agent, made_by)
+        return cls(run, config, spec, learned.agent, made_by)
 
     def made(self, folder: Path) -> bool:
         """Whether a folder's bundle is this one's, as far as its manifest tells."""
@@ -150,13 +148,21 @@ def write(
     precision: str = "fp32",
     target: str = "generic",
 ) -> Export:
-    """Write a bundle and check it.
+    """Write a bundle, check it, and only then put it in the place of the one that was there.
 
     Raises:
         ValueError: It does not decide as the agent does.
         OSError: The disk is full or may not be written.
     """
     arithmetic.prepare()
+    with replacement(folder) as fresh:
+        made = replace(_checked(origin, fresh, states, learn=learn, precision=precision, target=target), folder=folder)
+        require_alike(made, precision)
+    return made
+
+
+def _checked(origin: Origin, folder: Path, states: int, *, learn: bool, precision: str, target: str) -> Export:
+    """A bundle written into an empty folder, and held against its agent."""
     config, spec, agent = origin.config, origin.spec, origin.agent
     observations = recorded(origin.run, spec, states)
     task, replay = task_of(spec, config.task), config.replay if learn else None
@@ -173,7 +179,6 @@ def write(
             write_bundle(agent, task, observations, Path(beside) / FOLDER, made_by)
             single = Controller.load(Path(beside) / FOLDER, provider="cpu")
             made = replace(made, regret=regret(agent, single, controller, observations))
-    require_alike(made, precision)
     return made
 
 
@@ -187,15 +192,15 @@ def require_alike(made: Export, precision: str) -> None:
         if made.regret.accepted:
             return
         raise ValueError(
-            f"{made.folder}: half precision costs {made.regret.half.mean:.2g} a plan, another seed at most"
-            f" {made.regret.seed.high:.2g} in 95 of 100; do not deploy it, export it in fp32"
+            f"half precision costs a plan {made.regret.half.mean:.2g} and at most {made.regret.half.high:.2g} in 95 of"
+            f" 100 states, another seed at most {made.regret.seed.high:.2g}; nothing was written, export it in fp32"
         )
     what, most = ("action", LARGEST_HALVED) if precision == "fp16" else ("recurrent", LARGEST_DIFFERENCE)
     for one in (made.recorded, made.random):
         if not getattr(one, what) <= most:
             raise ValueError(
-                f"{made.folder}: differs by {getattr(one, what):.2g} from the agent over {one.steps} observations,"
-                f" above {most:g}; do not deploy it"
+                f"the bundle differs by {getattr(one, what):.2g} from the agent over {one.steps} observations, above"
+                f" {most:g}; nothing was written, please report it with the versions that `wm doctor` shows"
             )
 
 

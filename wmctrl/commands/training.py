@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import wmctrl_envs
@@ -183,8 +183,18 @@ def finished(folder: Path) -> bool:
     return CheckpointFolder(folder / "checkpoint").exists() and assembled(folder).finished
 
 
-def load_agent(folder: Path, config: Config, spec: TaskSpec) -> tuple[Agent, int]:
-    """The agent of a run's last checkpoint, to drive with, and the environment steps it had learned from.
+class Learned(NamedTuple):
+    """What a run's last checkpoint holds to drive with."""
+
+    agent: Agent
+    steps: int
+    """Environment steps it had learned from."""
+    weights: str
+    """SHA-256 of the file of its parameters."""
+
+
+def load_agent(folder: Path, config: Config, spec: TaskSpec) -> Learned:
+    """The agent of a run's last checkpoint.
 
     Raises:
         ValueError: There is no checkpoint, it is damaged, or it is of other settings.
@@ -193,11 +203,11 @@ def load_agent(folder: Path, config: Config, spec: TaskSpec) -> tuple[Agent, int
     checkpoint = CheckpointFolder(folder / "checkpoint")
     facts = checkpoint.open()
     try:
-        step = int(facts["step"])
+        found = Learned(agent, int(facts["step"]), checkpoint.files[facts["state"]])
         agent.load_state(checkpoint.get(facts["state"]))
     except (KeyError, RuntimeError) as error:
         raise ValueError(f"{checkpoint.folder} is of other settings or of another version; train again") from error
-    return agent, step
+    return found
 
 
 def hindsight(task: Task) -> Hindsight | None:

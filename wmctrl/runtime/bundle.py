@@ -50,7 +50,10 @@ def load(folder: Path, public_key: bytes | None = None, *, learning: bool = Fals
     if learning:
         wanted |= {f"learning.{name}": graph for name, graph in told.learning.items()}
     for place, graph in wanted.items():
-        _hold_ports(place, graph, onnx_file.inspect(contents[graph.file], graph.file))
+        found = onnx_file.inspect(contents[graph.file], graph.file)
+        _hold_ports(place, graph, found)
+        if place.startswith("graphs."):
+            _hold_precision(told.precision, graph.file, found)
     return Bundle(
         folder,
         told,
@@ -82,6 +85,13 @@ def _arrays(contents: dict[str, bytes], name: str) -> dict[str, NDArray[Any]]:
     if name not in contents:
         raise ValueError(f"{manifest.NAME}: files: {name} is missing")
     return tensors.parse(contents[name], name)
+
+
+def _hold_precision(told: str, file: str, found: onnx_file.Graph) -> None:
+    """Hold a graph that drives to a precision: its networks keep theirs in their parameters."""
+    came = "fp16" if any(port.dtype == "float16" for port in found.initialisers) else "fp32"
+    if came != told:
+        raise ValueError(f"{file}: has parameters of {came}, {manifest.NAME} tells {told}")
 
 
 def _hold_ports(place: str, told: GraphFile, found: onnx_file.Graph) -> None:

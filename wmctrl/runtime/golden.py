@@ -45,16 +45,19 @@ def repeat(bundle: Bundle, engine: Computes) -> None:
 
 
 def worst(name: str, came: Mapping[str, NDArray[Any]], kept: Mapping[str, NDArray[Any]]) -> float:
-    """How far outputs of a graph are from golden ones, NaN where one is not a number.
+    """How far outputs of a graph are from golden ones, relative to 1 + their size, NaN where one is not a number.
 
     Of a plan, the lesser of its actions' and its worth's error.
     """
     if name != "refine":
-        compared = [output for output in came if output != "surprise"]
-        return float(np.max([np.abs(came[output] - kept[output]).max() for output in compared]))
-    actions = np.abs(came["next_plan_mean"] - kept["next_plan_mean"]).max()
-    best = kept["health"][0]
-    return float(np.minimum(actions, np.abs(came["health"][0] - best) / (1.0 + np.abs(best))))
+        return float(np.max([error(came[output], kept[output]) for output in came if output != "surprise"]))
+    actions = error(came["next_plan_mean"], kept["next_plan_mean"])
+    return float(np.minimum(actions, error(came["health"][:1], kept["health"][:1])))
+
+
+def error(came: NDArray[Any], kept: NDArray[Any]) -> NDArray[Any]:
+    """Largest difference relative to 1 + the golden value's size."""
+    return np.max(np.abs(came - kept) / (1.0 + np.abs(kept)))
 
 
 def steps(bundle: Bundle) -> Iterable[dict[str, dict[str, NDArray[Any]]]]:

@@ -15,7 +15,7 @@ LARGEST_FILE = 64 << 20
 LARGEST_VECTOR = 4096
 PRECISIONS = ("fp32", "fp16")
 LARGEST_TOLERANCE = 0.05
-"""Of a belief, whose elements are around 1; more would be no check."""
+"""Of a belief, relative to 1 + its elements' size; more would be no check."""
 PLANNED = ("plan_mean", "plan_std", "plan_elites", "weights", "failed", "low", "high")
 """What `refine` takes of the plan and its worth."""
 OUTPUTS = {
@@ -170,7 +170,7 @@ class Manifest:
     precision: str
     """Of the networks, one of PRECISIONS; what comes in and out is of float32 either way."""
     golden_tolerance: float
-    """Largest difference of a belief from the golden one."""
+    """Largest difference of a belief from the golden one, relative to 1 + its elements' size."""
     graphs: dict[str, GraphFile]
     learning: dict[str, GraphFile]
     """Graphs that a learner runs beside; nobody who drives needs them."""

@@ -1197,23 +1197,26 @@ private:
             for (float value : came)
                 if (!std::isfinite(value)) fail(place, " computes a ", port.name, " that is not finite here");
             const bool compared = name == "refine" ? port.name == "next_plan_mean" : port.name != "surprise";
-            if (compared) off = std::max(off, difference(came, kept(name, port, step)));
+            if (compared) off = std::max(off, error(came, kept(name, port, step)));
         }
         if (name == "refine") {
-            const double best = kept(name, {"health", false, {4}}, step).data[0];
-            off = std::min(off, std::abs(computing.output("health")[0] - best) / (1.0 + std::abs(best)));
+            const double best = computing.output("health")[0];
+            off = std::min(off, error(best, kept(name, {"health", false, {4}}, step).data[0]));
         }
         if (!(off <= manifest_.golden_tolerance))
             fail(place, " is ", off, " off what the exporting machine computed, above ", manifest_.golden_tolerance);
     }
 
-    /// The largest difference of two arrays; infinite where one is not a number.
-    static double difference(const std::vector<float>& came, Span<float> kept) {
+    /// The difference from a golden value, relative to 1 + its size; infinite where it is not a number.
+    static double error(double came, double kept) {
+        const double found = std::abs(came - kept) / (1.0 + std::abs(kept));
+        return std::isnan(found) ? std::numeric_limits<double>::infinity() : found;
+    }
+
+    /// The largest one of two arrays.
+    static double error(const std::vector<float>& came, Span<float> kept) {
         double most = 0.0;
-        for (std::size_t i = 0; i < came.size(); ++i) {
-            const double one = std::abs(came[i] - kept.data[i]);
-            most = std::max(most, std::isnan(one) ? std::numeric_limits<double>::infinity() : one);
-        }
+        for (std::size_t i = 0; i < came.size(); ++i) most = std::max(most, error(came[i], kept.data[i]));
         return most;
     }
 };
