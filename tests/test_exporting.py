@@ -1,6 +1,7 @@
 """Bundles decide as the agents they were made from, on every kind of task, with nothing but numpy and ONNX Runtime."""
 
 import copy
+import json
 import re
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from tests.tiny_bundle import CHEETAH, controller, copied, made
 from wmctrl.commands import exporting, training
 from wmctrl.config import TaskConfig
 from wmctrl.learning.agent import Agent
+from wmctrl.runtime import board, golden
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.engine import Engine
 from wmctrl.runtime.noise import NoiseBank
@@ -222,11 +224,52 @@ def test_a_copied_folder_drives_where_only_numpy_and_onnxruntime_are_installed(t
     python = bare_python(tmp_path / "bare")
     missing = subprocess.run([python, "-c", "import torch"], capture_output=True, text=True, check=False)
     assert "No module named 'torch'" in missing.stderr
-    command = [str(python), "run.py", "--decisions", "5"]
+    command = [str(python), "run.py", "--decisions", "5", "--untimed"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "golden steps repeated" in done.stdout
-    assert "decision:" in done.stdout
+    loaded, decided, held = done.stdout.splitlines()
+    assert "golden steps repeated" in loaded
+    assert decided.startswith("decision:")
+    assert re.fullmatch(r"memory: \d+\.\d MB after 1 decisions, \d+\.\d MB after 5", held)
+
+
+def with_period(folder: Path, seconds: float) -> Path:
+    """A bundle whose plant is controlled at another period."""
+    path = folder / "manifest.json"
+    told = json.loads(path.read_text())
+    told["task"]["control_period"] = seconds
+    path.write_text(json.dumps(told))
+    return folder
+
+
+def test_a_board_that_decides_too_late_is_told_so_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = with_period(copied(made(*CHEETAH)[1], tmp_path), 1e-5)
+    assert board.main(folder, ["--provider", "cpu"], 0.0) == 2
+    assert re.match(
+        r"refused: cpu: a decision takes \d+\.\d ms here, the control period is 0\.0 ms;", capsys.readouterr().err
+    )
+    assert board.main(folder, ["--provider", "cpu", "--untimed", "--decisions", "5"], 0.0) == 0
+    assert "TOO LATE for this plant" in capsys.readouterr().out
+    assert board.main(with_period(folder, 1e3), ["--provider", "cpu", "--decisions", "5"], 0.0) == 0
+    assert "in time" in capsys.readouterr().out
+
+
+def test_being_timed_leaves_a_controller_as_it_was() -> None:
+    (seen,) = observations(CHEETAH, 1)
+    plain, timed = controller(*CHEETAH), controller(*CHEETAH)
+    assert len(timed.latencies(4)) == 4
+    np.testing.assert_array_equal(timed.act(seen).command, plain.act(seen).command)
+
+
+def test_a_controller_is_timed_on_what_the_plant_showed() -> None:
+    found = golden.observations(controller(*FAMILIES["camera, proprio and goal"]).bundle)
+    assert len(found) == 8
+    assert {name: value.shape for name, value in found[0].items()} == {
+        "proprio": (10,),
+        "camera": (16, 16, 3),
+        "goal": (3,),
+    }
+    assert [*golden.observations(controller(*FAMILIES["policy alone"]).bundle)[0]] == ["proprio"]
 
 
 def test_what_the_runtime_imports_is_numpy_and_onnxruntime(tmp_path: Path) -> None:

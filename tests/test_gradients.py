@@ -1,26 +1,32 @@
 """Graphs of learning: their gradients are autograd's, for every parameter."""
 
 import json
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from wmctrl_export.bundle import graph_file, write_bundle
 from wmctrl_export.conversion import converted
-from wmctrl_export.gradients import BehaviorObjective, ModelObjective, learning
+from wmctrl_export.gradient_parity import GradientParity, by_autograd, difference, gradient_parity
+from wmctrl_export.gradients import OBJECTIVES, learning
 from wmctrl_export.graphs import Graph
+from wmctrl_export.parity import Parity
 
 from tests.tiny_bundle import copied
 from tests.tiny_run import tiny
 from wmctrl.commands import exporting, training
 from wmctrl.config import Config
 from wmctrl.learning.agent import Agent
+from wmctrl.learning.replay import Replay
+from wmctrl.model.world_model import Batch
 from wmctrl.runtime import bundle, manifest, onnx_file
-from wmctrl.runtime.engine import Engine
+from wmctrl.runtime.engine import Arrays, Engine
 from wmctrl.runtime.manifest import GRADIENT, LEARNED
 
 SMALL = ("replay.batch=3", "replay.length=2", "agent.model.context=1", "agent.behavior.horizon=2")
@@ -68,28 +74,16 @@ def filled(graph: Graph) -> dict[str, Tensor]:
     return {name: drawn(name, value) for name, value in graph.inputs.items()}
 
 
-def by_autograd(agent: Agent, name: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What torch finds, under the graph's names."""
-    objective = ModelObjective(agent) if name == "model_gradient" else BehaviorObjective(agent)
-    loss, told = objective(**{key: value for key, value in inputs.items() if "." not in key})
-    prefix = "model." if name == "model_gradient" else ("behavior.actor.", "behavior.critic.")
-    learned = {key: value for key, value in objective.named_parameters() if key.startswith(prefix)}
-    gradients = torch.autograd.grad(loss, list(learned.values()), materialize_grads=True)
-    found = dict(zip(LEARNED[name], told, strict=True))
-    return found | {GRADIENT + key: value for key, value in zip(learned, gradients, strict=True)}
-
-
 def hold(agent: Agent, name: str, graph: Graph, engine: Engine) -> None:
     """Hold what an engine computes of random inputs to what torch finds."""
     inputs = filled(graph)
     found = engine.run(name, {key: value.numpy() for key, value in inputs.items()})
-    wanted = by_autograd(agent, name, inputs)
+    wanted = by_autograd(OBJECTIVES[name](agent), name, {key: value for key, value in inputs.items() if "." not in key})
     assert found.keys() == wanted.keys()
     moved = [key for key, value in wanted.items() if key.startswith(GRADIENT) and bool(value.any())]
     assert len(moved) >= 0.9 * (len(wanted) - len(LEARNED[name])), "a gradient of zero would show nothing"
     for key, value in wanted.items():
-        scale = max(1.0, float(value.detach().abs().max()))
-        np.testing.assert_allclose(found[key] / scale, value.detach().numpy() / scale, rtol=0.0, atol=1e-4, err_msg=key)
+        assert difference(found[key], value.detach().numpy()) <= 1e-4, key
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
@@ -120,6 +114,55 @@ def test_a_bundle_learns_by_camera_and_only_where_it_is_asked_to(taught: Path) -
     agent = agent_of(config)
     ((name, graph),) = learning(agent, config.replay).items()
     hold(agent, name, graph, Engine(learner.manifest.learning, learner.graphs, "cpu", 1))
+
+
+def recorded_steps(config: Config) -> Batch:
+    """A batch of a replay that random steps are in."""
+    sizes = agent_of(config).sizes
+    replay, generator = Replay(sizes, config.replay, 1), np.random.default_rng(0)
+    for step in range(9):
+        shown = {
+            "camera": generator.integers(0, 256, sizes.camera),
+            "action": generator.uniform(-1.0, 1.0, sizes.action),
+        }
+        replay.add(0, {"reward": 0.5 * step, "terminated": 0.0, "failure": 0.0, "is_first": step == 0, **shown})
+    return replay.sample(generator, torch.device("cpu"))
+
+
+def test_a_bundle_is_held_to_the_gradients_of_its_agent_on_recorded_steps(
+    taught: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings_of((*CAMERA, *UNGUIDED))
+    agent, batch = agent_of(config), recorded_steps(config)
+    learner = bundle.load(taught, learning=True)
+    (found,) = gradient_parity(agent, learner, batch)
+    assert found.graph == "model_gradient"
+    assert found.parameters == len(dict(agent.trained.named_parameters()))
+    assert found.silent <= 0.1 * found.parameters
+    assert found.difference <= 1e-4
+    (broken,) = gradient_parity(agent, learner, batch._replace(reward=batch.reward * math.nan))
+    assert math.isnan(broken.difference)
+    honest, wrong = Engine.run, "gradient.model.rssm.gates.weight"
+
+    def otherwise(engine: Engine, name: str, feeds: Arrays) -> dict[str, NDArray[Any]]:
+        outputs = honest(engine, name, feeds)
+        outputs[wrong][0, 0] += 100.0 * max(1.0, np.abs(outputs[wrong]).max())
+        return outputs
+
+    monkeypatch.setattr(Engine, "run", otherwise)
+    (other,) = gradient_parity(agent, learner, batch)
+    assert (other.where, other.difference > 1.0) == (wrong, True)
+
+
+def test_gradients_that_are_not_autograds_are_not_deployed() -> None:
+    equal = Parity(1, 0.0, 0.0, 1.0, 1.0, 0.0)
+    for wrong in (2e-4, math.nan):
+        other = GradientParity("model_gradient", 9, 0, wrong, "gradient.model.a")
+        made = exporting.Export(Path("there"), 1, 1, equal, equal, gradients=(other,))
+        with pytest.raises(
+            ValueError, match=r"model_gradient: gradient\.model\.a differs by .* from autograd's, above"
+        ):
+            exporting.require_alike(made, "fp32")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """From a trained run to a bundle that drives its plant, by the commands that people type."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from wmctrl_envs.catalogue import catalogue
 from wmctrl_export.parity import Parity
 from wmctrl_export.regret import Regret, Spread
 
@@ -15,9 +17,10 @@ from tests.tiny_run import tiny
 from wmctrl.cli import main
 from wmctrl.commands import answers, driving, exporting, run_folder, training
 from wmctrl.commands.bundle_driver import BundleDriver
+from wmctrl.config import TaskConfig
 from wmctrl.config_files import with_overrides
 from wmctrl.learning.evaluate import drive_episode
-from wmctrl.runtime import manifest
+from wmctrl.runtime import manifest, records
 from wmctrl.runtime.controller import Controller
 
 TASK = "FetchReach-v4"
@@ -54,6 +57,7 @@ def test_a_bundle_is_held_to_what_was_recorded_and_to_random_observations(
 ) -> None:
     assert main(["export", str(run), "--states", "7"]) == 0
     said = capsys.readouterr().out
+    assert "a decision" in said
     assert "recorded" in said
     assert "random" in said
     assert f"Next: ./wm run {run}" in said
@@ -133,3 +137,12 @@ def test_a_run_that_recorded_nothing_is_not_exported(tmp_path: Path) -> None:
 def test_a_bundle_is_small() -> None:
     _, folder = made(TASK, "agent.objective.goal=1", "agent.objective.reward=0")
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 1e6
+
+
+@pytest.mark.parametrize("task_id", catalogue())
+def test_every_plant_is_found_again_from_what_a_manifest_tells(task_id: str) -> None:
+    settings = TaskConfig(task_id)
+    told = exporting.task_of(training.spec_of(settings), settings)
+    read = records.read(manifest.Task, json.loads(json.dumps(records.plain(told))), "task")
+    with driving.matching_task(read) as task:
+        assert exporting.task_of(task.task_spec, settings) == told

@@ -37,14 +37,16 @@ RUN = """#!/usr/bin/env python3
 \"\"\"Loads, checks and times the controller in this folder; needs numpy and onnxruntime. See --help.\"\"\"
 
 import sys
+import time
 from pathlib import Path
 
+began = time.perf_counter()
 folder = Path(__file__).resolve().parent
 sys.path.insert(0, str(folder))
 
 from wmctrl.runtime.board import main  # noqa: E402  # the line above says where it is
 
-sys.exit(main(folder, sys.argv[1:]))
+sys.exit(main(folder, sys.argv[1:], time.perf_counter() - began))
 """
 MEANINGS = {
     "deter": "memory of the belief, zeros at an episode's start",

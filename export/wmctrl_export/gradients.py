@@ -77,6 +77,12 @@ class BehaviorObjective(nn.Module):
         return actor + critic, (actor, critic, spread)
 
 
+OBJECTIVES = {"model_gradient": ModelObjective, "behavior_gradient": BehaviorObjective}
+"""What every graph of learning descends."""
+LEARNS = {"model_gradient": ("model.",), "behavior_gradient": ("behavior.actor.", "behavior.critic.")}
+"""How the names begin of the parameters that it learns."""
+
+
 class Traced(nn.Module):
     """A traced program, called by the names of its inputs."""
 
@@ -101,7 +107,7 @@ def modelling(agent: Agent, replay: ReplayConfig) -> Graph:
         inputs["camera"] = torch.zeros(B, T, *sizes.camera, dtype=torch.uint8)
     if sizes.goal:
         inputs["goal"] = torch.zeros(B, T, sizes.goal)
-    return differentiated(ModelObjective(agent), ("model.",), inputs, LEARNED["model_gradient"])
+    return differentiated("model_gradient", agent, inputs)
 
 
 def behaving(agent: Agent) -> Graph:
@@ -116,8 +122,7 @@ def behaving(agent: Agent) -> Graph:
     inputs |= everywhere(goal_input(agent))
     if c.stochastic:
         inputs |= future_inputs(agent, N, H)
-    learned = ("behavior.actor.", "behavior.critic.")
-    return differentiated(BehaviorObjective(agent), learned, inputs, LEARNED["behavior_gradient"], moved=(SPREAD,))
+    return differentiated("behavior_gradient", agent, inputs, moved=(SPREAD,))
 
 
 def learning(agent: Agent, replay: ReplayConfig) -> dict[str, Graph]:
@@ -128,25 +133,18 @@ def learning(agent: Agent, replay: ReplayConfig) -> dict[str, Graph]:
     return found
 
 
-def differentiated(
-    objective: nn.Module,
-    learned: tuple[str, ...],
-    inputs: dict[str, Tensor],
-    told: tuple[str, ...],
-    moved: Sequence[str] = (),
-) -> Graph:
-    """An objective's graph with the gradients of its parameters, which are inputs before all others.
+def differentiated(name: str, agent: Agent, inputs: dict[str, Tensor], moved: Sequence[str] = ()) -> Graph:
+    """A graph of learning: its objective with the gradients of its parameters, which are inputs before all others.
 
     Args:
-        learned: How the names begin of the parameters that are learned.
         inputs: Examples of what else the objective is called with, by name.
-        told: Names of what it tells.
         moved: Buffers that an update moves; they are inputs as well.
     """
+    objective = OBJECTIVES[name](agent)
     buffers = dict(objective.named_buffers())
     given = {name: value.detach() for name, value in objective.named_parameters()}
-    given |= {name: buffers[name].detach() for name in moved}
-    wanted = [name for name in given if name.startswith(learned)]
+    given |= {buffer: buffers[buffer].detach() for buffer in moved}
+    wanted = [parameter for parameter in given if parameter.startswith(LEARNS[name])]
 
     def program(*values: Tensor) -> Told:
         held = dict(zip(given, values, strict=False))
@@ -156,15 +154,15 @@ def differentiated(
             found: tuple[Tensor, Told] = functional_call(objective, held | parameters, kwargs=called)
             return found
 
-        gradients, (_, said) = grad_and_value(descended, has_aux=True)({name: held[name] for name in wanted})
-        return *said, *(gradients[name] for name in wanted)
+        gradients, (_, said) = grad_and_value(descended, has_aux=True)({key: held[key] for key in wanted})
+        return *said, *(gradients[key] for key in wanted)
 
     named = given | inputs
     traced = make_fx(functionalize(program), decomposition_table=DERIVATIVES)(*named.values())
     traced.graph.eliminate_dead_code()
-    for name, node in zip(list(named), traced.graph.find_nodes(op="placeholder"), strict=True):
+    for key, node in zip(list(named), traced.graph.find_nodes(op="placeholder"), strict=True):
         if not node.users:  # nothing of it is asked: imagination has no use for encoders
             traced.graph.erase_node(node)
-            del named[name]
+            del named[key]
     traced.recompile()
-    return Graph(Traced(traced), named, (*told, *(GRADIENT + name for name in wanted)))
+    return Graph(Traced(traced), named, (*LEARNED[name], *(GRADIENT + key for key in wanted)))

@@ -43,7 +43,8 @@ A decision is due every {period:g} ms. It takes numpy, ONNX Runtime and Python {
 3. `~/wmctrl/bin/python bundle/run.py --decisions 1000`
 
 It checks every file, repeats the golden steps on the device that will drive, and prints how long a decision took at p50
-and p99, beside the period. Where that is too late: `--threads 2`{react}.
+and p99, beside the period. Where half of the decisions are too late it refuses: `--untimed` shows by how much, and
+`--threads 2` may help{react}.
 """
     return text + (with_tensorrt(told, target) if target.tensorrt else "")
 

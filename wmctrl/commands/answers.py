@@ -107,11 +107,15 @@ def evaluate_run(
 
 def export_run(folder: Path, states: int, learn: bool, precision: str, target: str, sign: Path | None) -> int:
     """Write a run's bundle, and show how it compares with what it was made from."""
-    from wmctrl.commands import exporting
+    from wmctrl.commands import datasheet, exporting
 
     made = exporting.export(folder, states, sign, learn=learn, precision=precision, target=target)
+    show_table("what drives, and how long it takes here", datasheet.COLUMNS, datasheet.rows(made.folder))
     rows = [exporting.row(what, parity) for what, parity in (("recorded", made.recorded), ("random", made.random))]
     show_table("held against the agent it was made from", exporting.COLUMNS, rows)
+    if made.gradients:
+        rows = [exporting.gradient_row(gradient) for gradient in made.gradients]
+        show_table("held against autograd", exporting.GRADIENT_COLUMNS, rows)
     if made.regret is not None:
         rows = exporting.regret_rows(made.regret)
         show_table("worth of a plan, below the one in single precision", exporting.REGRET_COLUMNS, rows)

@@ -15,6 +15,7 @@ from rich.console import Console
 from wmctrl_envs.task import Element, TaskSpec
 from wmctrl_export import signing
 from wmctrl_export.bundle import Observations, replacement, write_bundle
+from wmctrl_export.gradient_parity import GradientParity, gradient_parity
 from wmctrl_export.parity import Parity, parity
 from wmctrl_export.regret import Regret, regret
 from wmctrl_export.targets import TARGETS
@@ -25,7 +26,7 @@ from wmctrl.config_files import to_yaml
 from wmctrl.learning import arithmetic
 from wmctrl.learning.agent import Agent
 from wmctrl.learning.checkpoint import CheckpointFolder
-from wmctrl.learning.replay import segment_name, segments
+from wmctrl.learning.replay import Replay, segment_name, segments
 from wmctrl.runtime import bundle, manifest
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.files import read_bounded
@@ -33,13 +34,15 @@ from wmctrl.runtime.files import read_bounded
 FOLDER = "bundle"
 """Where in a run's folder its bundle is."""
 LARGEST_DIFFERENCE = 1e-4
-"""Of a belief, over the recurrent steps of the check."""
+"""Of a belief over the recurrent steps of the check, and of a gradient."""
 LARGEST_HALVED = 0.02
 """Of a policy's action in half precision."""
 BRIEFLY = 20
 """Decisions of the check where nobody asked for one."""
 COLUMNS = ("observations", "decisions", "belief, one step", "belief, all steps", "action", "same action", "as good")
 """What a table tells of a bundle."""
+GRADIENT_COLUMNS = ("gradients", "parameters", "all zero", "largest difference", "of")
+"""What a table tells of graphs that learn."""
 REGRET_COLUMNS = ("plans", "states", "regret, mean", "median", "95th percentile")
 """What a table tells of half precision."""
 
@@ -55,6 +58,8 @@ class Export:
     random: Parity
     regret: Regret | None = None
     """Of plans in half precision."""
+    gradients: Sequence[GradientParity] = ()
+    """Of graphs that learn."""
     public_key: str = ""
     """In hexadecimal; empty where it is not signed."""
 
@@ -168,12 +173,12 @@ def _checked(origin: Origin, folder: Path, states: int, *, learn: bool, precisio
     task, replay = task_of(spec, config.task), config.replay if learn else None
     made_by = {"command": " ".join(provenance.command_line()), **origin.made_by}
     write_bundle(agent, task, observations, folder, made_by, replay, precision, TARGETS[target])
-    if learn:
-        bundle.load(folder, learning=True)  # the controller below checks all the rest
     controller = Controller.load(folder, provider="cpu")
     found = [parity(agent, controller, seen) for seen in (observations, invented(spec, states))]
     sizes = [entry.bytes for entry in controller.bundle.manifest.files.values()]
     made = Export(folder, len(sizes), sum(sizes), found[0], found[1])
+    if learn:
+        made = replace(made, gradients=gradient_parities(origin, folder))
     if precision == "fp16" and controller.planning is not None:
         with tempfile.TemporaryDirectory() as beside:
             write_bundle(agent, task, observations, Path(beside) / FOLDER, made_by)
@@ -188,6 +193,12 @@ def require_alike(made: Export, precision: str) -> None:
     Raises:
         ValueError: It does not.
     """
+    for gradient in made.gradients:
+        if not gradient.difference <= LARGEST_DIFFERENCE:
+            raise ValueError(
+                f"{gradient.graph}: {gradient.where} differs by {gradient.difference:.2g} from autograd's, above"
+                f" {LARGEST_DIFFERENCE:g}; nothing was written, export it without --learn"
+            )
     if made.regret is not None:
         if made.regret.accepted:
             return
@@ -202,6 +213,21 @@ def require_alike(made: Export, precision: str) -> None:
                 f"the bundle differs by {getattr(one, what):.2g} from the agent over {one.steps} observations, above"
                 f" {most:g}; nothing was written, please report it with the versions that `wm doctor` shows"
             )
+
+
+def gradient_parities(origin: Origin, folder: Path) -> list[GradientParity]:
+    """Gradients of a bundle's graphs held against autograd's, on recorded sequences."""
+    agent, config, checkpoint = origin.agent, origin.config, CheckpointFolder(origin.run / "checkpoint")
+    checkpoint.open()
+    replay = Replay(agent.sizes, config.replay, config.collect.plants)
+    replay.load(checkpoint)
+    batch = replay.sample(np.random.default_rng(0), agent.device)
+    return [*gradient_parity(agent, bundle.load(folder, learning=True), batch)]
+
+
+def gradient_row(one: GradientParity) -> tuple[str, ...]:
+    """A comparison of gradients as a row under GRADIENT_COLUMNS."""
+    return (one.graph, f"{one.parameters:,}", f"{one.silent:,}", f"{one.difference:.1e}", one.where)
 
 
 def regret_rows(found: Regret) -> list[tuple[str, ...]]:

@@ -15,6 +15,10 @@ from wmctrl.runtime.engine import Computes, Engine, present
 from wmctrl.runtime.noise import NoiseBank
 
 Vector = NDArray[np.float32]
+WARMING = 3
+"""Decisions before any is timed."""
+TIMED = 9
+"""Decisions that are timed when a controller is loaded."""
 
 
 class Plan(NamedTuple):
@@ -104,11 +108,13 @@ class Controller:
         threads: int = 1,
         policy_only: bool = False,
         public_key_hex: str | None = None,
+        in_time: bool = False,
     ) -> "Controller":
         """Read a bundle, check all of it, and repeat its golden steps on the device that will drive it.
 
         Args:
-            provider: tensorrt, cuda or cpu; None takes the first that repeats the golden steps.
+            provider: tensorrt, cuda or cpu; None takes the first that repeats the golden steps, and is in time.
+            in_time: Refuse where half of the decisions take longer than the plant's control period.
             public_key_hex: The Ed25519 key whose signature is required, if one is, in hexadecimal.
 
         Raises:
@@ -120,10 +126,34 @@ class Controller:
             try:
                 engine = Engine(bundle.manifest.graphs, bundle.graphs, name, threads)
                 golden.repeat(bundle, engine)
-                return cls(bundle, engine, policy_only=policy_only)
+                found = cls(bundle, engine, policy_only=policy_only)
+                if in_time:
+                    found.require_in_time()
+                return found
             except ValueError as error:
                 refusals.append(f"{name}: {error}")
         raise ValueError("; ".join(refusals) or "ONNX Runtime has no provider here; install onnxruntime")
+
+    def latencies(self, decisions: int) -> NDArray[np.float64]:
+        """Times of decisions (decisions,) on what the plant showed at the golden steps [s]; all is forgotten after."""
+        seen = golden.observations(self.bundle)
+        self.reset()
+        found = [self.act(seen[i % len(seen)]).seconds for i in range(WARMING + decisions)]
+        self.reset()
+        return np.array(found[WARMING:])
+
+    def require_in_time(self) -> None:
+        """Refuse to drive where half of the decisions take longer than the plant's control period.
+
+        Raises:
+            ValueError: They do; says what to do.
+        """
+        taken, period = float(np.median(self.latencies(TIMED))), self.bundle.manifest.task.control_period
+        if taken > period:
+            raise ValueError(
+                f"a decision takes {1000.0 * taken:.1f} ms here, the control period is {1000.0 * period:.1f} ms; give"
+                " it more threads or another machine, or react without planning"
+            )
 
     def reset(self, seed: int = 0) -> None:
         """Forget everything, before the first observation of an episode; the same seed decides the same."""

@@ -85,3 +85,18 @@ def steps(bundle: Bundle) -> Iterable[dict[str, dict[str, NDArray[Any]]]]:
                     )
                 step[name][port.name] = value
         yield step
+
+
+def observations(bundle: Bundle) -> list[dict[str, NDArray[Any]]]:
+    """What the plant showed at the golden steps, as a controller takes it."""
+    parts = {"observe": ("proprio", "camera"), "refine": ("goal",), "policy": ("goal",)}
+    return [
+        {
+            part: step[name][part]
+            for name, named in parts.items()
+            if name in step
+            for part in named
+            if part in step[name]
+        }
+        for step in steps(bundle)
+    ]

@@ -1,0 +1,92 @@
+"""Gradients of a bundle's graphs of learning held against autograd's, parameter by parameter."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from wmctrl.learning.agent import Agent
+from wmctrl.model.rssm import Belief
+from wmctrl.model.world_model import Batch
+from wmctrl.runtime.bundle import Bundle
+from wmctrl.runtime.engine import Engine
+from wmctrl.runtime.manifest import GRADIENT, LEARNED, GraphFile
+from wmctrl_export.gradients import LEARNS, OBJECTIVES
+
+DRAWN = ("noise", "future_components", "future_values")
+"""What graphs of learning take as noise."""
+
+
+@dataclass(frozen=True)
+class GradientParity:
+    """How far a graph's gradients are from autograd's."""
+
+    graph: str
+    parameters: int
+    """Tensors that are learned."""
+    silent: int
+    """Those among them whose gradient is zero throughout, which shows nothing."""
+    difference: float
+    """The largest, of a gradient or of what the graph tells beside, relative to the larger of 1 and its largest
+    element."""
+    where: str
+    """Which one that is."""
+
+
+def gradient_parity(agent: Agent, learner: Bundle, batch: Batch) -> Iterator[GradientParity]:
+    """Compute a bundle's graphs of learning in ONNX Runtime and with autograd, on recorded sequences.
+
+    Args:
+        learner: With what it learns with.
+    """
+    engine = Engine(learner.manifest.learning, learner.graphs, "cpu", 1)
+    for name, inputs in inputs_from(agent, learner.manifest.learning, batch).items():
+        objective = OBJECTIVES[name](agent)
+        held = dict(objective.named_parameters()) | dict(objective.named_buffers()) | inputs
+        given = {port.name: held[port.name].detach().numpy() for port in learner.manifest.learning[name].inputs}
+        came = engine.run(name, given)
+        wanted = by_autograd(objective, name, inputs)
+        differences = {key: difference(came[key], value.detach().numpy()) for key, value in wanted.items()}
+        where = max(differences, key=lambda key: np.nan_to_num(differences[key], nan=np.inf))
+        zeros = [key for key, value in wanted.items() if key.startswith(GRADIENT) and not value.any()]
+        yield GradientParity(name, len(wanted) - len(LEARNED[name]), len(zeros), differences[where], where)
+
+
+def difference(came: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
+    """Largest difference relative to the larger of 1 and the largest element, NaN where one is not a number."""
+    return float(np.abs(came - wanted).max() / np.maximum(1.0, np.abs(wanted).max()))
+
+
+def by_autograd(objective: nn.Module, name: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What autograd finds of an objective, under its graph's names."""
+    loss, told = objective(**inputs)
+    wanted = {key: value for key, value in objective.named_parameters() if key.startswith(LEARNS[name])}
+    gradients = torch.autograd.grad(loss, [*wanted.values()], materialize_grads=True)
+    found: dict[str, Tensor] = dict(zip(LEARNED[name], told, strict=True))
+    return found | {GRADIENT + key: value for key, value in zip(wanted, gradients, strict=True)}
+
+
+@torch.no_grad()
+def inputs_from(agent: Agent, graphs: Mapping[str, GraphFile], batch: Batch) -> dict[str, dict[str, Tensor]]:
+    """What graphs of learning are called with, beside parameters, to learn from a batch (B, T, ...)."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = {name: {port.name: port.shape for port in graph.inputs} for name, graph in graphs.items()}
+    # Normal ones, whatever a graph would be given: parity holds with any.
+    drawn = {
+        name: {key: torch.randn(ports[key], generator=generator) for key in DRAWN if key in ports}
+        for name, ports in shapes.items()
+    }
+    parts = {name: part for name, part in batch._asdict().items() if part is not None}
+    found = {"model_gradient": drawn["model_gradient"] | parts}
+    if "behavior_gradient" in graphs:
+        chosen = torch.arange(shapes["behavior_gradient"]["deter"][0]) % batch.reward.numel()
+        belief = agent.model.believe(batch, drawn["model_gradient"]["noise"]).belief
+        begun = Belief(*(part.flatten(0, 1)[chosen] for part in belief))._asdict()
+        goal = {} if batch.goal is None else {"goal": batch.goal.flatten(0, 1)[chosen]}
+        found["behavior_gradient"] = (
+            drawn["behavior_gradient"] | begun | goal | {"failed": torch.tensor(float(agent.pay.failed))}
+        )
+    return found
