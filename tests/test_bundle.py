@@ -12,14 +12,15 @@ import numpy as np
 import onnx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load, save
 from wmctrl_export import signing
 
-from tests.tiny_bundle import CHEETAH, controller, copied, made
+from tests.tiny_bundle import CHEETAH, copied, made
 from wmctrl.runtime import bundle, manifest
 from wmctrl.runtime.controller import Controller
-from wmctrl.runtime.golden import error
+from wmctrl.runtime.golden import error, plan_error
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def refusal(folder: Path) -> str:
 def outcome(folder: Path) -> str:
     """Why a bundle is not driven; nothing where it is."""
     try:
-        Controller.load(folder, provider="cpu")
+        Controller.load(folder, provider="cpu", in_time=False)
     except ValueError as error:
         return str(error)
     return ""
@@ -142,7 +143,7 @@ def test_a_path_that_leads_out_of_the_folder_is_refused(folder: Path, name: str)
     told = json.loads(path.read_bytes())
     told["files"][name] = {"sha256": "0" * 64, "bytes": 1}
     path.write_text(json.dumps(told))
-    assert "is not a path within the bundle" in refusal(folder)
+    assert re.search("is not a path within the bundle|is no name of", refusal(folder))
 
 
 def test_links_pipes_and_folders_in_place_of_files_are_refused(folder: Path, tmp_path: Path) -> None:
@@ -252,7 +253,47 @@ def test_golden_steps_that_do_not_come_out_again_are_refused(folder: Path) -> No
     (folder / bundle.GOLDEN).write_bytes(save(golden))
     sealed(folder)
     with pytest.raises(ValueError, match=r"cpu: golden\.safetensors: step 3: observe is 0\.\d+ off"):
-        Controller.load(folder, provider="cpu")
+        Controller.load(folder, provider="cpu", in_time=False)
+
+
+@pytest.mark.parametrize("name", ["observe", "propose", "refine", "policy"])
+def test_every_output_of_every_golden_step_counts(folder: Path, name: str) -> None:
+    content = (folder / bundle.GOLDEN).read_bytes()
+    for output in manifest.OUTPUTS[name]:
+        golden = load(content)
+        golden[f"{name}.{output}"] = golden[f"{name}.{output}"] * -3.0 + 5.0
+        (folder / bundle.GOLDEN).write_bytes(save(golden))
+        sealed(folder)
+        assert re.search(rf"step 0: {name} is (\d\S*|inf) off", outcome(folder)), output
+
+
+def plan(*elites: float, best: float = 1.0, mean: float = 0.0) -> dict[str, NDArray[Any]]:
+    """A refined plan of one step and one action."""
+    return {
+        "next_plan_mean": np.full((1, 1), mean),
+        "next_plan_std": np.full((1, 1), 0.5),
+        "next_plan_elites": np.array(elites).reshape(-1, 1, 1),
+        "health": np.array([best, 0.0, 1.0, 0.5]),
+    }
+
+
+def test_golden_elites_may_be_exchanged_where_they_are_worth_the_same_and_most_are_there() -> None:
+    kept = plan(0.1, 0.2, 0.3, 0.4)
+    assert plan_error(kept, kept, 1e-3) == 0.0
+    assert plan_error(plan(0.2, 0.1, 0.4, 0.3), kept, 1e-3) == 0.0
+    assert plan_error(plan(0.1, 0.2, 0.9, 0.4, mean=0.5), kept, 1e-3) <= 0.0  # one of four may move it by a half
+    assert plan_error(plan(0.1, 0.2, 0.9, 0.4, mean=0.6), kept, 1e-3) == pytest.approx(0.1)
+    assert plan_error(plan(0.1, 0.2, 0.9, 0.4, best=2.0), kept, 1e-3) == pytest.approx(0.5)
+    assert plan_error(plan(0.9, 0.8, 0.7, 0.4), kept, 1e-3) == np.inf
+    assert plan_error(plan(0.1, 0.2, 0.3, 0.4, mean=0.3), kept, 1e-3) == pytest.approx(0.3)
+    assert np.isnan(plan_error(plan(0.1, 0.2, 0.3, 0.4, mean=np.nan), kept, 1e-3))
+
+
+def test_golden_steps_are_few(folder: Path) -> None:
+    golden = load((folder / bundle.GOLDEN).read_bytes())
+    (folder / bundle.GOLDEN).write_bytes(save({name: np.repeat(array, 9, 0) for name, array in golden.items()}))
+    sealed(folder)
+    assert "golden.safetensors: holds 72 steps, expected from 1 to 64" in outcome(folder)
 
 
 def test_golden_steps_are_met_relative_to_their_size() -> None:
@@ -268,7 +309,7 @@ def test_golden_steps_that_are_no_numbers_are_refused(folder: Path) -> None:
     (folder / bundle.GOLDEN).write_bytes(save(golden))
     sealed(folder)
     with pytest.raises(ValueError, match="step 0: observe is nan off"):
-        Controller.load(folder, provider="cpu")
+        Controller.load(folder, provider="cpu", in_time=False)
 
 
 def test_a_provider_that_is_not_here_is_refused() -> None:
@@ -276,8 +317,9 @@ def test_a_provider_that_is_not_here_is_refused() -> None:
         Controller.load(made(*CHEETAH)[1], provider="tensorrt")
 
 
-def test_no_provider_named_takes_one_that_repeats_the_golden_steps() -> None:
-    assert controller(*CHEETAH).engine.provider == "cpu"
+def test_no_provider_named_takes_one_that_repeats_the_golden_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wmctrl.runtime.controller.present", lambda: ["tensorrt", "cpu"])
+    assert Controller.load(made(*CHEETAH)[1], in_time=False).engine.provider == "cpu"
 
 
 def signed(folder: Path) -> str:
@@ -286,7 +328,9 @@ def signed(folder: Path) -> str:
 
 
 def test_a_signed_bundle_is_driven_where_a_signature_is_required(folder: Path) -> None:
-    assert Controller.load(folder, provider="cpu", public_key_hex=signed(folder)).engine.provider == "cpu"
+    assert (
+        Controller.load(folder, provider="cpu", in_time=False, public_key_hex=signed(folder)).engine.provider == "cpu"
+    )
 
 
 def test_unsigned_altered_and_strangers_bundles_are_refused_where_a_signature_is_required(folder: Path) -> None:
@@ -317,6 +361,13 @@ def test_a_file_that_is_no_private_key_signs_nothing(tmp_path: Path) -> None:
         (("planning", "horizon"), 9, r"planning: randomness\.horizon must be the horizon, 9, came 3"),
         (("planning", "elites"), 9, r"graphs\.refine: plan_elites has shape \(4, 3, 6\), expected \(9, 3, 6\)"),
         (("planning", "randomness", "samples"), -5, r"randomness\.samples must be from 1 to 100,000, came -5"),
+        (("objective", "weights", "risk"), 0.0, r"risk must be from 0\.001 to 1, came 0"),
+        (("objective", "weights", "reward"), 1e39, r"reward must be from 0 to 1e\+06, came 1e\+39"),
+        (("objective", "weights", "a\nb"), 1.0, r"weights: 'a\\nb' is no name of at most 200 printable characters"),
+        (("objective", "failure_reward"), -1e39, r"failure_reward must be at most 1e\+06 in size"),
+        (("task", "id"), "a\x1b[31m", r"id must be of printable characters alone, came 'a\\x1b\[31m'"),
+        (("graphs", "policy", "outputs", 0, "dtype"), "bool", "dtype must be float32 or uint8, came 'bool'"),
+        (("files", "observe.onnx", "bytes"), 2**63, "bytes must be from 0 to"),
         (("golden_tolerance",), 1e9, r"golden_tolerance must be above 0 and at most 0\.05, came 1e\+09"),
         (("graphs", "observe", "outputs"), [], r"graphs\.observe: makes nothing, expected next_deter, next_stoch"),
         (

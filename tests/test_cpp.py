@@ -141,7 +141,10 @@ def decided(controller: Controller, seen: Arrays) -> Arrays:
 def test_cpp_decides_as_python_bit_by_bit(runner: Path, tmp_path: Path, settings: tuple[str, ...]) -> None:
     home = made(*settings)[1]
     seen = observed(home, DECISIONS)
-    wanted, came = decided(Controller.load(home, provider="cpu"), seen), driven(runner, home, seen, tmp_path)
+    wanted, came = (
+        decided(Controller.load(home, provider="cpu", in_time=False), seen),
+        driven(runner, home, seen, tmp_path),
+    )
     for name, value in wanted.items():
         assert np.array_equal(came[name], value), f"{name} differs by {np.abs(came[name] - value).max()}"
     assert np.unique(came["command"], axis=0).shape[0] > DECISIONS // 2
@@ -150,14 +153,14 @@ def test_cpp_decides_as_python_bit_by_bit(runner: Path, tmp_path: Path, settings
 def test_cpp_reacts_weighs_and_holds_limits_as_python(runner: Path, tmp_path: Path) -> None:
     home = made(*CHEETAH)[1]
     seen = observed(home, 50)
-    planner = Controller.load(home, provider="cpu")
+    planner = Controller.load(home, provider="cpu", in_time=False)
     planner.set_weights(reward=0.0, action_rate=2.5)
     planner.set_limits(*(np.full(6, limit, np.float32) for limit in (-0.25, 0.25)))
     options = ("--weight", "reward=0", "--weight", "action_rate=2.5", "--limit", 0.25)
     came = driven(runner, home, seen, tmp_path, *options)
     assert np.array_equal(came["command"], decided(planner, seen)["command"])
     assert np.abs(came["command"]).max() <= 0.25
-    policy = Controller.load(home, provider="cpu", policy_only=True)
+    policy = Controller.load(home, provider="cpu", in_time=False, policy_only=True)
     came = driven(runner, home, seen, tmp_path, "--policy")
     assert np.array_equal(came["command"], decided(policy, seen)["command"])
 
@@ -224,6 +227,20 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "more weights": (
         lambda told: told["objective"]["weights"].update(extra=1.0),
         "weights is (6), the rest of the manifest tells (7)",
+    ),
+    "risk of nothing": (
+        lambda told: told["objective"]["weights"].update(risk=0),
+        "risk must be from 0.001 to 1, came 0",
+    ),
+    "infinite weight": (
+        lambda told: told["objective"]["weights"].update(reward=1e39),
+        "reward must be from 0 to 1e+06",
+    ),
+    "infinite failure": (lambda told: told["objective"].update(failure_reward=-1e39), "failure_reward must be at most"),
+    "no check": (lambda told: told.update(golden_tolerance=1e9), "golden_tolerance must be above 0 and at most 0.05"),
+    "much": (
+        lambda told: told["files"].update({f"x{i}": {"sha256": "0" * 64, "bytes": 64 << 20} for i in range(5)}),
+        "files have 33",
     ),
     "deep": (lambda told: told.update(made_by=json.loads("[" * 40 + "]" * 40)), "16 deep"),
 }

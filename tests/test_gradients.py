@@ -16,11 +16,10 @@ from wmctrl_export.conversion import converted
 from wmctrl_export.gradient_parity import GradientParity, by_autograd, difference, gradient_parity
 from wmctrl_export.gradients import OBJECTIVES, learning
 from wmctrl_export.graphs import Graph
-from wmctrl_export.parity import Parity
 
 from tests.tiny_bundle import copied
 from tests.tiny_run import tiny
-from wmctrl.commands import exporting, training
+from wmctrl.commands import exporting, observations, training
 from wmctrl.config import Config
 from wmctrl.learning.agent import Agent
 from wmctrl.learning.replay import Replay
@@ -102,7 +101,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = settings_of((*CAMERA, *UNGUIDED))
     spec = training.spec_of(config.task)
     folder = tmp_path_factory.mktemp("taught") / "bundle"
-    task, seen = exporting.task_of(spec, config.task), exporting.invented(spec, 5)
+    task, seen = exporting.task_of(spec, config.task), observations.invented(spec, 5)
     write_bundle(agent_of(config), task, seen, folder, {"steps": "0"}, config.replay)
     return folder
 
@@ -155,10 +154,9 @@ def test_a_bundle_is_held_to_the_gradients_of_its_agent_on_recorded_steps(
 
 
 def test_gradients_that_are_not_autograds_are_not_deployed() -> None:
-    equal = Parity(1, 0.0, 0.0, 1.0, 1.0, 0.0)
     for wrong in (2e-4, math.nan):
         other = GradientParity("model_gradient", 9, 0, wrong, "gradient.model.a")
-        made = exporting.Export(Path("there"), 1, 1, equal, equal, gradients=(other,))
+        made = exporting.Export(Path("there"), 1, 1, {}, {}, gradients=(other,))
         with pytest.raises(
             ValueError, match=r"model_gradient: gradient\.model\.a differs by .* from autograd's, above"
         ):

@@ -61,7 +61,7 @@ def single(*, policy_only: bool = False) -> Controller:
 
 def half(*, policy_only: bool = False) -> Controller:
     """A controller of its bundle in half precision; loading it repeats the golden steps."""
-    return Controller.load(halved(), provider="cpu", policy_only=policy_only)
+    return Controller.load(halved(), provider="cpu", in_time=False, policy_only=policy_only)
 
 
 def engine_of(driven: Controller) -> Engine:

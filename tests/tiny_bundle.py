@@ -11,7 +11,7 @@ import torch
 from wmctrl_export.bundle import write_bundle
 
 from tests.tiny_run import tiny
-from wmctrl.commands import exporting, training
+from wmctrl.commands import exporting, observations, training
 from wmctrl.learning.agent import Agent
 from wmctrl.runtime.controller import Controller
 
@@ -37,14 +37,14 @@ def made(task: str, *overrides: str) -> tuple[Agent, Path]:
     with torch.no_grad():
         for parameter in (*agent.model.parameters(), *agent.behavior.parameters()):
             parameter.add_(0.2 * torch.randn(parameter.shape))
-    folder, observations = home() / "bundle", exporting.invented(spec, 5)
-    write_bundle(agent, exporting.task_of(spec, config.task), observations, folder, {"steps": "0"})
+    folder, shown = home() / "bundle", observations.invented(spec, 5)
+    write_bundle(agent, exporting.task_of(spec, config.task), shown, folder, {"steps": "0"})
     return agent, folder
 
 
 def controller(task: str, *overrides: str, policy_only: bool = False) -> Controller:
     """A controller of `made`'s bundle."""
-    return Controller.load(made(task, *overrides)[1], provider="cpu", policy_only=policy_only)
+    return Controller.load(made(task, *overrides)[1], provider="cpu", in_time=False, policy_only=policy_only)
 
 
 def copied(folder: Path, target: Path) -> Path:

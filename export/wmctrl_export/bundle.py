@@ -22,7 +22,7 @@ from wmctrl.planning.planner import Health
 from wmctrl.runtime import bundle, manifest
 from wmctrl.runtime.bundle import Bundle
 from wmctrl.runtime.controller import Controller
-from wmctrl.runtime.files import write_atomic
+from wmctrl.runtime.files import sync_folder, write_atomic
 from wmctrl.runtime.manifest import FileEntry, GraphFile, Manifest, Objective, Planning, Port, Task
 from wmctrl.runtime.noise import NoiseBank
 from wmctrl_export.conversion import converted
@@ -41,6 +41,7 @@ import time
 from pathlib import Path
 
 began = time.perf_counter()
+sys.dont_write_bytecode = True  # the manifest names all that is in this folder
 folder = Path(__file__).resolve().parent
 sys.path.insert(0, str(folder))
 
@@ -247,9 +248,15 @@ def replacement(folder: Path) -> Iterator[Path]:
     try:
         fresh.mkdir(parents=True)
         yield fresh
-        if folder.exists():
-            folder.rename(old)
-        fresh.rename(folder)
+        try:
+            if folder.exists():
+                folder.rename(old)
+            fresh.rename(folder)
+        except BaseException:
+            if old.exists() and not folder.exists():
+                old.rename(folder)
+            raise
+        sync_folder(folder.parent)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
-        for leftover in (fresh, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+        shutil.rmtree(fresh, ignore_errors=True)

@@ -19,6 +19,9 @@ from wmctrl_export.gradients import LEARNS, OBJECTIVES
 DRAWN = ("noise", "future_components", "future_values")
 """What graphs of learning take as noise."""
 
+SMALLEST = 1e-3
+"""Largest element of a gradient below which differences are what rounding leaves of its sum."""
+
 
 @dataclass(frozen=True)
 class GradientParity:
@@ -30,8 +33,7 @@ class GradientParity:
     silent: int
     """Those among them whose gradient is zero throughout, which shows nothing."""
     difference: float
-    """The largest, of a gradient or of what the graph tells beside, relative to the larger of 1 and its largest
-    element."""
+    """The largest, of a gradient or of what the graph tells beside, relative to its largest element."""
     where: str
     """Which one that is."""
 
@@ -56,8 +58,8 @@ def gradient_parity(agent: Agent, learner: Bundle, batch: Batch) -> Iterator[Gra
 
 
 def difference(came: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
-    """Largest difference relative to the larger of 1 and the largest element, NaN where one is not a number."""
-    return float(np.abs(came - wanted).max() / np.maximum(1.0, np.abs(wanted).max()))
+    """Largest difference relative to the largest element, or to SMALLEST; NaN where one is not a number."""
+    return float(np.abs(came - wanted).max() / np.maximum(SMALLEST, np.abs(wanted).max()))
 
 
 def by_autograd(objective: nn.Module, name: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -39,7 +39,7 @@ class Observe(nn.Module):
     def forward(
         self, deter: Tensor, stoch: Tensor, action: Tensor, proprio: Tensor | None = None, camera: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Belief (D,), (S,) after an action (A,), and the surprise: KL of it from what was expected [nats].
+        """Belief (D,), (S,) after an action (A,), and the surprise: a bound on its KL from what was expected [nats].
 
         Args:
             proprio: (O,) in the task's units.

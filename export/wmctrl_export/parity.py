@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from wmctrl.learning.agent import Agent
 from wmctrl.runtime.controller import Controller
+from wmctrl.runtime.golden import error
 from wmctrl_export.bundle import ModuleEngine, Observations
 from wmctrl_export.graphs import graphs
 
@@ -24,13 +25,15 @@ class Parity:
 
     steps: int
     one_step: float
-    """Largest difference of a belief after one step from the same belief."""
+    """Largest difference of a belief after one step from the same belief, relative to 1 + its elements' size."""
     recurrent: float
-    """Largest difference of a belief after all steps, each controller going on from its own."""
+    """The same after all steps, each controller going on from its own."""
+    surprise: float
+    """Largest difference of what an observation is said to surprise after one step, relative to 1 + its size."""
     same_action: float
     """Share of the decisions, from the same belief and plan, whose action is the same."""
     as_good: float
-    """Share of the decisions whose action is the same or comes from a plan that is worth as much."""
+    """Share of the decisions whose action is the same or comes from elites that are worth as much, best and worst."""
     action: float
     """Largest difference of an action."""
 
@@ -49,6 +52,7 @@ def parity(agent: Agent, deployed: Controller, observations: Observations) -> Pa
         steps=len(rows),
         one_step=float(np.max([row.one_step for row in rows])),
         recurrent=float(np.max([row.recurrent for row in rows])),
+        surprise=float(np.max([row.surprise for row in rows])),
         same_action=float(np.mean([row.action <= SAME_ACTION for row in rows])),
         as_good=float(np.mean([row.action <= SAME_ACTION or row.worth <= SAME_WORTH for row in rows])),
         action=float(np.max([row.action for row in rows])),
@@ -65,9 +69,10 @@ class Step(NamedTuple):
 
     one_step: float
     recurrent: float
+    surprise: float
     action: float
     worth: float
-    """Relative, of what the plans are worth; 0 where nothing is planned."""
+    """Relative, of what the best and the worst elite are worth; 0 where nothing is planned."""
 
     @classmethod
     def of(
@@ -80,12 +85,13 @@ class Step(NamedTuple):
         wanted, came = reference.act(seen), deployed.act(seen)
         worth = 0.0
         if wanted.health is not None and came.health is not None:
-            worth = abs(came.health.best - wanted.health.best) / (1.0 + abs(wanted.health.best))
+            worth = float(error(*(np.array(health[:2]) for health in (came.health, wanted.health))))
+        surprise = float(error(np.array(came.surprise), np.array(wanted.surprise)))
         action = float(np.abs(came.command - wanted.command).max())
-        return cls(gap(deployed, reference), gap(walker, reference), action, worth)
+        return cls(gap(deployed, reference), gap(walker, reference), surprise, action, worth)
 
 
 def gap(one: Controller, other: Controller) -> float:
-    """Largest difference of two beliefs, NaN where one is not a number."""
+    """Largest difference of two beliefs relative to 1 + their elements' size, NaN where one is not a number."""
     parts = zip((one.state.deter, one.state.stoch), (other.state.deter, other.state.stoch), strict=True)
-    return float(np.max([np.abs(mine - theirs).max() for mine, theirs in parts]))
+    return float(np.max([error(mine, theirs) for mine, theirs in parts]))

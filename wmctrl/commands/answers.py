@@ -111,7 +111,8 @@ def export_run(folder: Path, states: int, learn: bool, precision: str, target: s
 
     made = exporting.export(folder, states, sign, learn=learn, precision=precision, target=target)
     show_table("what drives, and how long it takes here", datasheet.COLUMNS, datasheet.rows(made.folder))
-    rows = [exporting.row(what, parity) for what, parity in (("recorded", made.recorded), ("random", made.random))]
+    rows = [exporting.row(what, one) for what, one in made.planner.items()]
+    rows += [exporting.row(f"{what}, by the policy", one) for what, one in made.policy.items()]
     show_table("held against the agent it was made from", exporting.COLUMNS, rows)
     if made.gradients:
         rows = [exporting.gradient_row(gradient) for gradient in made.gradients]
@@ -135,6 +136,7 @@ def run_bundle(
     threads: int,
     require_signature: str | None,
     film: Path | None,
+    env: str | None,
 ) -> int:
     """Drive with a bundle, a line an episode."""
     from wmctrl.commands.driving import drive, load
@@ -142,7 +144,7 @@ def run_bundle(
     controller = load(
         folder, policy_only=policy_only, provider=provider, threads=threads, public_key_hex=require_signature
     )
-    drives = drive(controller, episodes, seed, film)
+    drives = drive(controller, episodes, seed, film, env)
     for number, driven in enumerate(drives):
         o = driven.outcome
         ended = "broke down" if o.breakdown else "failed" if o.failure else "succeeded" if o.success else "ended"

@@ -20,7 +20,7 @@ TIMED = 60
 
 def rows(folder: Path) -> Iterator[tuple[str, ...]]:
     """A bundle's graphs and its whole decision under COLUMNS, timed on one thread of this machine."""
-    controller = Controller.load(folder, provider="cpu")
+    controller = Controller.load(folder, provider="cpu", in_time=False)
     told = controller.bundle.manifest
     (step, *_) = golden.steps(controller.bundle)
     for name, kept in step.items():
@@ -30,7 +30,7 @@ def rows(folder: Path) -> Iterator[tuple[str, ...]]:
         parameters = sum(size(port) for port in found.initialisers if port.dtype.startswith("float"))
         inputs = {port.name: kept[port.name] for port in graph.inputs}
         yield (
-            *(name, f"{calls(controller, name):,}", f"{sum(found.operators.values()):,}"),
+            *(name, f"{told.calls(name):,}", f"{sum(found.operators.values()):,}"),
             *(f"{parameters:,}", f"{halved / parameters:.0%}", f"{found.work / 1e6:,.1f} M"),
             *(f"{found.bytes_needed / 1e6:,.1f} MB", *milliseconds(durations(controller.engine, name, inputs))),
         )
@@ -40,14 +40,6 @@ def rows(folder: Path) -> Iterator[tuple[str, ...]]:
 def size(port: onnx_file.Port) -> int:
     """Elements of an array."""
     return int(np.prod(port.shape))
-
-
-def calls(controller: Controller, name: str) -> int:
-    """How often one decision calls a graph."""
-    planning = controller.planning
-    if planning is None or name == "observe":
-        return 1
-    return {"refine": planning.iterations, "propose": 1}.get(name, 0)
 
 
 def durations(engine: Computes, name: str, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:

@@ -1,7 +1,6 @@
 """What `wm run` does: a bundle drives its plant through the same runtime as on a board, and people watch."""
 
 import contextlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from wmctrl.commands.intervals import in_digits
 from wmctrl.commands.video import film
 from wmctrl.config import TaskConfig
 from wmctrl.learning.evaluate import Outcome, drive_episode
-from wmctrl.runtime import manifest
+from wmctrl.runtime import json_file, manifest
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.files import write_atomic
 
@@ -43,20 +42,30 @@ def load(
         ValueError: There is no bundle, or it is refused.
     """
     return Controller.load(
-        bundle_in(folder), policy_only=policy_only, provider=provider, threads=threads, public_key_hex=public_key_hex
+        bundle_in(folder),
+        policy_only=policy_only,
+        provider=provider,
+        threads=threads,
+        public_key_hex=public_key_hex,
+        in_time=False,
     )
 
 
-def drive(controller: Controller, episodes: int, seed: int, shown: Path | None) -> Iterator[Drive]:
+def drive(
+    controller: Controller, episodes: int, seed: int, shown: Path | None, env: str | None = None
+) -> Iterator[Drive]:
     """Drive episodes with a bundle, a live line beside; the last one is filmed.
 
     Args:
         shown: Where the film goes; None films nothing.
+        env: The task, for those that are not ours to import.
 
     Raises:
-        ValueError: The bundle was made for another version of the task.
+        ValueError: The bundle was made for another task, or another version of it.
     """
-    with contextlib.closing(matching_task(controller.bundle.manifest.task)) as task:
+    told = controller.bundle.manifest.task
+    require_known(told.id, env)
+    with contextlib.closing(matching_task(told)) as task:
         driver = BundleDriver(controller)
         for number in range(episodes):
             pictures: list[NDArray[np.uint8]] = []
@@ -88,19 +97,43 @@ def bundle_in(folder: Path) -> Path:
     raise ValueError(f"{folder} holds no bundle; write one with `wm export {folder}`, or name a bundle's folder")
 
 
+def require_known(told: str, env: str | None) -> None:
+    """Refuse to import whatever module a stranger's bundle names, unless the one who drives names it too.
+
+    Raises:
+        ValueError: It names one, or another task than the given one.
+    """
+    if env is not None and env != told:
+        raise ValueError(f"this bundle drives {told}, not {env}")
+    if env is None and ":" in told:
+        raise ValueError(f"{told} imports a module that the bundle names; if you know it, add --env {told}")
+
+
 def matching_task(told: manifest.Task) -> Task:
     """The plant that a bundle was made for.
 
     Raises:
         ValueError: It observes or commands something else by now.
     """
-    config = {name: json.loads(value) for name, value in told.config.items()}
+    config = {name: entry(name, value) for name, value in told.config.items()}
     settings = TaskConfig(told.id, told.observe, told.camera[0] if told.camera else 64, config)
     task = training.make_task(settings)
     if exporting.task_of(task.task_spec, settings) != told:
         task.close()
         raise ValueError(f"{told.id} observes or commands other elements than this bundle; export its run again")
     return task
+
+
+def entry(name: str, text: str) -> Any:
+    """An entry of the environment's configuration as a manifest tells it.
+
+    Raises:
+        ValueError: It is not JSON, or deeper than anything of ours.
+    """
+    found = json_file.parse(f'{{"value": {text}}}'.encode(), f"task.config.{name}")
+    if len(found) > 1:
+        raise ValueError(f"task.config.{name}: holds more than one value")
+    return found["value"]
 
 
 def line(driver: BundleDriver, task: Task) -> str:

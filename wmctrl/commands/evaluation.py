@@ -157,8 +157,10 @@ def evaluate(
             raise ValueError("this run learned no policy (agent.learn_behavior is false); evaluate it without --policy")
         folder = run / "-".join(["eval", *(["policy"] if policy_only else []), *(["set"] if overrides else [])])
         bundle = exporting.up_to_date(origin, (folder if overrides else run) / exporting.FOLDER)
-        driver = BundleDriver(Controller.load(bundle, policy_only=policy_only))
-        score, kept = _score("planner" if driver.controller.planning else "policy", driver, task, episodes, seed)
+        driver = BundleDriver(Controller.load(bundle, policy_only=policy_only, in_time=False))
+        precision = driver.controller.bundle.manifest.precision
+        name = "planner" if driver.controller.planning else "policy"
+        score, kept = _score(name if precision == "fp32" else f"{name}, {precision}", driver, task, episodes, seed)
         step = int(origin.made_by["steps"])
         found = Evaluation(folder, config, facts, task.task_spec, step, seed, (score,), note=_breakdowns(score))
         _keep(found, episodes)

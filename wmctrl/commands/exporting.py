@@ -4,42 +4,57 @@ import hashlib
 import json
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import wmctrl_export
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 from wmctrl_envs.task import Element, TaskSpec
 from wmctrl_export import signing
-from wmctrl_export.bundle import Observations, replacement, write_bundle
+from wmctrl_export.bundle import GOLDEN_TOLERANCES, replacement, write_bundle
 from wmctrl_export.gradient_parity import GradientParity, gradient_parity
 from wmctrl_export.parity import Parity, parity
 from wmctrl_export.regret import Regret, regret
 from wmctrl_export.targets import TARGETS
 
-from wmctrl.commands import provenance, run_folder, training
+from wmctrl.commands import observations, provenance, run_folder, training
 from wmctrl.config import Config, TaskConfig
 from wmctrl.config_files import to_yaml
 from wmctrl.learning import arithmetic
 from wmctrl.learning.agent import Agent
 from wmctrl.learning.checkpoint import CheckpointFolder
-from wmctrl.learning.replay import Replay, segment_name, segments
+from wmctrl.learning.replay import Replay
 from wmctrl.runtime import bundle, manifest
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.files import read_bounded
 
 FOLDER = "bundle"
 """Where in a run's folder its bundle is."""
-LARGEST_DIFFERENCE = 1e-4
-"""Of a belief over the recurrent steps of the check, and of a gradient."""
-LARGEST_HALVED = 0.02
-"""Of a policy's action in half precision."""
+LARGEST_GRADIENT = 1e-4
+"""Difference of a gradient from autograd's."""
+MOST = {
+    "fp32": {"one_step": 1e-5, "recurrent": 1e-4, "surprise": 1e-3},
+    "fp16": {"recurrent": GOLDEN_TOLERANCES["fp16"], "surprise": 0.1},
+}
+"""Largest differences of a bundle from its agent, by precision: those of `Parity`, over what was recorded."""
+MOST_REACTING = {"fp32": 1e-4, "fp16": 0.02}
+"""Largest difference of a policy's action."""
+LEAST_AS_GOOD = 0.999
+"""Share of the decisions of a planner in single precision."""
+OBSERVATIONS = ("recorded", "random")
+"""What a bundle is held to its agent on."""
+CONVERTERS = ("onnx", "onnx-ir", "onnxscript", "onnxruntime")
+"""Packages that decide what a bundle holds, beside those that a run depends on."""
 BRIEFLY = 20
 """Decisions of the check where nobody asked for one."""
-COLUMNS = ("observations", "decisions", "belief, one step", "belief, all steps", "action", "same action", "as good")
+COLUMNS = (
+    *("observations", "decisions", "belief, one step", "belief, all steps"),
+    *("surprise", "action", "same action", "as good"),
+)
 """What a table tells of a bundle."""
 GRADIENT_COLUMNS = ("gradients", "parameters", "all zero", "largest difference", "of")
 """What a table tells of graphs that learn."""
@@ -54,8 +69,10 @@ class Export:
     folder: Path
     files: int
     bytes: int
-    recorded: Parity
-    random: Parity
+    planner: Mapping[str, Parity]
+    """Of decisions that are planned, by what they are made of: recorded or random observations."""
+    policy: Mapping[str, Parity]
+    """Of those that are not."""
     regret: Regret | None = None
     """Of plans in half precision."""
     gradients: Sequence[GradientParity] = ()
@@ -87,19 +104,18 @@ class Origin:
             ValueError: There is no checkpoint, it is damaged, or it is of other settings.
         """
         learned = training.load_agent(run, config, spec)
+        if learned.agent.updates == 0:
+            raise ValueError(f"{run} has recorded, and learned nothing yet; go on with `wm train --resume {run}`")
         settings = hashlib.sha256(to_yaml(config).encode()).hexdigest()
         made_by = {"code": provenance.code(Path(wmctrl_export.__file__).parent), "settings": settings}
         made_by |= {"weights": learned.weights, "steps": str(learned.steps), "seed": str(facts["seed"])}
-        made_by |= provenance.versions()
+        made_by |= provenance.versions(*CONVERTERS)
         return cls(run, config, spec, learned.agent, made_by)
 
     def made(self, folder: Path) -> bool:
         """Whether a folder's bundle is this one's, as far as its manifest tells."""
-        try:
-            told = manifest.parse(read_bounded(folder / manifest.NAME, bundle.LARGEST_MANIFEST))
-        except ValueError:
-            return False
-        return self.made_by.items() <= told.made_by.items()
+        told = told_in(folder)
+        return told is not None and self.made_by.items() <= told.made_by.items()
 
 
 def export(
@@ -127,27 +143,57 @@ def export(
     key = None if key_file is None else signing.read_key(key_file)
     config, facts = run_folder.open_run(run)
     origin = Origin.of(run, config, facts, training.spec_of(config.task))
-    made = write(origin, run / FOLDER, states, learn=learn, precision=precision, target=target)
-    return made if key is None else replace(made, public_key=signing.sign(made.folder, key).hex())
+    return write(origin, run / FOLDER, states, key, learn=learn, precision=precision, target=target)
 
 
 def up_to_date(origin: Origin, folder: Path) -> Path:
     """A folder with this bundle, written unless it is there already.
 
     Raises:
-        ValueError: It does not compute what the agent does.
+        ValueError: It does not compute what the agent does, or would replace one that was exported for a purpose.
         OSError: The disk is full or may not be written.
     """
     if not origin.made(folder):
+        require_replaceable(folder)
         with Console(stderr=True).status(f"writing {folder}, which drives without PyTorch"):
             write(origin, folder, BRIEFLY)
     return folder
+
+
+def require_replaceable(folder: Path) -> None:
+    """Refuse to write over a bundle that is signed, learns, or computes in half precision: it would not be any more.
+
+    Raises:
+        ValueError: It is one.
+    """
+    told = told_in(folder)
+    if told is None:
+        return
+    kinds = {
+        "is signed": (folder / bundle.SIGNATURE).exists(),
+        "can go on learning": bool(told.learning),
+        "computes in half precision": told.precision != "fp32",
+    }
+    if kept := [kind for kind, holds in kinds.items() if holds]:
+        raise ValueError(
+            f"{folder} {' and '.join(kept)}, and is not of the last weights, settings and code; export it again, or"
+            " delete it to have a plain one written"
+        )
+
+
+def told_in(folder: Path) -> manifest.Manifest | None:
+    """The manifest in a bundle's folder, where there is one that this version reads."""
+    try:
+        return manifest.parse(read_bounded(folder / manifest.NAME, bundle.LARGEST_MANIFEST))
+    except ValueError:
+        return None
 
 
 def write(
     origin: Origin,
     folder: Path,
     states: int,
+    key: Ed25519PrivateKey | None = None,
     *,
     learn: bool = False,
     precision: str = "fp32",
@@ -163,56 +209,73 @@ def write(
     with replacement(folder) as fresh:
         made = replace(_checked(origin, fresh, states, learn=learn, precision=precision, target=target), folder=folder)
         require_alike(made, precision)
-    return made
+        return made if key is None else replace(made, public_key=signing.sign(fresh, key).hex())
 
 
 def _checked(origin: Origin, folder: Path, states: int, *, learn: bool, precision: str, target: str) -> Export:
     """A bundle written into an empty folder, and held against its agent."""
     config, spec, agent = origin.config, origin.spec, origin.agent
-    observations = recorded(origin.run, spec, states)
+    shown = observations.recorded(origin.run, spec, states)
     task, replay = task_of(spec, config.task), config.replay if learn else None
     made_by = {"command": " ".join(provenance.command_line()), **origin.made_by}
-    write_bundle(agent, task, observations, folder, made_by, replay, precision, TARGETS[target])
-    controller = Controller.load(folder, provider="cpu")
-    found = [parity(agent, controller, seen) for seen in (observations, invented(spec, states))]
+    write_bundle(agent, task, shown, folder, made_by, replay, precision, TARGETS[target])
+    controller = Controller.load(folder, provider="cpu", in_time=False)
+    seen = dict(zip(OBSERVATIONS, (shown, observations.invented(spec, states)), strict=True))
+    found = {what: parity(agent, controller, parts) for what, parts in seen.items()}
     sizes = [entry.bytes for entry in controller.bundle.manifest.files.values()]
-    made = Export(folder, len(sizes), sum(sizes), found[0], found[1])
+    made = Export(folder, len(sizes), sum(sizes), {}, found)
+    if controller.planning is not None:
+        made = replace(made, planner=found, policy={})
+        if "policy" in controller.bundle.manifest.graphs:
+            reacting = Controller(controller.bundle, controller.engine, policy_only=True)
+            made = replace(made, policy={"recorded": parity(agent, reacting, shown)})
     if learn:
         made = replace(made, gradients=gradient_parities(origin, folder))
     if precision == "fp16" and controller.planning is not None:
         with tempfile.TemporaryDirectory() as beside:
-            write_bundle(agent, task, observations, Path(beside) / FOLDER, made_by)
-            single = Controller.load(Path(beside) / FOLDER, provider="cpu")
-            made = replace(made, regret=regret(agent, single, controller, observations))
+            write_bundle(agent, task, shown, Path(beside) / FOLDER, made_by)
+            single = Controller.load(Path(beside) / FOLDER, provider="cpu", in_time=False)
+            made = replace(made, regret=regret(agent, single, controller, shown))
     return made
 
 
 def require_alike(made: Export, precision: str) -> None:
-    """Refuse a bundle that does not decide as its agent does: half precision by regret, where it plans.
+    """Refuse a bundle that does not decide as its agent does; plans in half precision are judged by regret.
 
     Raises:
         ValueError: It does not.
     """
+    if fault := next(faults(made, precision), None):
+        raise ValueError(f"{fault}; nothing was written")
+
+
+def faults(made: Export, precision: str) -> Iterator[str]:
+    """What is wrong with a bundle."""
     for gradient in made.gradients:
-        if not gradient.difference <= LARGEST_DIFFERENCE:
-            raise ValueError(
+        if not gradient.difference <= LARGEST_GRADIENT:
+            yield (
                 f"{gradient.graph}: {gradient.where} differs by {gradient.difference:.2g} from autograd's, above"
-                f" {LARGEST_DIFFERENCE:g}; nothing was written, export it without --learn"
+                f" {LARGEST_GRADIENT:g}"
             )
-    if made.regret is not None:
-        if made.regret.accepted:
-            return
-        raise ValueError(
+    if made.regret is not None and not made.regret.accepted:
+        yield (
             f"half precision costs a plan {made.regret.half.mean:.2g} and at most {made.regret.half.high:.2g} in 95 of"
-            f" 100 states, another seed at most {made.regret.seed.high:.2g}; nothing was written, export it in fp32"
+            f" 100 states, another seed at most {made.regret.seed.high:.2g}; export it in fp32"
         )
-    what, most = ("action", LARGEST_HALVED) if precision == "fp16" else ("recurrent", LARGEST_DIFFERENCE)
-    for one in (made.recorded, made.random):
-        if not getattr(one, what) <= most:
-            raise ValueError(
-                f"the bundle differs by {getattr(one, what):.2g} from the agent over {one.steps} observations, above"
-                f" {most:g}; nothing was written, please report it with the versions that `wm doctor` shows"
-            )
+    for what in ("recorded",) if precision == "fp16" else OBSERVATIONS:  # half is not for what no plant shows
+        if planned := made.planner.get(what):
+            yield from _excesses(f"{what} observations", planned, MOST[precision])
+            if precision == "fp32" and not planned.as_good >= LEAST_AS_GOOD:
+                yield f"of plans on {what} observations, only {planned.as_good:.3f} are as good as the agent's"
+        if reacted := made.policy.get(what):
+            most = MOST[precision] | {"action": MOST_REACTING[precision]}
+            yield from _excesses(f"{what} observations by the policy", reacted, most)
+
+
+def _excesses(where: str, one: Parity, most: Mapping[str, float]) -> Iterator[str]:
+    for figure, limit in most.items():
+        if not getattr(one, figure) <= limit:
+            yield f"{figure} differs by {getattr(one, figure):.2g} from the agent's over {where}, above {limit:g}"
 
 
 def gradient_parities(origin: Origin, folder: Path) -> list[GradientParity]:
@@ -240,58 +303,8 @@ def regret_rows(found: Regret) -> list[tuple[str, ...]]:
 
 def row(what: str, one: Parity) -> tuple[str, ...]:
     """A comparison as a row under COLUMNS."""
-    differences = (f"{value:.1e}" for value in (one.one_step, one.recurrent, one.action))
+    differences = (f"{value:.1e}" for value in (one.one_step, one.recurrent, one.surprise, one.action))
     return (what, f"{one.steps:,}", *differences, f"{one.same_action:.3f}", f"{one.as_good:.3f}")
-
-
-def recorded(run: Path, spec: TaskSpec, most: int) -> Observations:
-    """The newest observations of a run, in order.
-
-    Raises:
-        ValueError: It recorded none.
-    """
-    checkpoint = CheckpointFolder(run / "checkpoint")
-    checkpoint.open()
-    files = segments(checkpoint)
-    if not files:
-        raise ValueError(f"{run} recorded nothing to check a bundle with; train it first")
-    parts = observed(spec)
-    found: list[dict[str, np.ndarray]] = []
-    for stream, begin in reversed(files):
-        steps = checkpoint.get(segment_name(stream, begin))
-        newest = [{name: steps[name][i] for name in parts} for i in range(len(steps["reward"]))]
-        found = newest + found
-        if len(found) >= most or stream != files[-1][0]:
-            break
-    return found[-most:]
-
-
-def invented(spec: TaskSpec, count: int) -> Observations:
-    """Random observations, within the elements' ranges where they have any."""
-    generator = np.random.default_rng(0)
-    found: list[dict[str, np.ndarray]] = []
-    for _ in range(count):
-        seen: dict[str, np.ndarray] = {}
-        if spec.proprio:
-            seen["proprio"] = _drawn(spec.proprio, generator)
-        if spec.goal:
-            seen["goal"] = _drawn(spec.goal, generator)
-        if spec.camera:
-            seen["camera"] = generator.integers(0, 256, spec.camera, dtype=np.uint8)
-        found.append(seen)
-    return found
-
-
-def _drawn(elements: Sequence[Element], generator: np.random.Generator) -> np.ndarray:
-    low, high = (np.array([getattr(element, end) for element in elements]) for end in ("low", "high"))
-    bounded = np.isfinite(high - low) & (high - low < 1e6)
-    even = generator.uniform(np.where(bounded, low, -1.0), np.where(bounded, high, 1.0))
-    return even.astype(np.float32)
-
-
-def observed(spec: TaskSpec) -> tuple[str, ...]:
-    """Parts of a task's observation."""
-    return tuple(name for name in ("proprio", "goal", "camera") if getattr(spec, name))
 
 
 def task_of(spec: TaskSpec, config: TaskConfig) -> manifest.Task:

@@ -21,9 +21,9 @@ def command_line() -> list[str]:
     return ["wm", *sys.argv[1:]]
 
 
-def versions() -> dict[str, str]:
-    """Versions of what trajectories and weights depend on."""
-    return {name: version(name) for name in RECORDED}
+def versions(*others: str) -> dict[str, str]:
+    """Versions of what trajectories and weights depend on, and of other packages."""
+    return {name: version(name) for name in (*RECORDED, *others)}
 
 
 def made_by() -> dict[str, Any]:

@@ -225,7 +225,8 @@ def train(folder: Path, *, resume: bool = False, enough: Callable[[Mapping[str, 
     """Run a folder's training to its last step, or on from its checkpoint; what `told_to_stop` hears saves and stops.
 
     Args:
-        enough: Whether to stop early, asked of new figures, and with none at every step, update and episode of a look.
+        enough: Whether to stop early, asked once something was learned: of new figures, and with none at every step,
+            update and episode of a look.
 
     Raises:
         ValueError: The run cannot go on; says why and what to do.
@@ -277,6 +278,6 @@ def _run(trainer: Trainer, folder: Path, enough: Callable[[Mapping[str, float]],
 
         def listen(progress: Progress, news: Mapping[str, float]) -> None:
             logbook(progress, news)
-            trainer.stopping = trainer.stopping or enough(news)
+            trainer.stopping = trainer.stopping or (trainer.agent.updates > 0 and enough(news))
 
         trainer.run(listen)

@@ -30,20 +30,20 @@ def main(folder: Path, arguments: list[str], importing: float) -> int:
             public_key_hex=options.require_signature,
             in_time=not options.untimed,
         )
+        loading = time.perf_counter() - began
+        few = (options.decisions + 9) // 10
+        first = controller.latencies(few)
+        early = resident()
+        seconds = np.concatenate([first, controller.latencies(options.decisions - few)])
     except (ValueError, OSError) as error:
         sys.stderr.write(f"refused: {error}\n")
         return 2
-    loading = time.perf_counter() - began
-    few = max(1, options.decisions // 10)
-    first = controller.latencies(few)
-    early = resident()
-    seconds = np.concatenate([first, controller.latencies(options.decisions - few)])
     task, provider = controller.bundle.manifest.task, controller.engine.provider
     lines = [
         f"{task.id}: imported in {importing:.2f} s; loaded, checked and golden steps repeated on {provider} in"
         f" {loading:.2f} s",
         latency(seconds, task.control_period),
-        f"memory: {early:.1f} MB after {few:,} decisions, {resident():.1f} MB after {options.decisions:,}",
+        f"memory: {early:.1f} MB after {few:,} of them, {resident():.1f} MB after {options.decisions:,}",
     ]
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
@@ -53,13 +53,25 @@ def parser() -> argparse.ArgumentParser:
     """What can be asked of a bundle."""
     found = argparse.ArgumentParser(prog="run.py", description="load, check and time this controller")
     found.add_argument("--self-test", action="store_true", help="what happens anyhow; for a name in scripts")
-    found.add_argument("--decisions", type=int, default=100, metavar="N", help="how many to time (100)")
+    found.add_argument("--decisions", type=counted, default=100, metavar="N", help="how many to time (100)")
     found.add_argument("--provider", choices=tuple(PROVIDERS), help="what computes (the first that works)")
-    found.add_argument("--threads", type=int, default=1, metavar="N", help="of ONNX Runtime (1)")
+    found.add_argument("--threads", type=counted, default=1, metavar="N", help="of ONNX Runtime (1)")
     found.add_argument("--untimed", action="store_true", help="load it also where it decides too late")
     found.add_argument("--policy", action="store_true", help="react without planning")
-    found.add_argument("--require-signature", metavar="HEX", help="refuse unless signed by this Ed25519 public key")
+    found.add_argument(
+        "--require-signature",
+        metavar="HEX",
+        help="refuse unless signed by this Ed25519 public key (trust only a copy of run.py of your own with that)",
+    )
     return found
+
+
+def counted(text: str) -> int:
+    """A number of things, at least one, as `argparse` asks for it."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, came {number}")
+    return number
 
 
 def latency(seconds: NDArray[np.float64], period: float) -> str:

@@ -45,19 +45,31 @@ def load(folder: Path, public_key: bytes | None = None, *, learning: bool = Fals
     if public_key is not None:
         _require_signature(folder, content, public_key)
     told = manifest.parse(content)
-    contents = {name: _verified(folder, name, told) for name in told.files}
     wanted = {f"graphs.{name}": graph for name, graph in told.graphs.items()}
     if learning:
         wanted |= {f"learning.{name}": graph for name, graph in told.learning.items()}
+    files = {graph.file for graph in wanted.values()}
+    kept = {NOISE, GOLDEN} | files
+    contents = {}
+    for name in told.files:
+        content = _verified(folder, name, told)
+        if name in kept:
+            contents[name] = content
+    work = 0
     for place, graph in wanted.items():
         found = onnx_file.inspect(contents[graph.file], graph.file)
         _hold_ports(place, graph, found)
         if place.startswith("graphs."):
             _hold_precision(told.precision, graph.file, found)
+            work += found.work * told.calls(place.removeprefix("graphs."))
+    if work > onnx_file.MOST_WORK:
+        raise ValueError(
+            f"{manifest.NAME}: a decision does {work:,} multiply-adds, expected at most {onnx_file.MOST_WORK:,}"
+        )
     return Bundle(
         folder,
         told,
-        {graph.file: contents[graph.file] for graph in wanted.values()},
+        {file: contents[file] for file in files},
         _arrays(contents, NOISE),
         _arrays(contents, GOLDEN),
     )

@@ -12,6 +12,7 @@ from wmctrl.runtime import bundle as bundles
 from wmctrl.runtime import golden
 from wmctrl.runtime.bundle import Bundle
 from wmctrl.runtime.engine import Computes, Engine, present
+from wmctrl.runtime.manifest import hold_weight
 from wmctrl.runtime.noise import NoiseBank
 
 Vector = NDArray[np.float32]
@@ -108,13 +109,13 @@ class Controller:
         threads: int = 1,
         policy_only: bool = False,
         public_key_hex: str | None = None,
-        in_time: bool = False,
+        in_time: bool = True,
     ) -> "Controller":
         """Read a bundle, check all of it, and repeat its golden steps on the device that will drive it.
 
         Args:
             provider: tensorrt, cuda or cpu; None takes the first that repeats the golden steps, and is in time.
-            in_time: Refuse where half of the decisions take longer than the plant's control period.
+            in_time: Refuse where half of the decisions take longer than the plant's control period; a simulator waits.
             public_key_hex: The Ed25519 key whose signature is required, if one is, in hexadecimal.
 
         Raises:
@@ -171,17 +172,16 @@ class Controller:
         """Change what a plan is worth from the next decision on.
 
         Raises:
-            ValueError: A part is not in this bundle, or a weight is negative; nothing has changed.
+            ValueError: A part is not in this bundle, or cannot be weighed so; nothing has changed.
         """
         for name, weight in weights.items():
             if name not in self.weights:
                 raise ValueError(f"{name} is not weighed in this bundle; known: {', '.join(self.weights)}")
-            if not 0.0 <= weight < np.inf:
-                raise ValueError(f"{name} must be at least 0 and finite, came {weight}")
+            hold_weight(name, weight)
         self.weights |= weights
 
     def set_limits(self, low: Vector, high: Vector) -> None:
-        """Hold every candidate to limits (A,), (A,) within [-1, 1], from the next decision on.
+        """Hold candidates and commands to limits (A,), (A,) within [-1, 1], from the next decision on.
 
         Raises:
             ValueError: They are of another length, out of range or the wrong way round; nothing has changed.
@@ -202,18 +202,20 @@ class Controller:
             goal: (G,), instead of the observation's.
 
         Raises:
-            ValueError: A part is missing, of another shape, or not finite; the state is as it was.
+            ValueError: A part is missing, of another shape, or not finite, or what is computed of it is not; the
+                state is as it was.
         """
-        began = time.perf_counter()
+        began, before = time.perf_counter(), self.state
         wanted = self._goal(observation, goal)
-        surprise = self.observe(observation)
-        if self.state.plan is None:
-            command, plan, health = self._react(wanted), None, None
-        else:
-            command, plan, health = self._refine(self.state.plan, wanted)
+        try:
+            surprise = self.observe(observation)
+            command, plan, health = self._decide(before.plan, wanted)
+        except ValueError:
+            self.state = before
+            raise
         self.state = self.state._replace(last=command, plan=plan)
         source, iterations = ("policy", 0) if self.planning is None else ("plan", self.planning.iterations)
-        return Action(command, source, surprise, health, iterations, time.perf_counter() - began)
+        return Action(command.copy(), source, surprise, health, iterations, time.perf_counter() - began)
 
     def observe(self, observation: Mapping[str, NDArray[Any]]) -> float:
         """Update the belief with what the last action led to; the surprise [nats]."""
@@ -222,6 +224,8 @@ class Controller:
             if port.name not in feeds:
                 feeds[port.name] = taken(observation, port.name, port.shape, port.dtype)
         found = self.engine.run("observe", feeds)
+        if not (np.isfinite(found["next_deter"]).all() and np.isfinite(found["next_stoch"]).all()):
+            raise ValueError("what is believed after this observation is not finite; check the sensors' readings")
         self.state = self.state._replace(deter=found["next_deter"], stoch=found["next_stoch"])
         return float(found["surprise"])
 
@@ -237,8 +241,16 @@ class Controller:
         given = observation if goal is None else {"goal": goal}
         return {"goal": taken(given, "goal", (size,), "float32")}
 
-    def _react(self, goal: dict[str, NDArray[Any]]) -> Vector:
-        return np.clip(self.engine.run("policy", self._belief() | goal)["next_action"], *self.limits)
+    def _decide(self, plan: Plan | None, goal: dict[str, NDArray[Any]]) -> tuple[Vector, Plan | None, Health | None]:
+        """What is sent (A,), within the limits; the plan to carry on, and its health, where there is one."""
+        found: tuple[Vector, Plan | None, Health | None]
+        if plan is None:
+            found = self.engine.run("policy", self._belief() | goal)["next_action"], None, None
+        else:
+            found = self._refine(plan, goal)
+        if not np.isfinite(found[0]).all():
+            raise ValueError("what is decided is not finite; check the goal, and the networks' parameters")
+        return np.clip(found[0], *self.limits), found[1], found[2]
 
     def _refine(self, plan: Plan, goal: dict[str, NDArray[Any]]) -> tuple[Vector, Plan, Health]:
         """A carried plan's first action after refining it, the plan to carry on, and its health."""
@@ -257,7 +269,7 @@ class Controller:
             feeds |= {"plan_mean": plan.mean, "plan_std": plan.std, "plan_elites": plan.elites}
             found = self.engine.run("refine", feeds | {"noise": self.noise.candidates()})
             plan = Plan(found["next_plan_mean"], found["next_plan_std"], found["next_plan_elites"])
-        return plan.mean[0].copy(), self._shifted(plan), Health(*map(float, found["health"]))
+        return plan.mean[0], self._shifted(plan), Health(*map(float, found["health"]))
 
     def _shifted(self, plan: Plan) -> Plan:
         """The plan one step later: every action moves up, the last is held, and the search opens up again."""

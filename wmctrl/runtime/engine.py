@@ -1,6 +1,7 @@
 """ONNX Runtime behind one small door: sessions of a bundle's graphs on the best device that really computes."""
 
 import hashlib
+import os.path
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -134,7 +135,7 @@ def settings(provider: str, content: bytes) -> dict[str, str]:
     """
     if provider != "tensorrt":
         return {}
-    home = str(CACHE.expanduser() / hashlib.sha256(content).hexdigest()[:16])
+    home = os.path.join(os.path.expanduser(str(CACHE)), hashlib.sha256(content).hexdigest()[:16])
     return {
         "trt_engine_cache_enable": "1",
         "trt_engine_cache_path": home,

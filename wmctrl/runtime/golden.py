@@ -11,14 +11,13 @@ from wmctrl.runtime.engine import Computes
 
 CALLS = ("observe", "propose", "refine", "policy")
 """In the order in which a step calls them."""
+MOST_STEPS = 64
 RECURRENT = {"deter": "next_deter", "stoch": "next_stoch"}
 """What the next step's `observe` takes from this machine rather than from the golden steps."""
 
 
 def repeat(bundle: Bundle, engine: Computes) -> None:
     """Compute the golden steps again, the belief carried on from step to step, and hold what comes to what came.
-
-    A plan that differs passes where it is worth as much: two candidates can be so close that rounding chooses.
 
     Raises:
         ValueError: Something else came out, so nothing that this machine computes with the bundle can be trusted.
@@ -36,7 +35,7 @@ def repeat(bundle: Bundle, engine: Computes) -> None:
                     raise ValueError(f"{GOLDEN}: step {number}: {name} computes a {output} that is not finite here")
             if name == "observe":
                 carried = {taken: outputs[given] for taken, given in RECURRENT.items()}
-            off = worst(name, outputs, kept)
+            off = plan_error(outputs, kept, tolerance) if name == "refine" else worst(outputs, kept)
             if not off <= tolerance:
                 raise ValueError(
                     f"{GOLDEN}: step {number}: {name} is {off:.2g} off what the exporting machine computed, above"
@@ -44,15 +43,30 @@ def repeat(bundle: Bundle, engine: Computes) -> None:
                 )
 
 
-def worst(name: str, came: Mapping[str, NDArray[Any]], kept: Mapping[str, NDArray[Any]]) -> float:
-    """How far outputs of a graph are from golden ones, relative to 1 + their size, NaN where one is not a number.
+def worst(came: Mapping[str, NDArray[Any]], kept: Mapping[str, NDArray[Any]]) -> float:
+    """How far outputs of a graph are from golden ones, relative to 1 + their size, NaN where one is not a number."""
+    return float(np.max([error(came[output], kept[output]) for output in came]))
 
-    Of a plan, the lesser of its actions' and its worth's error.
+
+def plan_error(came: Mapping[str, NDArray[Any]], kept: Mapping[str, NDArray[Any]], tolerance: float) -> float:
+    """How far a refined plan is from the golden one, NaN where it is not a number.
+
+    Rounding chooses between candidates that are worth the same. Up to half of the elites may be others than the golden
+    ones, if best and worst are still worth as much; each of them may move the mean by its share of the actions' range.
+
+    Args:
+        tolerance: Above which an elite is another one.
     """
-    if name != "refine":
-        return float(np.max([error(came[output], kept[output]) for output in came if output != "surprise"]))
-    actions = error(came["next_plan_mean"], kept["next_plan_mean"])
-    return float(np.minimum(actions, error(came["health"][:1], kept["health"][:1])))
+    distances = np.abs(came["next_plan_elites"][:, None] - kept["next_plan_elites"]).max((2, 3))  # (E, E)
+    E = len(distances)
+    exchanged = int((distances.min(1) > tolerance).sum())
+    if exchanged > E // 2:
+        return np.inf
+    if not exchanged:
+        return float(np.max([error(came[part], kept[part]) for part in came if part != "next_plan_elites"]))
+    worth = error(came["health"][:3], kept["health"][:3])
+    mean = error(came["next_plan_mean"], kept["next_plan_mean"]) - 2.0 * exchanged / E
+    return float(np.max([worth, mean]))
 
 
 def error(came: NDArray[Any], kept: NDArray[Any]) -> NDArray[Any]:
@@ -68,8 +82,8 @@ def steps(bundle: Bundle) -> Iterable[dict[str, dict[str, NDArray[Any]]]]:
     """
     graphs = {name: bundle.manifest.graphs[name] for name in CALLS if name in bundle.manifest.graphs}
     count = min((len(array) for array in bundle.golden.values() if array.ndim), default=0)
-    if not count:
-        raise ValueError(f"{GOLDEN}: holds no steps")
+    if not 1 <= count <= MOST_STEPS:
+        raise ValueError(f"{GOLDEN}: holds {count:,} steps, expected from 1 to {MOST_STEPS}")
     for number in range(count):
         step: dict[str, dict[str, NDArray[Any]]] = {}
         for name, graph in graphs.items():

@@ -12,7 +12,13 @@ NAME = "manifest.json"
 SCHEMA = 2
 LARGEST_FILE = 64 << 20
 """Bytes of the largest file a bundle may hold."""
+LARGEST_BUNDLE = 256 << 20
+"""Bytes of all its files."""
 LARGEST_VECTOR = 4096
+LARGEST_WEIGHT = 1e6
+LEAST_RISK = 1e-3
+DTYPES = ("float32", "uint8")
+"""Of what graphs take and make."""
 PRECISIONS = ("fp32", "fp16")
 LARGEST_TOLERANCE = 0.05
 """Of a belief, relative to 1 + its elements' size; more would be no check."""
@@ -62,6 +68,10 @@ class Port:
     shape: tuple[int, ...]
     meaning: str
     """What it holds, with its unit."""
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype must be {' or '.join(DTYPES)}, came {records.shown(self.dtype)}")
 
 
 @dataclass(frozen=True)
@@ -139,9 +149,26 @@ class Objective:
     failure_reward: float
     """Reward per step of a failed plant, in the task's units."""
 
+    def __post_init__(self) -> None:
+        for name, weight in self.weights.items():
+            hold_weight(name, weight)
+        if not abs(self.failure_reward) <= LARGEST_WEIGHT:
+            raise ValueError(f"failure_reward must be at most {LARGEST_WEIGHT:g} in size, came {self.failure_reward:g}")
+
     def failed(self, weights: dict[str, float]) -> float:
         """Reward per step of a failed plant, in the currency of what is weighed."""
         return ((weights.get("reward", 0.0) + weights.get("goal", 0.0)) or 1.0) * self.failure_reward
+
+
+def hold_weight(name: str, weight: float) -> None:
+    """Refuse a weight of a part of the objective under which a plan's worth would not be finite.
+
+    Raises:
+        ValueError: It is one.
+    """
+    least, most = (LEAST_RISK, 1.0) if name == "risk" else (0.0, LARGEST_WEIGHT)
+    if not least <= weight <= most:
+        raise ValueError(f"{name} must be from {least:g} to {most:g}, came {weight:g}")
 
 
 @dataclass(frozen=True)
@@ -182,6 +209,8 @@ class Manifest:
         for name in self.files:
             if not FILE_NAME.fullmatch(name) or ".." in name:
                 raise ValueError(f"files: {records.shown(name)} is not a path within the bundle")
+        if (total := sum(entry.bytes for entry in self.files.values())) > LARGEST_BUNDLE:
+            raise ValueError(f"files: have {total:,} bytes, expected at most {LARGEST_BUNDLE:,}")
         for part, graphs in (("graphs", self.graphs), ("learning", self.learning)):
             for name, graph in graphs.items():
                 if graph.file not in self.files:
@@ -201,6 +230,12 @@ class Manifest:
             self._hold_ports(name, graph)
         for name, graph in self.learning.items():
             _hold_gradients(name, graph)
+
+    def calls(self, name: str) -> int:
+        """How often a decision that is planned, where planning is possible, calls a graph."""
+        if self.planning is None or name == "observe":
+            return 1
+        return {"refine": self.planning.iterations, "propose": 1}.get(name, 0)
 
     def _hold_ports(self, name: str, graph: GraphFile) -> None:
         """Hold a graph's ports to what is called, with the lengths that the rest of the manifest tells."""

@@ -10,6 +10,7 @@ Record = TypeVar("Record")
 """A frozen dataclass of bool, int, float, str, None, tuples, dicts by name, and other such dataclasses."""
 
 LONGEST_TEXT = 4096
+LONGEST_NAME = 200
 NAMES: Mapping[type, str] = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text"}
 
 
@@ -66,6 +67,9 @@ def _value(kind: Any, value: Any, place: str) -> Any:
     if origin is dict:
         if not isinstance(value, Mapping):
             raise ValueError(f"{place} must be an object, came {shown(value)}")
+        for name in value:
+            if len(name) > LONGEST_NAME or not name.isprintable():
+                raise ValueError(f"{place}: {shown(name)} is no name of at most {LONGEST_NAME} printable characters")
         return {name: _value(parts[1], item, f"{place}.{name}") for name, item in value.items()}
     return _scalar(kind, value, place)
 
@@ -86,4 +90,6 @@ def _scalar(kind: type, value: Any, place: str) -> Any:
         raise ValueError(f"{place} must be {NAMES[kind]}, came {shown(value)}")
     if kind is str and len(value) > LONGEST_TEXT:
         raise ValueError(f"{place} must have at most {LONGEST_TEXT:,} characters, has {len(value):,}")
+    if kind is str and not value.isprintable():
+        raise ValueError(f"{place} must be of printable characters alone, came {shown(value)}")
     return float(value) if kind is float else value

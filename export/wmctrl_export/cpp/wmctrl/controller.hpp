@@ -60,7 +60,11 @@ constexpr std::size_t LARGEST_FILE = 64u << 20;   // bytes
 constexpr std::size_t LARGEST_HEADER = 1u << 20;  // bytes, of a safetensors file
 constexpr std::size_t LARGEST_ARRAY = 1u << 26;   // elements
 constexpr std::size_t LARGEST_VECTOR = 4096;
-constexpr std::int64_t LARGEST_COUNT = 1'000'000;
+constexpr std::int64_t LARGEST_COUNT = 100'000;
+constexpr double LARGEST_WEIGHT = 1e6;
+constexpr double LARGEST_TOLERANCE = 0.05;
+constexpr std::uint64_t LARGEST_BUNDLE = 256u << 20;  // bytes of all files
+constexpr std::size_t MOST_GOLDEN = 64;               // steps
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "bundles hold little-endian numbers");
 
@@ -605,6 +609,13 @@ inline void hold_together(const Manifest& m) {
     }
 }
 
+/// Refuse a weight of a part of the objective under which a plan's worth would not be finite.
+inline void hold_weight(const std::string& name, double weight) {
+    const double least = name == "risk" ? 1e-3 : 0.0, most = name == "risk" ? 1.0 : LARGEST_WEIGHT;
+    if (!(weight >= least && weight <= most))
+        fail(shown(name), " must be from ", least, " to ", most, ", came ", weight);
+}
+
 inline Manifest parse_manifest(std::string_view content) {
     const Json json = JsonReader(content, "manifest.json").document();
     const Field field(json, "manifest.json:");
@@ -616,18 +627,27 @@ inline Manifest parse_manifest(std::string_view content) {
     parse_task(field["task"], m);
     if (!field["planning"].is_null()) m.planning = parse_planning(field["planning"]);
     const Field objective = field["objective"].with({"weights", "failure_reward"});
-    for (const std::string& name : objective["weights"].names())
+    for (const std::string& name : objective["weights"].names()) {
         m.weights.emplace_back(name, objective["weights"][name].real());
+        hold_weight(name, m.weights.back().second);
+    }
     m.failure_reward = objective["failure_reward"].real();
+    if (!(std::abs(m.failure_reward) <= LARGEST_WEIGHT))
+        objective["failure_reward"].refuse("must be at most ", LARGEST_WEIGHT, " in size");
     m.golden_tolerance = field["golden_tolerance"].real();
+    if (!(m.golden_tolerance > 0.0 && m.golden_tolerance <= LARGEST_TOLERANCE))
+        field["golden_tolerance"].refuse("must be above 0 and at most ", LARGEST_TOLERANCE);
     for (const std::string& name : field["graphs"].names()) {
         const Field graph = field["graphs"][name].with({"file", "inputs", "outputs"});
         m.graphs[name] = {graph["file"].text(), parse_ports(graph["inputs"]), parse_ports(graph["outputs"])};
     }
+    std::uint64_t total = 0;
     for (const std::string& name : field["files"].names()) {
         if (!is_within(name)) field["files"].refuse("has '", shown(name), "', which is not a path within the bundle");
         m.files[name] = parse_file(field["files"][name]);
+        total += m.files[name].bytes;
     }
+    if (total > LARGEST_BUNDLE) field["files"].refuse("have ", total, " bytes, expected at most ", LARGEST_BUNDLE);
     for (const std::string& name : field["learning"].names()) {  // graphs that nobody who drives needs
         const Field graph = field["learning"][name].with({"file", "inputs", "outputs"});
         if (!m.files.count(graph["file"].text())) graph["file"].refuse("is not among the files");
@@ -988,11 +1008,11 @@ public:
         const auto found =
             std::find_if(weights_.begin(), weights_.end(), [&](const auto& one) { return one.first == name; });
         if (found == weights_.end()) fail(shown(name), " is not weighed in this bundle");
-        if (!(weight >= 0.0 && std::isfinite(weight))) fail(name, " must be at least 0 and finite, came ", weight);
+        hold_weight(name, weight);
         found->second = weight;
     }
 
-    /// Hold every candidate to limits (A,), (A,) within [-1, 1], from the next decision on.
+    /// Hold candidates and commands to limits (A,), (A,) within [-1, 1], from the next decision on.
     void set_limits(const std::vector<float>& low, const std::vector<float>& high) {
         if (low.size() != low_.size() || high.size() != high_.size())
             fail("limits must have ", low_.size(), " elements");
@@ -1002,28 +1022,37 @@ public:
         low_ = low, high_ = high;
     }
 
-    /// The action after an observation; valid until the next call. Where the observation is refused, nothing has
-    /// changed.
+    /// The action after an observation; valid until the next call. Where the observation is refused, or what is
+    /// computed of it is not finite, the belief is as it was.
     const Action& act(const Observation& seen) {
         const auto began = std::chrono::steady_clock::now();
         hold_seen(seen);
+        Session& belief = session("observe");
+        assign(deter_before_, belief.input("deter"));
+        assign(stoch_before_, belief.input("stoch"));
         observe(seen);
         if (planned_) refine(seen);
         else react(seen);
-        assign(session("observe").input("action"), action_.command);
+        if (!is_finite(action_.command)) {
+            assign(belief.input("deter"), deter_before_);
+            assign(belief.input("stoch"), stoch_before_);
+            fail("what is decided is not finite; check the goal");
+        }
+        for (std::size_t i = 0; i < action_.command.size(); ++i)
+            action_.command[i] = std::min(std::max(action_.command[i], low_[i]), high_[i]);
+        assign(belief.input("action"), action_.command);
         action_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
         return action_;
     }
 
     /// Compute the golden steps again, the belief carried on from step to step, and hold what comes to what came; then
     /// begin anew.
-    ///
-    /// A plan that differs passes where it is worth as much: two candidates can be so close that rounding chooses.
     void repeat_golden() {
         std::size_t steps = golden_.empty() ? 0 : std::numeric_limits<std::size_t>::max();
         for (const auto& entry : golden_)
             if (!entry.second.shape.empty()) steps = std::min(steps, entry.second.rows());
-        if (steps == 0 || steps == std::numeric_limits<std::size_t>::max()) fail("golden.safetensors: holds no steps");
+        if (steps == 0 || steps > MOST_GOLDEN)
+            fail("golden.safetensors: must hold from 1 to ", MOST_GOLDEN, " steps");
         for (std::size_t step = 0; step < steps; ++step)
             for (const char* name : GRAPHS)
                 if (manifest_.graphs.count(name)) repeat_golden(name, step);
@@ -1038,6 +1067,7 @@ private:
     bool planned_;
     std::vector<std::pair<std::string, double>> weights_;
     std::vector<float> low_, high_;
+    std::vector<float> deter_before_, stoch_before_;
     Action action_;
 
     Controller(const Manifest& manifest, const std::map<std::string, std::string>& contents,
@@ -1054,11 +1084,17 @@ private:
             sessions_.try_emplace(name, ort, graph, contents.at(graph.file), threads);
         action_.command.resize(static_cast<std::size_t>(manifest.action));
         action_.planned = planned_;
+        deter_before_ = session("observe").input("deter");
+        stoch_before_ = session("observe").input("stoch");
     }
 
     Session& session(std::string_view name) { return sessions_.find(name)->second; }
 
     static void fill(std::vector<float>& to, float value) { std::fill(to.begin(), to.end(), value); }
+
+    static bool is_finite(const std::vector<float>& values) {
+        return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
+    }
 
     static void hold_seen(Span<float> part, const char* name, std::size_t size) {
         if (part.size != size) fail(name, " must have ", size, " elements, came ", part.size);
@@ -1080,6 +1116,8 @@ private:
         if (!manifest_.camera.empty())
             std::copy(seen.camera.begin(), seen.camera.end(), observe.input_bytes("camera").begin());
         observe.run();
+        if (!is_finite(observe.output("next_deter")) || !is_finite(observe.output("next_stoch")))
+            fail("what is believed after this observation is not finite; check the sensors' readings");
         assign(observe.input("deter"), observe.output("next_deter"));
         assign(observe.input("stoch"), observe.output("next_stoch"));
         action_.surprise = observe.output("surprise")[0];
@@ -1096,9 +1134,7 @@ private:
         Session& policy = session("policy");
         believe(policy, seen);
         policy.run();
-        const std::vector<float>& came = policy.output("next_action");
-        for (std::size_t i = 0; i < came.size(); ++i)
-            action_.command[i] = std::min(std::max(came[i], low_[i]), high_[i]);
+        assign(action_.command, policy.output("next_action"));
     }
 
     /// Refine the carried plan, take its first action, and carry it on.
@@ -1194,17 +1230,47 @@ private:
         double off = 0.0;
         for (const Port& port : graph.outputs) {
             const std::vector<float>& came = computing.output(port.name);
-            for (float value : came)
-                if (!std::isfinite(value)) fail(place, " computes a ", port.name, " that is not finite here");
-            const bool compared = name == "refine" ? port.name == "next_plan_mean" : port.name != "surprise";
-            if (compared) off = std::max(off, error(came, kept(name, port, step)));
+            if (!is_finite(came)) fail(place, " computes a ", port.name, " that is not finite here");
+            if (port.name != "next_plan_elites") off = std::max(off, error(came, kept(name, port, step)));
         }
-        if (name == "refine") {
-            const double best = computing.output("health")[0];
-            off = std::min(off, error(best, kept(name, {"health", false, {4}}, step).data[0]));
-        }
+        if (name == "refine") off = plan_error(graph, computing, step, off);
         if (!(off <= manifest_.golden_tolerance))
             fail(place, " is ", off, " off what the exporting machine computed, above ", manifest_.golden_tolerance);
+    }
+
+    /// How far a refined plan is from the golden one.
+    ///
+    /// Rounding chooses between candidates that are worth the same. Up to half of the elites may be others than the
+    /// golden ones, if best and worst are still worth as much; each of them may move the mean by its share of the
+    /// actions' range.
+    ///
+    /// @param same The error where no elite is another one.
+    double plan_error(const Graph& graph, Session& refine, std::size_t step, double same) const {
+        const auto golden = [&](const std::string& output) {
+            const auto is = [&](const Port& port) { return port.name == output; };
+            return kept("refine", *std::find_if(graph.outputs.begin(), graph.outputs.end(), is), step);
+        };
+        const Span<float> elites = golden("next_plan_elites"), health = golden("health");
+        const std::vector<float>& came = refine.output("next_plan_elites");
+        const std::size_t E = static_cast<std::size_t>(manifest_.planning->elites), sequence = elites.size / E;
+        std::size_t exchanged = 0;
+        for (std::size_t i = 0; i < E; ++i) {
+            double nearest = std::numeric_limits<double>::infinity();
+            for (std::size_t j = 0; j < E; ++j) {
+                float most = 0.0f;
+                for (std::size_t k = 0; k < sequence; ++k)
+                    most = std::max(most, std::abs(came[i * sequence + k] - elites.data[j * sequence + k]));
+                nearest = std::min(nearest, static_cast<double>(most));
+            }
+            exchanged += nearest > manifest_.golden_tolerance;
+        }
+        if (exchanged > E / 2) return std::numeric_limits<double>::infinity();
+        if (exchanged == 0) return same;
+        double worth = 0.0;
+        for (std::size_t i = 0; i < 3; ++i)
+            worth = std::max(worth, error(refine.output("health")[i], health.data[i]));
+        const double share = 2.0 * static_cast<double>(exchanged) / static_cast<double>(E);
+        return std::max(worth, error(refine.output("next_plan_mean"), golden("next_plan_mean")) - share);
     }
 
     /// The difference from a golden value, relative to 1 + its size; infinite where it is not a number.
