@@ -41,13 +41,13 @@ class Demo:
         "FetchReach-v4", ("schedule.steps=2000", "schedule.evaluate_every=200", "schedule.evaluate_episodes=10")
     )
     """Learned until it reaches in every episode of a look."""
-    arm_seconds: float = 200.0
+    arm_seconds: float = 175.0
     """When the arm's training is stopped, whatever it has learned by then, counted from its start [s]."""
     car: Lesson = Lesson(
         "parking-v0", ("schedule.steps=6000", "schedule.evaluate_every=500", "schedule.evaluate_episodes=3")
     )
     """Learned beside the arm, on the other core, for as long as there is time."""
-    car_seconds: float = 200.0
+    car_seconds: float = 175.0
     """When the car's training is stopped, counted from its start [s]."""
     episodes: int = 10
     """Episodes driven afterwards, each."""
