@@ -155,7 +155,7 @@ def test_train_makes_a_run_of_its_arguments_and_says_where_it_is_and_what_is_nex
     assert (config.task.id, config.schedule.steps, config.schedule.updates_per_step) == ("Pendulum-v1", 2000, 0.5)
     assert (config.collect.plants, facts["seed"]) == (3, 7)
     assert capsys.readouterr().out.splitlines() == [
-        "Trained for 2,000 steps.",
+        "Trained for 2,000 steps; writes the bundle.",
         f"Bundle: {begun[0] / 'bundle'}, 1.2 MB, drives without PyTorch. Next: ./wm eval {begun[0]}",
     ]
 

@@ -118,7 +118,10 @@ def test_a_later_override_wins_and_limits_are_checked_together() -> None:
         ("camera=1", "--set: camera must be true or false, came 1"),
         ("entries=3", "--set: entries must be entries by name, such as {vehicles_count: 20}, came 3"),
         ("entries={1: 2}", "--set: entries must be entries by name"),
-        ("planner.horizon", "an override must read key=value, such as planner.horizon=12; came 'planner.horizon'"),
+        (
+            "planner.horizon",
+            "an override must read key=value, such as agent.planner.horizon=12; came 'planner.horizon'",
+        ),
         ("name=[", "name=[:1: not valid YAML"),
     ],
 )

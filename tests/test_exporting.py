@@ -174,6 +174,8 @@ class Broken:
     [
         ("next_deter", False, "what is believed after this observation is not finite"),
         ("next_stoch", True, "what is believed after this observation is not finite"),
+        ("surprise", False, "what is believed after this observation is not finite"),
+        ("health", False, "what plans are worth is not finite"),
         ("next_plan_mean", False, "what is decided is not finite"),
         ("next_action", True, "what is decided is not finite"),
     ],

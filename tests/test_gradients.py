@@ -154,12 +154,10 @@ def test_a_bundle_is_held_to_the_gradients_of_its_agent_on_recorded_steps(
 
 
 def test_gradients_that_are_not_autograds_are_not_deployed() -> None:
-    for wrong in (2e-4, math.nan):
-        other = GradientParity("model_gradient", 9, 0, wrong, "gradient.model.a")
+    for graph, wrong in (("model_gradient", 2e-4), ("behavior_gradient", 2e-3), ("model_gradient", math.nan)):
+        other = GradientParity(graph, 9, 0, wrong, "gradient.model.a")
         made = exporting.Export(Path("there"), 1, 1, {}, {}, gradients=(other,))
-        with pytest.raises(
-            ValueError, match=r"model_gradient: gradient\.model\.a differs by .* from autograd's, above"
-        ):
+        with pytest.raises(ValueError, match=r"gradient\.model\.a differs by .* from autograd's, above"):
             exporting.require_alike(made, "fp32")
 
 

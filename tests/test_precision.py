@@ -1,5 +1,6 @@
 """Half precision: networks compute in float16, what would lose its meaning does not, and plans are worth as much."""
 
+import contextlib
 import functools
 import json
 from collections import Counter
@@ -133,13 +134,22 @@ def test_beliefs_and_policies_stay_close_to_those_of_single_precision() -> None:
 @pytest.mark.parametrize("policy_only", [False, True])
 def test_what_lies_beyond_half_precision_leaves_decisions_finite(policy_only: bool, scale: float) -> None:
     driven = half(policy_only=policy_only)
-    for seen in (*drive(4, scale), *drive(2)):
+
+    def decide(seen: Seen) -> None:
         action = driven.act(seen)
         assert np.isfinite(action.command).all()
         assert np.abs(action.command).max() <= 1.0
         assert np.isfinite([*driven.state.deter, *driven.state.stoch]).all()
-        if action.health is not None and scale <= 1e4:
-            assert action.health.finite == 1.0
+        assert action.health is None or action.health.finite == 1.0 or scale > 1e4
+
+    for seen in drive(4, scale):
+        if policy_only or scale <= 1e4:
+            decide(seen)
+        else:  # costs of such goals can be beyond single precision too, and are refused then
+            with contextlib.suppress(ValueError):
+                decide(seen)
+    for seen in drive(2):
+        decide(seen)
 
 
 def test_other_parameters_can_be_given_in_single_precision() -> None:

@@ -124,7 +124,7 @@ def with_overrides(settings: Settings, overrides: Iterable[str]) -> Settings:
     for override in overrides:
         key, equals, text = override.partition("=")
         if not (equals and key.strip()):
-            raise ValueError(f"an override must read key=value, such as planner.horizon=12; came {override!r}")
+            raise ValueError(f"an override must read key=value, such as agent.planner.horizon=12; came {override!r}")
         _nest(mapping, key.strip().split("."), _parsed(text, override))
     return updated(settings, mapping, "--set")
 

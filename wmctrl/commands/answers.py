@@ -64,7 +64,12 @@ def teach(folder: Path, *, resume: bool) -> int:
         print(f"{folder} was begun by other code or versions: it goes on, but not bit for bit", file=sys.stderr)
     trainer = training.train(folder, resume=resume)
     if trainer.finished:
-        print(f"Trained for {trainer.step:,} steps.", flush=True)
+        print(f"Trained for {trainer.step:,} steps; writes the bundle.", flush=True)
+        try:
+            exporting.require_replaceable(folder / exporting.FOLDER)
+        except ValueError as error:
+            print(f"Bundle: {error}")
+            return 0
         made = exporting.export(folder, exporting.BRIEFLY)
         print(f"Bundle: {made.folder}, {made.bytes / 1e6:.1f} MB, drives without PyTorch. Next: {wm()} eval {folder}")
         return 0

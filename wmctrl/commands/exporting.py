@@ -34,8 +34,9 @@ from wmctrl.runtime.files import read_bounded
 
 FOLDER = "bundle"
 """Where in a run's folder its bundle is."""
-LARGEST_GRADIENT = 1e-4
-"""Difference of a gradient from autograd's."""
+LARGEST_GRADIENT = {"model_gradient": 1e-4, "behavior_gradient": 1e-3}
+"""Differences from autograd's. Through imagined steps rounding adds up: of a trained cheetah's actor and critic,
+autograd's own in float32 were up to 1.3e-4 from those in float64."""
 MOST = {
     "fp32": {"one_step": 1e-5, "recurrent": 1e-4, "surprise": 1e-3},
     "fp16": {"recurrent": GOLDEN_TOLERANCES["fp16"], "surprise": 0.1},
@@ -176,8 +177,8 @@ def require_replaceable(folder: Path) -> None:
     }
     if kept := [kind for kind, holds in kinds.items() if holds]:
         raise ValueError(
-            f"{folder} {' and '.join(kept)}, and is not of the last weights, settings and code; export it again, or"
-            " delete it to have a plain one written"
+            f"{folder} {' and '.join(kept)}, and is not of the last weights, settings and code; write it anew with"
+            f" `wm export {folder.parent}` and the options it was made with, or delete it to have a plain one written"
         )
 
 
@@ -252,11 +253,9 @@ def require_alike(made: Export, precision: str) -> None:
 def faults(made: Export, precision: str) -> Iterator[str]:
     """What is wrong with a bundle."""
     for gradient in made.gradients:
-        if not gradient.difference <= LARGEST_GRADIENT:
-            yield (
-                f"{gradient.graph}: {gradient.where} differs by {gradient.difference:.2g} from autograd's, above"
-                f" {LARGEST_GRADIENT:g}"
-            )
+        largest = LARGEST_GRADIENT[gradient.graph]
+        if not gradient.difference <= largest:
+            yield f"{gradient.where} differs by {gradient.difference:.2g} from autograd's, above {largest:g}"
     if made.regret is not None and not made.regret.accepted:
         yield (
             f"half precision costs a plan {made.regret.half.mean:.2g} and at most {made.regret.half.high:.2g} in 95 of"

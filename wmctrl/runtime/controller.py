@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from wmctrl.runtime import bundle as bundles
 from wmctrl.runtime import golden
 from wmctrl.runtime.bundle import Bundle
-from wmctrl.runtime.engine import Computes, Engine, present
+from wmctrl.runtime.engine import PROVIDERS, Computes, Engine, present
 from wmctrl.runtime.manifest import hold_weight
 from wmctrl.runtime.noise import NoiseBank
 
@@ -122,6 +122,8 @@ class Controller:
             ValueError: Says in one line why this bundle is not driven.
         """
         bundle = bundles.load(Path(folder), None if public_key_hex is None else public_key(public_key_hex))
+        if provider is not None and provider not in PROVIDERS:
+            raise ValueError(f"provider must be one of {', '.join(PROVIDERS)}, came {provider!r}")
         refusals = []
         for name in [provider] if provider else present():
             try:
@@ -139,9 +141,11 @@ class Controller:
         """Times of decisions (decisions,) on what the plant showed at the golden steps [s]; all is forgotten after."""
         seen = golden.observations(self.bundle)
         self.reset()
-        found = [self.act(seen[i % len(seen)]).seconds for i in range(WARMING + decisions)]
+        found = np.zeros(WARMING + decisions)  # a list of numbers would look like a leak
+        for i in range(len(found)):
+            found[i] = self.act(seen[i % len(seen)]).seconds
         self.reset()
-        return np.array(found[WARMING:])
+        return found[WARMING:]
 
     def require_in_time(self) -> None:
         """Refuse to drive where half of the decisions take longer than the plant's control period.
@@ -224,7 +228,7 @@ class Controller:
             if port.name not in feeds:
                 feeds[port.name] = taken(observation, port.name, port.shape, port.dtype)
         found = self.engine.run("observe", feeds)
-        if not (np.isfinite(found["next_deter"]).all() and np.isfinite(found["next_stoch"]).all()):
+        if not all(np.isfinite(value).all() for value in found.values()):
             raise ValueError("what is believed after this observation is not finite; check the sensors' readings")
         self.state = self.state._replace(deter=found["next_deter"], stoch=found["next_stoch"])
         return float(found["surprise"])
@@ -269,7 +273,10 @@ class Controller:
             feeds |= {"plan_mean": plan.mean, "plan_std": plan.std, "plan_elites": plan.elites}
             found = self.engine.run("refine", feeds | {"noise": self.noise.candidates()})
             plan = Plan(found["next_plan_mean"], found["next_plan_std"], found["next_plan_elites"])
-        return plan.mean[0], self._shifted(plan), Health(*map(float, found["health"]))
+        health = Health(*map(float, found["health"]))
+        if not health.finite > 0.0:
+            raise ValueError("what plans are worth is not finite; check the sensors' readings and the goal")
+        return plan.mean[0], self._shifted(plan), health
 
     def _shifted(self, plan: Plan) -> Plan:
         """The plan one step later: every action moves up, the last is held, and the search opens up again."""
@@ -302,6 +309,8 @@ def taken(given: Mapping[str, NDArray[Any]], name: str, shape: tuple[int, ...], 
     Raises:
         ValueError: It is missing, of another shape or type, or not finite.
     """
+    if not isinstance(given, Mapping):
+        raise ValueError(f"the observation must be a dictionary that holds {name} {shape}, came {type(given).__name__}")
     if name not in given:
         raise ValueError(f"the observation must hold {name} {shape}, came {', '.join(given) or 'nothing'}")
     value = np.asarray(given[name])
