@@ -224,12 +224,11 @@ def _checked(origin: Origin, folder: Path, states: int, *, learn: bool, precisio
     seen = dict(zip(OBSERVATIONS, (shown, observations.invented(spec, states)), strict=True))
     found = {what: parity(agent, controller, parts) for what, parts in seen.items()}
     sizes = [entry.bytes for entry in controller.bundle.manifest.files.values()]
-    made = Export(folder, len(sizes), sum(sizes), {}, found)
-    if controller.planning is not None:
-        made = replace(made, planner=found, policy={})
-        if "policy" in controller.bundle.manifest.graphs:
-            reacting = Controller(controller.bundle, controller.engine, policy_only=True)
-            made = replace(made, policy={"recorded": parity(agent, reacting, shown)})
+    planner, policy = ({}, found) if controller.planning is None else (found, {})
+    if planner and "policy" in controller.bundle.manifest.graphs:
+        reacting = Controller(controller.bundle, controller.engine, policy_only=True)
+        policy = {"recorded": parity(agent, reacting, shown)}
+    made = Export(folder, len(sizes), sum(sizes), planner, policy)
     if learn:
         made = replace(made, gradients=gradient_parities(origin, folder))
     if precision == "fp16" and controller.planning is not None:
