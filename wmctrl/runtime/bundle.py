@@ -45,23 +45,21 @@ def load(folder: Path, public_key: bytes | None = None, *, learning: bool = Fals
     if public_key is not None:
         _require_signature(folder, content, public_key)
     told = manifest.parse(content)
-    wanted = {f"graphs.{name}": graph for name, graph in told.graphs.items()}
-    if learning:
-        wanted |= {f"learning.{name}": graph for name, graph in told.learning.items()}
-    files = {graph.file for graph in wanted.values()}
-    kept = {NOISE, GOLDEN} | files
+    wanted = [*told.graphs.values(), *(told.learning.values() if learning else ())]
+    files = {graph.file for graph in wanted}
     contents = {}
     for name in told.files:
         content = _verified(folder, name, told)
-        if name in kept:
+        if name in files | {NOISE, GOLDEN}:
             contents[name] = content
     work = 0
-    for place, graph in wanted.items():
-        found = onnx_file.inspect(contents[graph.file], graph.file)
-        _hold_ports(place, graph, found)
-        if place.startswith("graphs."):
-            _hold_precision(told.precision, graph.file, found)
-            work += found.work * told.calls(place.removeprefix("graphs."))
+    for name, graph in told.graphs.items():
+        found = _inspected(f"graphs.{name}", graph, contents)
+        _hold_precision(told.precision, graph.file, found)
+        work += found.work * told.calls(name)
+    if learning:
+        for name, graph in told.learning.items():
+            _inspected(f"learning.{name}", graph, contents)
     if work > onnx_file.MOST_WORK:
         raise ValueError(
             f"{manifest.NAME}: a decision does {work:,} multiply-adds, expected at most {onnx_file.MOST_WORK:,}"
@@ -97,6 +95,13 @@ def _arrays(contents: dict[str, bytes], name: str) -> dict[str, NDArray[Any]]:
     if name not in contents:
         raise ValueError(f"{manifest.NAME}: files: {name} is missing")
     return tensors.parse(contents[name], name)
+
+
+def _inspected(place: str, told: GraphFile, contents: dict[str, bytes]) -> onnx_file.Graph:
+    """What is in a graph's file, held to what the manifest tells of it."""
+    found = onnx_file.inspect(contents[told.file], told.file)
+    _hold_ports(place, told, found)
+    return found
 
 
 def _hold_precision(told: str, file: str, found: onnx_file.Graph) -> None:
