@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.engine import PROVIDERS
+from wmctrl.runtime.latency import Latency
 
 
 def main(folder: Path, arguments: list[str], importing: float) -> int:
@@ -76,10 +77,10 @@ def counted(text: str) -> int:
 
 def latency(seconds: NDArray[np.float64], period: float) -> str:
     """Times of decisions [s] beside the control period [s], in words."""
-    p50, p99 = 1000.0 * np.quantile(seconds, [0.5, 0.99])
+    found = Latency.of(seconds)
     late = "TOO LATE for this plant; try --threads, or --policy where there is one"
-    verdict = "in time" if p99 <= 1000.0 * period else late
-    return f"decision: {p50:.1f} ms p50, {p99:.1f} ms p99, a period is {1000.0 * period:.0f} ms: {verdict}"
+    verdict = "in time" if found.p99 <= 1000.0 * period else late
+    return f"decision: {found.p50:.1f} ms p50, {found.p99:.1f} ms p99, a period is {1000.0 * period:.0f} ms: {verdict}"
 
 
 def resident() -> float:
