@@ -1,7 +1,6 @@
 """Bundles decide as the agents they were made from, on every kind of task, with nothing but numpy and ONNX Runtime."""
 
 import copy
-import json
 import math
 import re
 import subprocess
@@ -24,7 +23,7 @@ from tests.tiny_bundle import CHEETAH, controller, copied, made
 from wmctrl.commands import exporting, training
 from wmctrl.config import TaskConfig
 from wmctrl.learning.agent import Agent
-from wmctrl.runtime import board, golden
+from wmctrl.runtime import golden
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.engine import Arrays, Computes, Engine
 from wmctrl.runtime.noise import NoiseBank
@@ -312,27 +311,6 @@ def test_a_copied_folder_drives_where_only_numpy_and_onnxruntime_are_installed(t
     assert "golden steps repeated" in loaded
     assert decided.startswith("decision:")
     assert re.fullmatch(r"memory: \d+\.\d MB after 1 of them, \d+\.\d MB after 5", held)
-
-
-def with_period(folder: Path, seconds: float) -> Path:
-    """A bundle whose plant is controlled at another period."""
-    path = folder / "manifest.json"
-    told = json.loads(path.read_text())
-    told["task"]["control_period"] = seconds
-    path.write_text(json.dumps(told))
-    return folder
-
-
-def test_a_board_that_decides_too_late_is_told_so_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = with_period(copied(made(*CHEETAH)[1], tmp_path), 1e-5)
-    assert board.main(folder, ["--provider", "cpu"], 0.0) == 2
-    assert re.match(
-        r"refused: cpu: a decision takes \d+\.\d ms here, the control period is 0\.0 ms;", capsys.readouterr().err
-    )
-    assert board.main(folder, ["--provider", "cpu", "--untimed", "--decisions", "5"], 0.0) == 0
-    assert "TOO LATE for this plant" in capsys.readouterr().out
-    assert board.main(with_period(folder, 1e3), ["--provider", "cpu", "--decisions", "5"], 0.0) == 0
-    assert "in time" in capsys.readouterr().out
 
 
 def test_being_timed_leaves_a_controller_as_it_was() -> None:

@@ -12,6 +12,7 @@ from wmctrl.runtime import bundle as bundles
 from wmctrl.runtime import golden
 from wmctrl.runtime.bundle import Bundle
 from wmctrl.runtime.engine import PROVIDERS, Computes, Engine, present
+from wmctrl.runtime.latency import Latency
 from wmctrl.runtime.manifest import hold_weight
 from wmctrl.runtime.noise import NoiseBank
 
@@ -131,7 +132,7 @@ class Controller:
                 golden.repeat(bundle, engine)
                 found = cls(bundle, engine, policy_only=policy_only)
                 if in_time:
-                    found.require_in_time()
+                    found.require_in_time(found.latencies(TIMED))
                 return found
             except ValueError as error:
                 refusals.append(f"{name}: {error}")
@@ -147,17 +148,20 @@ class Controller:
         self.reset()
         return found[WARMING:]
 
-    def require_in_time(self) -> None:
-        """Refuse to drive where half of the decisions take longer than the plant's control period.
+    def require_in_time(self, seconds: NDArray[np.float64]) -> None:
+        """Refuse to drive where half of some decisions (decisions,) took longer [s] than the plant's control period.
 
         Raises:
-            ValueError: They do; says what to do.
+            ValueError: They did; says what to do, in this class and where a program takes options.
         """
-        taken, period = float(np.median(self.latencies(TIMED))), self.bundle.manifest.task.control_period
-        if taken > period:
+        p50, period = Latency.of(seconds).p50, 1000.0 * self.bundle.manifest.task.control_period
+        if p50 > period:
+            reacts = self.planning is not None and "policy" in self.bundle.manifest.graphs
+            policy = ", react without planning (policy_only=True, --policy)" if reacts else ""
             raise ValueError(
-                f"a decision takes {1000.0 * taken:.1f} ms here, the control period is {1000.0 * period:.1f} ms; give"
-                " it more threads or another machine, or react without planning"
+                f"the median of {len(seconds):,} decisions is {p50:.1f} ms here, above the control period of"
+                f" {period:g} ms; give it more threads (threads=N, --threads N){policy}, or let it be late"
+                " (in_time=False, --untimed)"
             )
 
     def reset(self, seed: int = 0) -> None:
