@@ -64,7 +64,7 @@ def report(folder: Path, options: argparse.Namespace, importing: float) -> None:
 def parser() -> argparse.ArgumentParser:
     """What can be asked of a bundle."""
     found = argparse.ArgumentParser(prog="run.py", description="load, check and time this controller")
-    found.add_argument("--self-test", action="store_true", help="what happens anyhow; for a name in scripts")
+    found.add_argument("--self-test", action="store_true", help="load, check and time, as without it; for scripts")
     found.add_argument("--decisions", type=counted, default=100, metavar="N", help="how many to time (100)")
     found.add_argument("--provider", choices=tuple(PROVIDERS), help="what computes (the first that works)")
     found.add_argument("--threads", type=counted, default=1, metavar="N", help="of ONNX Runtime (1)")
