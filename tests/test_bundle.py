@@ -43,8 +43,9 @@ def refusal(folder: Path) -> str:
     """Why a bundle is not loaded, in one line."""
     with pytest.raises(ValueError) as caught:  # noqa: PT011  # each caller holds what is said to what it expects
         bundle.load(folder)
-    said = str(caught.value)
+    said, remedy = str(caught.value).rsplit("; ", 1)
     assert "\n" not in said
+    assert remedy == bundle.REMEDY
     return said
 
 
@@ -55,6 +56,14 @@ def outcome(folder: Path) -> str:
     except ValueError as error:
         return str(error)
     return ""
+
+
+def test_a_missing_file_is_refused_by_name_with_what_to_do(folder: Path) -> None:
+    for name in (*names(folder), manifest.NAME):  # `refusal` holds each to what to do
+        content = (folder / name).read_bytes()
+        (folder / name).unlink()
+        assert refusal(folder) == f"{folder / name}: is missing"
+        (folder / name).write_bytes(content)
 
 
 def names(folder: Path) -> list[str]:
@@ -170,7 +179,8 @@ def test_a_manifest_that_is_too_long_or_too_deep_is_refused(folder: Path) -> Non
 def test_a_bundle_of_another_schema_says_what_converts_it(folder: Path) -> None:
     path = folder / manifest.NAME
     path.write_text(json.dumps(json.loads(path.read_bytes()) | {"schema": 7}))
-    assert "export the run again with `wm export RUN`" in refusal(folder)
+    assert refusal(folder) == "manifest.json: has schema 7, this runtime reads 2"
+    assert "export the run again with `wm export RUN`" in bundle.REMEDY
 
 
 @pytest.mark.parametrize("name", ["noise.safetensors", "golden.safetensors"])
@@ -342,7 +352,7 @@ def test_unsigned_altered_and_strangers_bundles_are_refused_where_a_signature_is
     with pytest.raises(ValueError, match=r"manifest\.sig: is not this key's signature"):
         Controller.load(folder, public_key_hex=public)
     (folder / bundle.SIGNATURE).unlink()
-    with pytest.raises(ValueError, match="a signature is required, and there is none to read"):
+    with pytest.raises(ValueError, match=r"a signature is required, which .* makes: .*manifest\.sig: is missing; copy"):
         Controller.load(folder, public_key_hex=public)
     with pytest.raises(ValueError, match="a public key is 64 hexadecimal digits, came 'abc'"):
         Controller.load(folder, public_key_hex="abc")

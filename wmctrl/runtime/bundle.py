@@ -15,6 +15,8 @@ SIGNATURE = "manifest.sig"
 NOISE = "noise.safetensors"
 GOLDEN = "golden.safetensors"
 LARGEST_MANIFEST = 4 << 20
+REMEDY = "copy the bundle's folder again, or export the run again with `wm export RUN`"
+"""Ends every refusal of what is in a folder."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,17 @@ def load(folder: Path, public_key: bytes | None = None, *, learning: bool = Fals
         learning: Whether the graphs of learning are wanted as well.
 
     Raises:
-        ValueError: Says in one line what is wrong with which file.
+        ValueError: Says in one line what is wrong with which file, and what to do.
     """
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder; name a bundle's folder, which `wm export RUN` writes")
+    try:
+        return _checked(folder, public_key, learning)
+    except ValueError as error:
+        raise ValueError(f"{error}; {REMEDY}") from None
+
+
+def _checked(folder: Path, public_key: bytes | None, learning: bool) -> Bundle:
     content = read_bounded(folder / manifest.NAME, LARGEST_MANIFEST)
     if public_key is not None:
         _require_signature(folder, content, public_key)
@@ -77,9 +86,9 @@ def _require_signature(folder: Path, content: bytes, public_key: bytes) -> None:
     try:
         signature = read_bounded(folder / SIGNATURE, 64)
     except ValueError as error:
-        raise ValueError(f"a signature is required, and there is none to read: {error}") from None
+        raise ValueError(f"a signature is required, which `wm export RUN --sign KEY` makes: {error}") from None
     if not ed25519.verify(public_key, content, signature):
-        raise ValueError(f"{SIGNATURE}: is not this key's signature of {manifest.NAME}; get the bundle anew")
+        raise ValueError(f"{SIGNATURE}: is not this key's signature of {manifest.NAME}")
 
 
 def _verified(folder: Path, name: str, told: Manifest) -> bytes:
@@ -87,7 +96,7 @@ def _verified(folder: Path, name: str, told: Manifest) -> bytes:
     entry = told.files[name]
     content = read_bounded(folder / name, entry.bytes)
     if len(content) != entry.bytes or hashlib.sha256(content).hexdigest() != entry.sha256:
-        raise ValueError(f"{name}: is damaged, its SHA-256 is not the one in {manifest.NAME}; copy the bundle again")
+        raise ValueError(f"{name}: is damaged, its SHA-256 is not the one in {manifest.NAME}")
     return content
 
 

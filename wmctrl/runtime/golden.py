@@ -12,6 +12,7 @@ from wmctrl.runtime.engine import Computes
 CALLS = ("observe", "propose", "refine", "policy")
 """In the order in which a step calls them."""
 MOST_STEPS = 64
+REMEDY = "try another provider, or export the run again with `wm export RUN`"
 RECURRENT = {"deter": "next_deter", "stoch": "next_stoch"}
 """What the next step's `observe` takes from this machine rather than from the golden steps."""
 
@@ -32,14 +33,16 @@ def repeat(bundle: Bundle, engine: Computes) -> None:
             outputs = engine.run(name, inputs)
             for output, value in outputs.items():
                 if not np.isfinite(value).all():
-                    raise ValueError(f"{GOLDEN}: step {number}: {name} computes a {output} that is not finite here")
+                    raise ValueError(
+                        f"{GOLDEN}: step {number}: {name} computes a {output} that is not finite here; {REMEDY}"
+                    )
             if name == "observe":
                 carried = {taken: outputs[given] for taken, given in RECURRENT.items()}
             off = plan_error(outputs, kept, tolerance) if name == "refine" else worst(outputs, kept)
             if not off <= tolerance:
                 raise ValueError(
                     f"{GOLDEN}: step {number}: {name} is {off:.2g} off what the exporting machine computed, above"
-                    f" {tolerance:g}; try another provider, or export again"
+                    f" {tolerance:g}; {REMEDY}"
                 )
 
 

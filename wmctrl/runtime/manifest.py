@@ -318,10 +318,7 @@ def parse(content: bytes) -> Manifest:
     value = json_file.parse(content, NAME)
     schema = value.get("schema")
     if schema != SCHEMA:
-        raise ValueError(
-            f"{NAME}: has schema {records.shown(schema)}, this runtime reads {SCHEMA}; export the run again with"
-            " `wm export RUN`"
-        )
+        raise ValueError(f"{NAME}: has schema {records.shown(schema)}, this runtime reads {SCHEMA}")
     return records.read(Manifest, value, NAME)
 
 
