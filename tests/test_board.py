@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 
 from tests.tiny_bundle import CHEETAH, copied, made
 from wmctrl.runtime import board, manifest
+from wmctrl.runtime.bundle import REMEDY
 from wmctrl.runtime.controller import Controller
 
 FETCH = ("FetchReach-v4", "agent.learn_behavior=false", "agent.proposals=0")
@@ -72,6 +75,37 @@ def test_what_is_reported_is_judged_as_loading_judges(
     told = capsys.readouterr()
     assert "50 of 50 took longer" in told.out
     assert "the median of 50 decisions is" in told.err
+
+
+def started(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """What `python3 run.py` in a bundle's folder does."""
+    command = [sys.executable, *options, "run.py", "--decisions", "1", "--untimed"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_every_missing_file_of_the_runtime_is_refused_by_name_in_one_line(hurried: Path) -> None:
+    for path in sorted((hurried / "wmctrl" / "runtime").glob("*.py")):
+        content = path.read_bytes()
+        path.unlink()
+        done = started(hurried)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert re.fullmatch(rf"refused: .*\b{path.stem}\b.*; {re.escape(REMEDY)}\n", done.stderr), done.stderr
+        path.write_bytes(content)
+    assert started(hurried).returncode == 0
+
+
+def test_a_runtime_that_is_no_python_any_more_is_refused_in_one_line(hurried: Path) -> None:
+    path = hurried / "wmctrl" / "runtime" / "board.py"
+    path.write_bytes(path.read_bytes().partition(b") -> int")[0])
+    done = started(hurried)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(rf"refused: .*board\.py.*; {re.escape(REMEDY)}\n", done.stderr), done.stderr
+
+
+def test_packages_that_are_not_installed_are_named_with_what_installs_them(hurried: Path) -> None:
+    done = started(hurried, "-I", "-S")  # without those that are
+    assert done.returncode == 2
+    assert done.stderr == ("refused: No module named 'numpy'; it needs `python3 -m pip install numpy onnxruntime`\n")
 
 
 def test_late_decisions_are_counted_and_the_median_is_not_moved_by_them() -> None:

@@ -45,7 +45,14 @@ sys.dont_write_bytecode = True  # the manifest names all that is in this folder
 folder = Path(__file__).resolve().parent
 sys.path.insert(0, str(folder))
 
-from wmctrl.runtime.board import main  # noqa: E402  # the line above says where it is
+try:
+    from wmctrl.runtime.board import main  # the line above says where it is
+except (ImportError, SyntaxError) as error:  # before what checks every file is there to say so
+    remedy = "copy the bundle's folder again, or export the run again with `wm export RUN`"
+    if not str(getattr(error, "name", "wmctrl")).startswith("wmctrl"):
+        remedy = "it needs `python3 -m pip install numpy onnxruntime`"
+    sys.stderr.write(f"refused: {' '.join(str(error).split())}; {remedy}\\n")
+    sys.exit(2)
 
 sys.exit(main(folder, sys.argv[1:], time.perf_counter() - began))
 """
