@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from wmctrl.runtime import bundle as bundles
 from wmctrl.runtime import golden
+from wmctrl.runtime.arguments import hold_names, hold_whole, numbers, part
 from wmctrl.runtime.bundle import Bundle
 from wmctrl.runtime.engine import PROVIDERS, Computes, Engine, present
 from wmctrl.runtime.latency import Latency
@@ -17,6 +18,8 @@ from wmctrl.runtime.manifest import hold_weight
 from wmctrl.runtime.noise import NoiseBank
 
 Vector = NDArray[np.float32]
+LARGEST_SEED = 2**64 - 1
+MOST_THREADS = 1024
 WARMING = 3
 """Decisions before any is timed."""
 TIMED = 9
@@ -95,6 +98,7 @@ class Controller:
         self.planning = None if policy_only else told.planning
         self.noise = NoiseBank(bundle.noise, told.planning.randomness) if told.planning else None
         self.weights = dict(told.objective.weights)
+        self.parts = [name for name in ("proprio", "camera", "goal") if getattr(told.task, name)]
         self.limits = (
             np.full(len(told.task.action), -1.0, np.float32),
             np.full(len(told.task.action), 1.0, np.float32),
@@ -116,12 +120,14 @@ class Controller:
 
         Args:
             provider: tensorrt, cuda or cpu; None takes the first that repeats the golden steps, and is in time.
+            threads: Of ONNX Runtime, from 1 to 1,024.
             in_time: Refuse where half of the decisions take longer than the plant's control period; a simulator waits.
             public_key_hex: The Ed25519 key whose signature is required, if one is, in hexadecimal.
 
         Raises:
             ValueError: Says in one line why this bundle is not driven.
         """
+        hold_whole("threads", threads, 1, MOST_THREADS)
         bundle = bundles.load(Path(folder), None if public_key_hex is None else public_key(public_key_hex))
         if provider is not None and provider not in PROVIDERS:
             raise ValueError(f"provider must be one of {', '.join(PROVIDERS)}, came {provider!r}")
@@ -165,7 +171,12 @@ class Controller:
             )
 
     def reset(self, seed: int = 0) -> None:
-        """Forget everything, before the first observation of an episode; the same seed decides the same."""
+        """Forget everything, before the first observation of an episode; the same seed decides the same.
+
+        Raises:
+            ValueError: The seed is no whole number from 0 to 2^64 - 1; nothing is forgotten.
+        """
+        hold_whole("seed", seed, 0, LARGEST_SEED)
         D, S = self.bundle.manifest.state_sizes
         A, plan = len(self.bundle.manifest.task.action), None
         if self.planning is not None:
@@ -174,7 +185,7 @@ class Controller:
             plan = Plan(zeros[0], np.full((p.horizon, A), p.init_std, np.float32), zeros)
         self.state = State(np.zeros(D, np.float32), np.zeros(S, np.float32), np.zeros(A, np.float32), plan)
         if self.noise is not None:
-            self.noise.reset(seed)
+            self.noise.reset(int(seed))
 
     def set_weights(self, **weights: float) -> None:
         """Change what a plan is worth from the next decision on.
@@ -192,12 +203,12 @@ class Controller:
         """Hold candidates and commands to limits (A,), (A,) within [-1, 1], from the next decision on.
 
         Raises:
-            ValueError: They are of another length, out of range or the wrong way round; nothing has changed.
+            ValueError: They are no numbers, of another length, out of range or the wrong way round; nothing has
+                changed.
         """
-        low, high = np.asarray(low, np.float32), np.asarray(high, np.float32)
         shape = self.state.last.shape
-        if low.shape != shape or high.shape != shape:
-            raise ValueError(f"limits must be of shape {shape}, came {low.shape} and {high.shape}")
+        low = numbers("the lower limits", low, shape).astype(np.float32)
+        high = numbers("the upper limits", high, shape).astype(np.float32)
         if not ((low >= -1.0) & (low <= high) & (high <= 1.0)).all():
             raise ValueError("limits must be within [-1, 1], the lower at most the upper")
         self.limits = low, high
@@ -210,8 +221,8 @@ class Controller:
             goal: (G,), instead of the observation's.
 
         Raises:
-            ValueError: A part is missing, of another shape, or not finite, or what is computed of it is not; the
-                state is as it was.
+            ValueError: A part is missing, unknown, of another shape, or not finite, or what is computed of it is not;
+                the state is as it was.
         """
         began, before = time.perf_counter(), self.state
         wanted = self._goal(observation, goal)
@@ -230,7 +241,8 @@ class Controller:
         feeds: dict[str, NDArray[Any]] = self._belief() | {"action": self.state.last}
         for port in self.bundle.manifest.graphs["observe"].inputs:
             if port.name not in feeds:
-                feeds[port.name] = taken(observation, port.name, port.shape, port.dtype)
+                feeds[port.name] = part(observation, port.name, port.shape, port.dtype)
+        hold_names(observation, self.parts)
         found = self.engine.run("observe", feeds)
         if not all(np.isfinite(value).all() for value in found.values()):
             raise ValueError("what is believed after this observation is not finite; check the sensors' readings")
@@ -244,10 +256,12 @@ class Controller:
     def _goal(self, observation: Mapping[str, NDArray[Any]], goal: Vector | None) -> dict[str, NDArray[Any]]:
         """The goal as the graphs take it, where the task has one."""
         size = len(self.bundle.manifest.task.goal)
+        if not size and goal is not None:
+            raise ValueError("this bundle takes no goal; leave it out")
         if not size:
             return {}
         given = observation if goal is None else {"goal": goal}
-        return {"goal": taken(given, "goal", (size,), "float32")}
+        return {"goal": part(given, "goal", (size,), "float32")}
 
     def _decide(self, plan: Plan | None, goal: dict[str, NDArray[Any]]) -> tuple[Vector, Plan | None, Health | None]:
         """What is sent (A,), within the limits; the plan to carry on, and its health, where there is one."""
@@ -305,27 +319,3 @@ def public_key(text: str) -> bytes:
     if len(key) != 32:
         raise ValueError(f"a public key is 64 hexadecimal digits, came {text!r}")
     return key
-
-
-def taken(given: Mapping[str, NDArray[Any]], name: str, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
-    """A part of an observation as its graph takes it.
-
-    Raises:
-        ValueError: It is missing, of another shape or type, or not finite.
-    """
-    if not isinstance(given, Mapping):
-        raise ValueError(f"the observation must be a dictionary that holds {name} {shape}, came {type(given).__name__}")
-    if name not in given:
-        raise ValueError(f"the observation must hold {name} {shape}, came {', '.join(given) or 'nothing'}")
-    value = np.asarray(given[name])
-    if value.shape != shape:
-        raise ValueError(f"{name} must be of shape {shape}, came {value.shape}")
-    if dtype == "uint8":
-        if value.dtype != np.uint8:
-            raise ValueError(f"{name} must be uint8, came {value.dtype}")
-        return value
-    with np.errstate(over="ignore"):
-        single = value.astype(np.float32)
-    if not np.isfinite(single).all():
-        raise ValueError(f"{name} must be finite in single precision, came {value.tolist()}")
-    return single

@@ -10,7 +10,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from wmctrl.runtime.arguments import numbers
 from wmctrl.runtime.manifest import GraphFile
+from wmctrl.runtime.records import shown
 
 Arrays = Mapping[str, NDArray[Any]]
 PROVIDERS = {
@@ -85,24 +87,32 @@ class Engine:
             values: By name, of float32; a graph in half precision rounds them.
 
         Raises:
-            ValueError: There is no such parameter, or it is of another shape, or beyond what a graph's type holds;
-                nothing has changed.
+            ValueError: There is no such parameter, or it is of another shape, not finite, or beyond what a graph's type
+                holds; nothing has changed.
         """
-        shapes = self.parameters()
-        for name, value in values.items():
-            if name not in shapes:
-                raise ValueError(f"no graph has a parameter {name}; see `parameters`")
-            if value.shape != shapes[name]:
-                raise ValueError(f"{name} must be of shape {shapes[name]}, came {value.shape}")
+        held = self._held(values)
         given: list[tuple[str, str, NDArray[Any]]] = []
         for graph, port in self._ports():
             name = port.name.removesuffix(TRANSPOSED)
-            if name in values:
-                value = rounded(values[name], TYPES[port.type], name)
+            if name in held:
+                value = rounded(held[name], TYPES[port.type], name)
                 turned = value.T if port.name.endswith(TRANSPOSED) else value
                 given.append((graph, port.name, np.ascontiguousarray(turned)))
         for graph, port_name, array in given:
             self.overrides[graph][port_name] = array
+
+    def _held(self, values: Arrays) -> dict[str, NDArray[Any]]:
+        """Parameters as arrays, where the graphs have such ones and they are finite."""
+        if not isinstance(values, Mapping):
+            raise ValueError(f"parameters must be a dictionary of arrays by name, came {shown(values)}")
+        shapes, held = self.parameters(), {}
+        for name, value in values.items():
+            if name not in shapes:
+                raise ValueError(f"no graph has a parameter {name}; see `parameters`")
+            held[name] = numbers(name, value, shapes[name])
+            if not np.isfinite(held[name]).all():
+                raise ValueError(f"{name} must be finite, came {shown(value)}")
+        return held
 
     def _ports(self) -> Iterator[tuple[str, Any]]:
         """Every parameter of every graph, and the graph's name."""

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from wmctrl.runtime import json_file, records
@@ -167,8 +168,8 @@ def hold_weight(name: str, weight: float) -> None:
         ValueError: It is one.
     """
     least, most = (LEAST_RISK, 1.0) if name == "risk" else (0.0, LARGEST_WEIGHT)
-    if not least <= weight <= most:
-        raise ValueError(f"{name} must be from {least:g} to {most:g}, came {weight:g}")
+    if not (isinstance(weight, Real) and least <= weight <= most):
+        raise ValueError(f"{name} must be from {least:g} to {most:g}, came {records.shown(weight)}")
 
 
 @dataclass(frozen=True)
