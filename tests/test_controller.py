@@ -1,13 +1,14 @@
 """What a program hands to a controller is taken as it is meant, or refused by one line that changes nothing."""
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from tests.tiny_bundle import CHEETAH, controller, made
+from wmctrl.runtime import engine
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.engine import Engine
 from wmctrl.runtime.noise import NoiseBank
@@ -115,6 +116,39 @@ def test_numbers_of_every_kind_are_taken_as_the_same() -> None:
         np.testing.assert_array_equal(deployed.act(cast(Any, seen)).command, wanted)
     deployed.set_weights(goal=cast(float, np.float32(2.0)), terminal=3)
     assert deployed.weights["goal"] == 2.0
+
+
+def test_a_provider_that_is_not_built_in_is_refused_with_those_that_are_and_nothing_else_is_said(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(ValueError, match=r"^tensorrt: ONNX Runtime \S+ was built without it here; choose cpu, or"):
+        Controller.load(made(*FETCH)[1], provider="tensorrt")
+    assert capfd.readouterr() == ("", "")
+
+
+class Unloaded:
+    """A session of ONNX Runtime that fell back to the CPU."""
+
+    asked: ClassVar[list[Any]] = []
+
+    def __init__(self, *_: Any, enable_fallback: int, **__: Any) -> None:
+        self.asked.append(enable_fallback)
+
+    def get_providers(self) -> list[str]:
+        return ["CPUExecutionProvider"]
+
+
+def test_a_provider_that_does_not_load_is_refused_in_one_line_while_onnx_runtime_is_silent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    severities: list[int] = []
+    Unloaded.asked.clear()
+    monkeypatch.setattr(engine, "present", lambda: ["cuda", "cpu"])
+    monkeypatch.setattr("onnxruntime.InferenceSession", Unloaded)
+    monkeypatch.setattr("onnxruntime.set_default_logger_severity", severities.append)
+    with pytest.raises(ValueError, match=r"^cuda: does not load here: its libraries or its device .*; see"):
+        Controller.load(made(*FETCH)[1], provider="cuda")
+    assert (Unloaded.asked, severities) == ([0], [engine.FATAL_ALONE, engine.WARNINGS])
 
 
 def test_the_largest_seed_is_one() -> None:

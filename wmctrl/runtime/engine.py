@@ -1,5 +1,6 @@
 """ONNX Runtime behind one small door: sessions of a bundle's graphs on the best device that really computes."""
 
+import contextlib
 import hashlib
 import os.path
 from collections.abc import Iterator, Mapping
@@ -23,8 +24,8 @@ PROVIDERS = {
 """Short names of what can compute, fastest first."""
 CACHE = Path("~/.cache/wmctrl")
 """Where engines are kept on a board: a bundle's folder may be read-only, and its manifest names all that is in it."""
-ERRORS_ALONE = 3
-"""ONNX Runtime's logging severity."""
+WARNINGS, ERRORS_ALONE, FATAL_ALONE = 2, 3, 4
+"""ONNX Runtime's logging severities."""
 
 
 def present() -> list[str]:
@@ -54,8 +55,13 @@ class Engine:
             provider: A name of PROVIDERS.
 
         Raises:
-            ValueError: ONNX Runtime does not take a graph, or the provider does not load.
+            ValueError: ONNX Runtime does not take a graph, was built without the provider, or does not load it.
         """
+        if provider not in present():
+            raise ValueError(
+                f"ONNX Runtime {ort.__version__} was built without it here; choose {' or '.join(present())}, or install"
+                " a build that has it"
+            )
         self.graphs, self.provider = graphs, provider
         self.sessions = {name: self._session(contents[graph.file], threads) for name, graph in graphs.items()}
         self.overrides: dict[str, dict[str, NDArray[Any]]] = {name: {} for name in graphs}
@@ -130,12 +136,27 @@ class Engine:
         given = {wanted: settings(self.provider, content)}
         given.setdefault(PROVIDERS["cpu"], {})  # for what a GPU's provider leaves out
         try:
-            session = ort.InferenceSession(content, options, providers=[*given.items()])
+            with quiet() if self.provider != "cpu" else contextlib.nullcontext():
+                # Without its own fallback, which prints what went wrong and goes on with the CPU unasked.
+                session = ort.InferenceSession(content, options, providers=[*given.items()], enable_fallback=0)
         except Exception as error:  # ONNX Runtime's own kinds, which share no ancestor
             raise ValueError(f"ONNX Runtime does not take it: {' '.join(str(error).split())}") from error
         if wanted not in session.get_providers():
-            raise ValueError(f"the provider {self.provider} does not load here")
+            raise ValueError(
+                "does not load here: its libraries or its device are missing, or of other versions than ONNX Runtime"
+                f" {ort.__version__} asks for; see onnxruntime.ai/docs/execution-providers"
+            )
         return session
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep off the terminal what ONNX Runtime logs of a provider that does not load; we say that in one line."""
+    ort.set_default_logger_severity(FATAL_ALONE)
+    try:
+        yield
+    finally:
+        ort.set_default_logger_severity(WARNINGS)  # it starts with that, and does not tell what it is set to
 
 
 def settings(provider: str, content: bytes) -> dict[str, str]:
