@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 from wmctrl_export.bundle import replacement
 from wmctrl_export.parity import parity
-from wmctrl_export.targets import TARGETS, page
+from wmctrl_export.targets import TARGETS, page, row
 
 from tests.tiny_bundle import CHEETAH, controller, copied, made
 from wmctrl.commands import exporting, training
@@ -26,6 +26,7 @@ from wmctrl.learning.agent import Agent
 from wmctrl.runtime import golden
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.engine import Arrays, Computes, Engine
+from wmctrl.runtime.manifest import Element
 from wmctrl.runtime.noise import NoiseBank
 
 CAMERA = ("task.camera_size=16", "agent.model.camera_depth=2")
@@ -363,6 +364,22 @@ def test_elements_without_bounds_have_none() -> None:
         told = exporting.task_of(task.task_spec, TaskConfig("HalfCheetah-v5"))
     for element, kept in zip(task.task_spec.proprio, told.proprio, strict=True):
         assert kept.low == (element.low if np.isfinite(element.low) else None)
+
+
+def test_a_page_names_every_element_in_order_with_its_unit_and_what_the_ends_of_an_action_stand_for() -> None:
+    told = controller(*FAMILIES["camera, proprio and goal"]).bundle.manifest
+    text = page(told, TARGETS["generic"])
+    assert f"checked with ONNX Runtime {onnxruntime.__version__}." in " ".join(text.split())
+    rows = re.findall(r"^\| `(\S+)` \| (.+) \| (\S+) \| (\S+) \| (\S+) \|$", text, re.M)
+    wanted = [f"proprio[{i}]" for i in range(10)] + [f"goal[{i}]" for i in range(3)]
+    assert [one[0] for one in rows] == [*wanted, "camera", *(f"command[{i}]" for i in range(4))]
+    assert rows[5] == ("proprio[5]", "gripper velocity x", "m/s", "-0.6", "0.6")
+    assert rows[13] == ("camera", "uint8 pixels, 16 x 16 x 3", "1", "0", "255")
+    assert rows[14] == ("command[0]", "gripper step x", "m", "-0.05", "0.05")
+
+
+def test_what_nothing_bounds_has_no_bounds_on_the_page() -> None:
+    assert row("proprio[3]", Element("slip", "m/s", None, 2.5)) == ("`proprio[3]`", "slip", "m/s", "-", "2.5")
 
 
 def test_a_page_leads_a_person_to_the_boards_own_tensorrt() -> None:

@@ -1,9 +1,12 @@
 """Boards that a bundle is written for, and the page that leads a person from its folder to a p99 on one of them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+import onnxruntime
+
 from wmctrl.runtime.engine import CACHE, settings
-from wmctrl.runtime.manifest import Manifest
+from wmctrl.runtime.manifest import Element, Manifest, Task
 
 PAGE = "BOARD.md"
 """What the page is called in a bundle."""
@@ -37,16 +40,49 @@ def page(told: Manifest, target: Target) -> str:
     text = f"""# Driving {told.task.id} on {target.machine}
 
 A decision is due every {period:g} ms. It takes numpy, ONNX Runtime and Python {target.python}; nothing else.
+It was checked with ONNX Runtime {onnxruntime.__version__}.
 
 1. Copy this folder to the machine: `scp -r bundle USER@BOARD:bundle`, then `ssh USER@BOARD`.
 2. Once: `python3 -m venv ~/wmctrl && ~/wmctrl/bin/pip install numpy onnxruntime`
 3. `~/wmctrl/bin/python bundle/run.py --decisions 1000`
 
 It checks every file, repeats the golden steps on the device that will drive, and prints how long a decision took at p50
-and p99, beside the period. Where half of the decisions are too late it refuses: `--untimed` shows by how much, and
+and p99, and how many took longer than the period. Where the median does, it refuses: `--untimed` shows by how much, and
 `--threads 2` may help{react}.
 """
-    return text + (with_tensorrt(told, target) if target.tensorrt else "")
+    return text + ports(told.task) + (with_tensorrt(told, target) if target.tensorrt else "")
+
+
+def ports(task: Task) -> str:
+    """What goes in and out of a decision, element by element, in order."""
+    observed = {"proprio": task.proprio, "goal": task.goal}
+    seen = [row(f"{part}[{i}]", one) for part, elements in observed.items() for i, one in enumerate(elements)]
+    if task.camera:
+        seen.append(("`camera`", "uint8 pixels, {} x {} x {}".format(*task.camera), "1", "0", "255"))
+    sent = [row(f"command[{i}]", one) for i, one in enumerate(task.action)]
+    return f"""
+## What goes in and out
+
+`controller.act` takes sensors as they are, in these units and this order; `manifest.json` tells the same to a program.
+
+{table(("observation", "element", "unit", "ordinarily from", "to"), seen)}
+
+It gives a command from -1 to 1 of every element, which stands for this:
+
+{table(("action", "element", "unit", "-1", "1"), sent)}
+"""
+
+
+def row(place: str, one: Element) -> tuple[str, ...]:
+    """An element as a row of a table."""
+    ends = ("-" if end is None else f"{end:g}" for end in (one.low, one.high))
+    return (f"`{place}`", one.name, one.unit, *ends)
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table in Markdown."""
+    heads = [*columns]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows))
 
 
 def with_tensorrt(told: Manifest, target: Target) -> str:
