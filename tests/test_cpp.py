@@ -20,6 +20,7 @@ from safetensors.numpy import load_file, save_file
 
 from tests.tiny_bundle import CHEETAH, copied, made
 from wmctrl.runtime import manifest
+from wmctrl.runtime.bundle import REMEDY
 from wmctrl.runtime.controller import Controller
 
 SOURCE = Path(wmctrl_export.__file__).parent / "cpp"
@@ -87,6 +88,13 @@ def refusal(runner: Path, folder: Path, library: str = LIBRARY) -> str:
     assert (done.returncode, done.stdout) == (1, ""), done
     assert re.fullmatch(r"refused: [^\n]+\n", done.stderr), done.stderr
     return done.stderr
+
+
+def advised(said: str) -> str:
+    """What is refused, where the rest is what to do about it, in the same words as Python's."""
+    reason, remedy = said.removeprefix("refused: ").rstrip("\n").rsplit("; ", 1)
+    assert remedy == REMEDY
+    return reason
 
 
 def changed(folder: Path, change: Change) -> None:
@@ -188,7 +196,7 @@ def test_a_flipped_byte_in_any_file_is_refused_by_its_name(runner: Path, folder:
             continue
         place = len(content) * 2 // 3
         path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
-        assert f"refused: {name}: is damaged" in refusal(runner, folder)
+        assert advised(refusal(runner, folder)).startswith(f"{name}: is damaged")
         path.write_bytes(content)
 
 
@@ -197,7 +205,7 @@ def test_a_truncated_manifest_is_refused(runner: Path, folder: Path) -> None:
     content = path.read_bytes()
     for length in np.linspace(0, len(content) - 1, 20).astype(int):
         path.write_bytes(content[:length])
-        assert "manifest.json: is not JSON" in refusal(runner, folder)
+        assert "manifest.json: is not JSON" in advised(refusal(runner, folder))
 
 
 @pytest.mark.parametrize("path", ["../observe.onnx", "a/../../observe.onnx", "/etc/passwd", "a//b", "..", ""])
@@ -209,7 +217,7 @@ def test_a_path_that_leaves_the_bundle_is_refused(runner: Path, folder: Path, pa
 def test_links_and_missing_files_are_refused_by_name(runner: Path, folder: Path) -> None:
     path = folder / "refine.onnx"
     path.rename(folder / "elsewhere")
-    assert "refine.onnx: cannot be opened: No such file" in refusal(runner, folder)
+    assert "refine.onnx: cannot be opened: No such file" in advised(refusal(runner, folder))
     path.symlink_to("elsewhere")
     assert "refine.onnx: cannot be opened: it is a link" in refusal(runner, folder)
 
@@ -251,7 +259,7 @@ def test_a_manifest_that_does_not_agree_with_itself_is_refused(
     runner: Path, folder: Path, change: Change, reason: str
 ) -> None:
     changed(folder, change)
-    assert reason in refusal(runner, folder)
+    assert reason in advised(refusal(runner, folder))
 
 
 def test_a_graph_of_other_sizes_than_the_manifest_tells_is_refused(runner: Path, folder: Path) -> None:
@@ -282,7 +290,7 @@ def test_another_golden_step_is_refused(runner: Path, folder: Path) -> None:
     off = 1.0 / (1.0 + abs(golden["observe.next_stoch"][3, 0]))
     save_file(golden, path)
     sealed(folder, path.name)
-    assert f"step 3: observe is {off:.2g}" in refusal(runner, folder)
+    assert f"step 3: observe is {off:.2g}" in advised(refusal(runner, folder))
     golden["observe.next_stoch"][3, 0] = np.nan
     save_file(golden, path)
     sealed(folder, path.name)
@@ -298,7 +306,9 @@ def test_noise_that_does_not_suffice_is_refused(runner: Path, folder: Path) -> N
 
 
 def test_a_library_that_is_missing_or_another_gives_one_line(runner: Path, folder: Path) -> None:
-    assert "library cannot be opened: /nowhere/lib.so" in refusal(runner, folder, library="/nowhere/lib.so")
+    said = refusal(runner, folder, library="/nowhere/lib.so")
+    assert "library cannot be opened: /nowhere/lib.so" in said
+    assert "; Python's onnxruntime package holds one, capi/libonnxruntime.so.*" in said
     assert "libc.so.6: is not ONNX Runtime's library" in refusal(runner, folder, library="libc.so.6")
 
 
@@ -307,6 +317,61 @@ def test_an_observation_of_another_size_is_refused(runner: Path, tmp_path: Path)
     save_file({"proprio": np.zeros((3, 16), np.float32)}, tmp_path / "seen")
     done = run(runner, home, "--drive", tmp_path / "seen", tmp_path / "decided")
     assert (done.returncode, done.stderr) == (1, "refused: proprio must have 17 elements, came 16\n")
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        ({"propio": np.zeros((3, 17), np.float32)}, "holds 'propio', the bundle takes proprio"),
+        ({"proprio": np.zeros((3, 17), np.float32), "goal": np.zeros((3, 2), np.float32)}, "holds 'goal', the bundle"),
+        ({"proprio": np.zeros((3, 17), np.uint8)}, "proprio must be of float32"),
+    ],
+)
+def test_recorded_arrays_that_the_bundle_does_not_take_are_refused_with_those_that_it_does(
+    runner: Path, tmp_path: Path, seen: Arrays, said: str
+) -> None:
+    save_file(seen, tmp_path / "seen")
+    done = run(runner, made(*CHEETAH)[1], "--drive", tmp_path / "seen", tmp_path / "decided")
+    assert (done.returncode, done.stdout.count("\n")) == (1, 1)
+    assert done.stderr.startswith(f"refused: {tmp_path / 'seen'}: {said}")
+
+
+def test_a_recording_without_a_part_that_the_bundle_takes_is_refused(runner: Path, tmp_path: Path) -> None:
+    home = made(*SETTINGS["goal, three iterations"])[1]
+    save_file({"proprio": np.zeros((3, 10), np.float32)}, tmp_path / "seen")
+    done = run(runner, home, "--drive", tmp_path / "seen", tmp_path / "decided")
+    assert done.stderr == f"refused: {tmp_path / 'seen'}: lacks goal, the bundle takes proprio, goal\n"
+
+
+def test_a_weight_that_is_not_weighed_is_refused_with_those_that_are(runner: Path) -> None:
+    home = made(*CHEETAH)[1]
+    known = ", ".join(manifest.parse((home / manifest.NAME).read_bytes()).objective.weights)
+    done = run(runner, home, "--weight", "rewrd=1")
+    assert (done.returncode, done.stderr) == (1, f"refused: rewrd is not weighed in this bundle; known: {known}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--threads", "0"], "--threads takes a number from 1 to 1024, came '0'"),
+        (["--decisions", "many"], "--decisions takes a number from 1 to 10000000, came 'many'"),
+        (["--limit", "1.5"], "--limit takes a number from 0 to 1, came '1.5'"),
+        (["--seed", "-1"], "--seed takes a number from 0 to 18446744073709551615, came '-1'"),
+        (["--weight", "reward"], "--weight takes NAME=VALUE, came 'reward'"),
+        (["--weight", "reward=much"], "--weight reward takes a number from 0 to 1e+06, came 'much'"),
+        (["--seed"], "--seed lacks a value"),
+        (["--drive", "seen"], "--drive lacks a value"),
+        (["--fast"], "'--fast' is not understood"),
+        (["another"], "'another' is not understood"),
+    ],
+    ids=" ".join,
+)
+def test_misused_options_are_named_with_what_they_take(
+    runner: Path, folder: Path, arguments: list[str], said: str
+) -> None:
+    done = run(runner, folder, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"{said}\nusage: runner BUNDLE --ort LIB ")
 
 
 OLD_LIBRARY = """

@@ -28,36 +28,41 @@ struct Options {
     std::exit(2);
 }
 
+/// The number that an option is given.
 template <class Number>
-Number number(const std::string& text, Number low, Number high) {
+Number number(const std::string& option, const std::string& text, Number low, Number high) {
     std::istringstream reading(text);
     Number found{};
-    if (!(reading >> found) || !reading.eof() || text[0] == '-' || found < low || found > high)
-        misused("'" + text + "' does not fit");
+    if (!(reading >> found) || !reading.eof() || text[0] == '-' || found < low || found > high) {
+        std::ostringstream reason;
+        reason << option << " takes a number from " << low << " to " << high << ", came '" << text << "'";
+        misused(reason.str());
+    }
     return found;
 }
 
 Options parsed(int count, char** words) {
     Options options;
     int at = 1;
-    const auto next = [&] {
-        return ++at < count ? std::string(words[at]) : (misused("something is missing at the end"), "");
+    const auto next = [&](const std::string& option) {
+        return ++at < count ? std::string(words[at]) : (misused(option + " lacks a value"), "");
     };
     for (; at < count; ++at) {
         const std::string word = words[at];
-        if (word == "--ort") options.ort = next();
+        if (word == "--ort") options.ort = next(word);
         else if (word == "--golden") options.golden_only = true;
         else if (word == "--policy") options.policy_only = true;
-        else if (word == "--decisions") options.decisions = number(next(), 1, 10'000'000);
-        else if (word == "--threads") options.threads = number(next(), 1, 1024);
-        else if (word == "--limit") options.limit = number(next(), 0.0f, 1.0f);
-        else if (word == "--seed") options.seed = number(next(), 0ull, ~0ull);
-        else if (word == "--drive") options.drive_in = next(), options.drive_out = next();
+        else if (word == "--decisions") options.decisions = number(word, next(word), 1, 10'000'000);
+        else if (word == "--threads") options.threads = number(word, next(word), 1, 1024);
+        else if (word == "--limit") options.limit = number(word, next(word), 0.0f, 1.0f);
+        else if (word == "--seed") options.seed = number(word, next(word), 0ull, ~0ull);
+        else if (word == "--drive") options.drive_in = next(word), options.drive_out = next(word);
         else if (word == "--weight") {
-            const std::string given = next();
+            const std::string given = next(word);
             const std::size_t equals = given.find('=');
-            if (equals == given.npos) misused("--weight takes NAME=VALUE");
-            options.weights.emplace_back(given.substr(0, equals), number(given.substr(equals + 1), 0.0, 1e300));
+            if (equals == given.npos) misused("--weight takes NAME=VALUE, came '" + given + "'");
+            const std::string name = given.substr(0, equals), value = given.substr(equals + 1);
+            options.weights.emplace_back(name, number("--weight " + name, value, 0.0, wmctrl::LARGEST_WEIGHT));
         } else if (options.bundle.empty() && word[0] != '-') options.bundle = word;
         else misused("'" + word + "' is not understood");
     }
@@ -109,11 +114,29 @@ void write(const std::string& path, const std::vector<std::pair<std::string, std
     if (!file.flush()) wmctrl::fail(path + ": cannot be written");
 }
 
+/// Refuse recorded observations that lack what the bundle takes, or hold something else.
+void hold_parts(const wmctrl::Tensors& seen, const wmctrl::Manifest& m, const std::string& from) {
+    std::vector<std::string> known;
+    if (m.proprio) known.push_back("proprio");
+    if (!m.camera.empty()) known.push_back("camera");
+    if (m.goal) known.push_back("goal");
+    const std::string takes = ", the bundle takes " + wmctrl::listed(known);
+    for (const auto& entry : seen)
+        if (std::find(known.begin(), known.end(), entry.first) == known.end())
+            wmctrl::fail(from, ": holds '", wmctrl::shown(entry.first), "'", takes);
+    for (const std::string& name : known) {
+        if (!seen.count(name)) wmctrl::fail(from, ": lacks ", name, takes);
+        if (seen.at(name).is_bytes != (name == "camera"))
+            wmctrl::fail(from, ": ", name, " must be of ", name == "camera" ? "uint8" : "float32");
+    }
+}
+
 /// Decide along recorded observations: arrays proprio (T, O), goal (T, G) and camera (T, h, w, c), as the bundle takes
 /// them.
 std::size_t drive(wmctrl::Controller& controller, const std::string& from, const std::string& to) {
     const wmctrl::Tensors seen = wmctrl::parse_tensors(wmctrl::read_bounded(from, std::size_t{1} << 30), from);
-    std::size_t steps = seen.empty() ? 0 : seen.begin()->second.rows();
+    hold_parts(seen, controller.manifest(), from);
+    const std::size_t steps = seen.empty() ? 0 : seen.begin()->second.rows();
     for (const auto& entry : seen)
         if (entry.second.rows() != steps) wmctrl::fail(from + ": its arrays differ in length");
     if (steps == 0) wmctrl::fail(from + ": holds no observations");

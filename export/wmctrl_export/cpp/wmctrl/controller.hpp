@@ -66,6 +66,9 @@ constexpr double LARGEST_TOLERANCE = 0.05;
 constexpr std::uint64_t LARGEST_BUNDLE = 256u << 20;  // bytes of all files
 constexpr std::size_t MOST_GOLDEN = 64;               // steps
 
+/// Ends every refusal of what is in a bundle's folder, and of golden steps that do not come out.
+constexpr const char* REMEDY = "copy the bundle's folder again, or export the run again with `wm export RUN`";
+
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "bundles hold little-endian numbers");
 
 /// Refuse, for a reason told in parts.
@@ -89,6 +92,13 @@ inline std::string shown(const Shape& shape) {
     std::string line = "(";
     for (std::size_t i = 0; i < shape.size(); ++i) line += (i ? ", " : "") + std::to_string(shape[i]);
     return line + ")";
+}
+
+/// Names in a message.
+inline std::string listed(const std::vector<std::string>& names) {
+    std::string line;
+    for (const std::string& name : names) line += (line.empty() ? "" : ", ") + shown(name);
+    return line;
 }
 
 /// Elements of an array of this shape; refuses what is larger than anything of ours.
@@ -620,7 +630,7 @@ inline Manifest parse_manifest(std::string_view content) {
     const Json json = JsonReader(content, "manifest.json").document();
     const Field field(json, "manifest.json:");
     if (field["schema"].whole(0, LARGEST_COUNT) != SCHEMA)
-        field["schema"].refuse("must be 2; export the run again with `wm export RUN`");
+        field["schema"].refuse("must be ", SCHEMA);
     field.with({"schema", "task", "planning", "objective", "precision", "golden_tolerance", "graphs", "learning",
                 "files", "made_by"});
     Manifest m;
@@ -654,6 +664,34 @@ inline Manifest parse_manifest(std::string_view content) {
     }
     hold_together(m);
     return m;
+}
+
+/// A bundle's manifest, and the contents of the files that drive by name.
+using Checked = std::pair<Manifest, std::map<std::string, std::string>>;
+
+/// A bundle's folder, every file of it held to the manifest.
+inline Checked checked(const std::string& folder) {
+    Manifest manifest = parse_manifest(read_bounded(folder + "/manifest.json", LARGEST_JSON));
+    std::map<std::string, std::string> kept = {{"noise.safetensors", ""}, {"golden.safetensors", ""}};
+    for (const auto& entry : manifest.graphs) kept[entry.second.file];
+    for (const auto& entry : kept)
+        if (!manifest.files.count(entry.first)) fail("manifest.json: files: ", entry.first, " is missing");
+    for (const auto& [name, entry] : manifest.files) {
+        std::string content = read_bounded(folder + "/" + name, entry.bytes);
+        if (content.size() != entry.bytes || sha256(content) != entry.sha256)
+            fail(name, ": is damaged, its SHA-256 is not the one in manifest.json");
+        if (kept.count(name)) kept[name] = std::move(content);
+    }
+    return {std::move(manifest), std::move(kept)};
+}
+
+/// The same, where every refusal ends with what to do.
+inline Checked read_bundle(const std::string& folder) {
+    try {
+        return checked(folder);
+    } catch (const std::runtime_error& error) {
+        fail(error.what(), "; ", REMEDY);
+    }
 }
 
 // -------------------------------------------------------------------------------------------------------- ONNX Runtime
@@ -794,7 +832,9 @@ private:
 
     static const OrtApi* opened(const std::string& path) {
         void* library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-        if (library == nullptr) fail("ONNX Runtime's library cannot be opened: ", shown(::dlerror(), 1000));
+        if (library == nullptr)
+            fail("ONNX Runtime's library cannot be opened: ", shown(::dlerror(), 1000),
+                 "; Python's onnxruntime package holds one, capi/libonnxruntime.so.*");
         const auto base = reinterpret_cast<const OrtBase* (*)()>(::dlsym(library, "OrtGetApiBase"));
         if (base == nullptr) fail(path, ": is not ONNX Runtime's library, it has no OrtGetApiBase");
         const OrtApi* found = base()->get_api(API_VERSION);
@@ -971,19 +1011,9 @@ public:
     /// @param policy_only React without planning.
     static Controller load(const std::string& folder, const std::string& ort_library, int threads = 1,
                            bool policy_only = false) {
-        const Manifest manifest = parse_manifest(read_bounded(folder + "/manifest.json", LARGEST_JSON));
+        const auto [manifest, kept] = read_bundle(folder);
         if (policy_only && !manifest.graphs.count("policy"))
-            fail("this bundle holds no policy; drive it with its planner");
-        std::map<std::string, std::string> kept = {{"noise.safetensors", ""}, {"golden.safetensors", ""}};
-        for (const auto& entry : manifest.graphs) kept[entry.second.file];
-        for (const auto& entry : kept)
-            if (!manifest.files.count(entry.first)) fail("manifest.json: files: ", entry.first, " is missing");
-        for (const auto& [name, entry] : manifest.files) {
-            std::string content = read_bounded(folder + "/" + name, entry.bytes);
-            if (content.size() != entry.bytes || sha256(content) != entry.sha256)
-                fail(name, ": is damaged, its SHA-256 is not the one in manifest.json; copy the bundle again");
-            if (kept.count(name)) kept[name] = std::move(content);
-        }
+            fail("this bundle holds no policy; drive it without policy_only (--policy)");
         Controller made(manifest, kept, std::make_shared<const Ort>(ort_library), threads, policy_only);
         made.repeat_golden();
         return made;
@@ -1007,7 +1037,11 @@ public:
     void set_weight(const std::string& name, double weight) {
         const auto found =
             std::find_if(weights_.begin(), weights_.end(), [&](const auto& one) { return one.first == name; });
-        if (found == weights_.end()) fail(shown(name), " is not weighed in this bundle");
+        if (found == weights_.end()) {
+            std::vector<std::string> known;
+            for (const auto& one : weights_) known.push_back(one.first);
+            fail(shown(name), " is not weighed in this bundle; known: ", listed(known));
+        }
         hold_weight(name, weight);
         found->second = weight;
     }
@@ -1015,7 +1049,7 @@ public:
     /// Hold candidates and commands to limits (A,), (A,) within [-1, 1], from the next decision on.
     void set_limits(const std::vector<float>& low, const std::vector<float>& high) {
         if (low.size() != low_.size() || high.size() != high_.size())
-            fail("limits must have ", low_.size(), " elements");
+            fail("limits must have ", low_.size(), " elements, came ", low.size(), " and ", high.size());
         for (std::size_t i = 0; i < low.size(); ++i)
             if (!(low[i] >= -1.0f && low[i] <= high[i] && high[i] <= 1.0f))
                 fail("limits must be within [-1, 1], the lower at most the upper");
@@ -1230,12 +1264,13 @@ private:
         double off = 0.0;
         for (const Port& port : graph.outputs) {
             const std::vector<float>& came = computing.output(port.name);
-            if (!is_finite(came)) fail(place, " computes a ", port.name, " that is not finite here");
+            if (!is_finite(came)) fail(place, " computes a ", port.name, " that is not finite here; ", REMEDY);
             if (port.name != "next_plan_elites") off = std::max(off, error(came, kept(name, port, step)));
         }
         if (name == "refine") off = plan_error(graph, computing, step, off);
         if (!(off <= manifest_.golden_tolerance))
-            fail(place, " is ", off, " off what the exporting machine computed, above ", manifest_.golden_tolerance);
+            fail(place, " is ", off, " off what the exporting machine computed, above ", manifest_.golden_tolerance, "; ",
+                 REMEDY);
     }
 
     /// How far a refined plan is from the golden one.
