@@ -3,6 +3,7 @@
 import errno
 import io
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,20 @@ from PIL import Image
 from wmctrl_envs import PlantError
 
 from tests.tiny_run import EPISODE_AND_A_HALF, tiny
+from wmctrl import cli
 from wmctrl.cli import main
 from wmctrl.commands import evaluation, run_folder, training
 from wmctrl.commands.bundle_driver import BundleDriver
 from wmctrl.commands.evaluation import Evaluation, evaluate, merit
 from wmctrl.commands.video import film
 from wmctrl.config import Config, TaskConfig
-from wmctrl.config_files import with_overrides
+from wmctrl.config_files import to_mapping, with_overrides
 from wmctrl.learning.agent import Agent, AgentConfig
 from wmctrl.learning.evaluate import Episode, Outcome, RandomDriver, drive, drive_episode
 from wmctrl.learning.foresight import OBSERVED, Foresight, foresee, look_ahead
 from wmctrl.model.world_model import Sizes
 from wmctrl.runtime.controller import Controller
+from wmctrl.runtime.files import write_atomic
 
 EPISODES = 2
 
@@ -70,13 +73,13 @@ def test_an_episode_does_not_depend_on_those_before_it(run: Path, found: Evaluat
 def test_in_pytorch_the_same_episodes_go_the_same_way(run: Path, found: Evaluation) -> None:
     ours, torchs, random = evaluate(run, 1, 0, policy_only=True, beside_torch=True).scores
     assert (ours.driver, torchs.driver, random.driver) == ("policy", "policy in PyTorch", "random actions")
+    assert (run / "eval-policy-torch-1-episodes" / "eval.json").exists()
     assert ours.outcomes[0].reward == pytest.approx(torchs.outcomes[0].reward, abs=1e-4)
     assert ours.outcomes[0].reward != pytest.approx(random.outcomes[0].reward, abs=1e-1)
 
 
 def test_what_is_kept_says_how_to_repeat_it(run: Path) -> None:
-    evaluate(run, EPISODES, 7)
-    kept = json.loads((run / "eval" / "eval.json").read_text())
+    kept = json.loads((evaluate(run, EPISODES, 7).folder / "eval.json").read_text())
     assert kept["seeds"] == [7, 8]
     assert kept["trained_steps"] == 75
     assert set(kept["drivers"]) == {"planner", "random actions"}
@@ -89,7 +92,7 @@ def test_the_command_prints_a_table_or_json(run: Path, capsys: pytest.CaptureFix
     assert "random actions" in capsys.readouterr().out
     assert main(["eval", str(run), "--episodes", "1", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["task"] == "FetchReach-v4"
-    assert (run / "report.html").exists()
+    assert (run / "report-1-episodes.html").exists()
 
 
 def test_the_command_refuses_what_is_no_run_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,16 +105,42 @@ def test_best_and_worst_are_filmed_in_whole(run: Path, found: Evaluation) -> Non
     best, worst = found.films
     assert best.outcome == outcomes[best.number] == max(outcomes, key=merit)
     assert worst.outcome == outcomes[worst.number] == min(outcomes, key=merit)
-    with Image.open(io.BytesIO((run / "eval" / "best.webp").read_bytes())) as image:
+    with Image.open(io.BytesIO((found.folder / "best.webp").read_bytes())) as image:
         assert image.n_frames > 1  # type: ignore[attr-defined]
 
 
 def test_the_policy_alone_is_kept_apart(run: Path, found: Evaluation) -> None:
     before = (found.folder / "eval.json").read_bytes()
-    alone = evaluate(run, 1, 0, policy_only=True)
-    assert alone.scores[0].driver == "policy"
+    alone = evaluate(run, EPISODES, policy_only=True)
+    assert (alone.scores[0].driver, alone.folder) == ("policy", run / "eval-policy-2-episodes")
     assert (alone.folder / "eval.json").exists()
     assert (found.folder / "eval.json").read_bytes() == before
+
+
+def test_only_the_same_evaluation_has_the_same_place() -> None:
+    places = [evaluation.named(Path("run"), *otherwise) for otherwise in ((), ("policy",), ("planner.samples=7",))]
+    places += [evaluation.named(Path("run"), episodes=episodes, seed=seed) for episodes, seed in ((20, 0), (100, 7))]
+    names = ["eval", "eval-policy", "eval-planner.samples=7", "eval-20-episodes", "eval-seed-7"]
+    assert places == [Path("run") / name for name in names]
+
+
+def test_settings_that_differ_are_told_by_name_and_value(run: Path) -> None:
+    learned, _ = run_folder.open_run(run)
+    before = to_mapping(learned.agent)
+    same = f"agent.planner.samples={learned.agent.planner.samples}"
+    for overrides, told in (
+        (["agent.objective.action_rate=0.5", "agent.proposals=3"], ["objective.action_rate=0.5", "proposals=3"]),
+        (["agent.objective.action_rate=0.25", same], ["objective.action_rate=0.25"]),
+        ([same], []),
+    ):
+        planned = with_overrides(learned, overrides)
+        assert [*evaluation.differences(before, to_mapping(planned.agent))] == told
+
+
+def test_the_command_alone_asks_for_what_is_kept_without_a_further_name() -> None:
+    call = cli.parsed("eval", ["eval", "runs/some/run"])
+    assert isinstance(call, partial)
+    assert (call.keywords["episodes"], call.keywords["seed"]) == (evaluation.EPISODES, 0)
 
 
 def test_success_counts_more_than_return_and_failure_less() -> None:
@@ -163,8 +192,8 @@ def test_a_plant_that_does_not_repeat_is_evaluated_but_not_filmed(
     told = " ".join(capsys.readouterr().out.split())
     assert "random actions" in told
     assert "(not filmed: Restless-v0 does not repeat: episode " in told
-    assert len(json.loads((folder / "eval" / "eval.json").read_text())["seeds"]) == 3
-    assert "does not repeat" in (folder / "report.html").read_text()
+    assert len(json.loads((folder / "eval-3-episodes" / "eval.json").read_text())["seeds"]) == 3
+    assert "does not repeat" in (folder / "report-3-episodes.html").read_text()
 
 
 def test_a_breakdown_of_the_plant_is_how_an_episode_went(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,7 +243,9 @@ def test_a_full_disk_costs_no_figures(run: Path, monkeypatch: pytest.MonkeyPatch
 
     with monkeypatch.context() as patch:
         patch.setattr(evaluation, "write_atomic", full)
-        with pytest.raises(ValueError, match=r"eval\.json: No space left .* Seen: planner: return -\d.*, success 0"):
+        with pytest.raises(
+            ValueError, match=r"unfinished\.json: No space left .* Seen: planner: return -\d.*, success 0"
+        ):
             evaluate(run, 2, 0)
 
 
@@ -225,17 +256,15 @@ def test_figures_stand_before_anything_is_predicted_from_them(run: Path, monkeyp
     monkeypatch.setattr(evaluation, "foresee", interrupted)
     with pytest.raises(KeyboardInterrupt):
         evaluate(run, 3, 5)
-    kept = json.loads((run / "eval" / "eval.json").read_text())
+    kept = json.loads((run / "eval-3-episodes-seed-5" / evaluation.UNFINISHED).read_text())
     assert (kept["seeds"], len(kept["drivers"])) == ([5, 6, 7], 2)
 
 
 def test_how_is_planned_can_be_changed_after_learning_and_nothing_else(run: Path, found: Evaluation) -> None:
-    before = (run / "eval" / "eval.json").read_bytes()
     other = evaluate(run, EPISODES, 0, overrides=["agent.objective.action_rate=100", "agent.planner.samples=13"])
-    assert other.folder == run / "eval-set"
+    assert other.folder == run / "eval-planner.samples=13-objective.action_rate=100.0-2-episodes"
     assert other.config.agent.objective.action_rate == 100.0
     assert [one.reward for one in other.scores[0].outcomes] != [one.reward for one in found.scores[0].outcomes]
-    assert (run / "eval" / "eval.json").read_bytes() == before
     with pytest.raises(ValueError, match="--set can change"):
         evaluate(run, 1, 0, overrides=["agent.model.deter=8"])
 
@@ -243,10 +272,12 @@ def test_how_is_planned_can_be_changed_after_learning_and_nothing_else(run: Path
 @pytest.mark.parametrize(
     ("call", "driven"), [(3, "2 of 5 episodes of the planner"), (7, "1 of 5 episodes of the rand")]
 )
-def test_ctrl_c_keeps_what_was_driven(
+def test_ctrl_c_keeps_what_was_driven_and_the_earlier_evaluation(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], call: int, driven: str
 ) -> None:
     calls: list[int] = []
+    earlier = run / "eval-5-episodes" / "eval.json"
+    write_atomic(earlier, b"earlier")
 
     def interrupted(*arguments: Any) -> Episode:
         calls.append(len(calls) + 1)
@@ -257,15 +288,17 @@ def test_ctrl_c_keeps_what_was_driven(
     monkeypatch.setattr(evaluation, "drive_episode", interrupted)
     assert main(["eval", str(run), "--episodes", "5"]) == 130
     assert f"wm eval: stopped after {driven}" in capsys.readouterr().err.splitlines()[-1]
-    drivers = json.loads((run / "eval" / "eval.json").read_text())["drivers"]
+    drivers = json.loads(earlier.with_name(evaluation.UNFINISHED).read_text())["drivers"]
     assert [len(one["episodes"]) for one in drivers.values()] == ([2] if call == 3 else [5, 1])
+    assert earlier.read_bytes() == b"earlier"
 
 
-def test_films_of_an_earlier_evaluation_are_removed(run: Path) -> None:
-    evaluate(run, 2, 0)
-    assert sorted(path.name for path in (run / "eval").glob("*.webp")) == ["best.webp", "worst.webp"]
-    evaluate(run, 1, 0)
-    assert [path.name for path in (run / "eval").glob("*.webp")] == ["best.webp"]
+def test_a_whole_evaluation_leaves_nothing_of_an_earlier_one(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = evaluate(run, 1, 3).folder
+    (folder / evaluation.UNFINISHED).write_bytes(b"earlier")
+    (folder / "worst.webp").write_bytes(b"earlier")
+    evaluate(run, 1, 3)
+    assert sorted(path.name for path in folder.iterdir()) == ["best.webp", "eval.json"]
 
 
 def test_random_actions_fill_the_whole_range() -> None:

@@ -151,6 +151,10 @@ def seed(text: str) -> int:
 def add_lookers(command: Callable[..., Parser]) -> None:
     """The commands that look at what was learned."""
     evaluate = command("eval", answers.evaluate_run, "drive what a run has learned; write figures, films and a report")
+    evaluate.epilog = (
+        "Kept in RUN/eval. What is asked otherwise is in the folder's name, such as eval-policy-20-episodes, so that it"
+        " replaces nothing but the same evaluation."
+    )
     evaluate.add_argument("folder", type=Path, metavar="RUN", help="folder of the run")
     evaluate.add_argument("--episodes", type=count, default=100, metavar="N", help="how many (100)")
     evaluate.add_argument("--seed", type=seed, default=0, help="episode i starts from this plus i (0)")

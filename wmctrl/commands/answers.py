@@ -103,7 +103,7 @@ def evaluate_run(
             f"{found.spec.id} after {found.step:,} steps", COLUMNS, [table_row(score, found) for score in found.scores]
         )
         print(f"In parentheses: 95 % intervals. Figures are in {found.folder / 'eval.json'}", flush=True)
-    report = folder / f"{found.folder.name.replace('eval', 'report')}.html"
+    report = folder / f"report{found.folder.name.removeprefix('eval')}.html"
     write_report(report, f"{found.spec.id}: what it learned", [found])
     if not as_json:
         print(f"Report: {report}" + (f" ({found.note})" if found.note else ""))

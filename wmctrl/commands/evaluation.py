@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ from wmctrl.commands.bundle_driver import BundleDriver
 from wmctrl.commands.intervals import Estimate
 from wmctrl.commands.video import film
 from wmctrl.config import Config
-from wmctrl.config_files import with_overrides
+from wmctrl.config_files import to_mapping, with_overrides
 from wmctrl.learning import arithmetic
 from wmctrl.learning.agent import Agent
 from wmctrl.learning.evaluate import Driver, Episode, Outcome, RandomDriver, drive_episode
@@ -36,6 +36,10 @@ KEPT_EPISODES = 10
 """Episodes whose observations are kept to predict from."""
 FIGURES = ("success", "failure", "return", "length")
 """What a table tells of episodes."""
+EPISODES = 100
+"""How many are driven where nobody says otherwise."""
+UNFINISHED = "unfinished.json"
+"""Where figures stand until `eval.json` is whole: what is stopped early replaces no earlier evaluation."""
 SCHEMA = 1
 BAR = (
     TextColumn("{task.description}"),
@@ -126,8 +130,8 @@ class Evaluation:
 
 def evaluate(
     run: Path,
-    episodes: int,
-    seed: int,
+    episodes: int = EPISODES,
+    seed: int = 0,
     *,
     policy_only: bool = False,
     beside_torch: bool = False,
@@ -135,30 +139,34 @@ def evaluate(
 ) -> Evaluation:
     """Drive by a run's bundle, write `eval/` in the run's folder, and return what is in it.
 
+    What is asked otherwise is in the name, such as `eval-objective.action_rate=0.1-policy-20-episodes/`, so that only
+    the same evaluation replaces an earlier one.
+
     Args:
-        policy_only: Drive the reactive policy and write `eval-policy/`.
+        policy_only: Drive the reactive policy.
         beside_torch: Drive the same episodes in PyTorch as well, with the same noise.
-        overrides: `a.b=c` differences of how is planned and what for; what they give is kept in `eval-set/`.
+        overrides: `a.b=c` differences of how is planned and what for; their bundle is kept beside what they give.
 
     Raises:
         ValueError: No such run, no checkpoint, a damaged one, or nothing to evaluate.
-        KeyboardInterrupt: Ctrl-C; the episodes driven until then are in `eval.json`, if there are any.
+        KeyboardInterrupt: Ctrl-C; the episodes driven until then are in UNFINISHED, if there are any.
     """
     if episodes < 1:
         raise ValueError(f"--episodes must be at least 1, came {episodes}")
-    config, facts = run_folder.open_run(run)
-    if overrides:
-        config = _planning_otherwise(config, overrides)
+    learned, facts = run_folder.open_run(run)
+    config = _planning_otherwise(learned, overrides) if overrides else learned
+    changed = [*differences(to_mapping(learned.agent), to_mapping(config.agent))]
     arithmetic.prepare()
     with contextlib.closing(training.make_task(config.task)) as task:
         origin = exporting.Origin.of(run, config, facts, task.task_spec)
         agent = origin.agent
         if policy_only and not agent.config.learn_behavior:
             raise ValueError("this run learned no policy (agent.learn_behavior is false); evaluate it without --policy")
-        folder = run / "-".join(["eval", *(["policy"] if policy_only else []), *(["set"] if overrides else [])])
-        bundle = exporting.up_to_date(origin, (folder if overrides else run) / exporting.FOLDER)
+        bundle = exporting.up_to_date(origin, (named(run, *changed) if changed else run) / exporting.FOLDER)
         driver = BundleDriver(Controller.load(bundle, policy_only=policy_only, in_time=False))
         precision = driver.controller.bundle.manifest.precision
+        kinds = {"policy": policy_only, "torch": beside_torch, precision: precision != "fp32"}
+        folder = named(run, *changed, *(kind for kind, asked in kinds.items() if asked), episodes=episodes, seed=seed)
         name = "planner" if driver.controller.planning else "policy"
         score, kept = _score(name if precision == "fp32" else f"{name}, {precision}", driver, task, episodes, seed)
         step = int(origin.made_by["steps"])
@@ -177,6 +185,7 @@ def evaluate(
         outlook = look_ahead(agent, kept[0], agent.config.planner.horizon)
         found = dataclasses.replace(found, foresight=foresight, outlook=outlook)
         _write(found)
+        (found.folder / UNFINISHED).unlink(missing_ok=True)
         return _with_films(found, driver, task)
 
 
@@ -190,23 +199,38 @@ def _planning_otherwise(config: Config, overrides: Sequence[str]) -> Config:
     return changed
 
 
-def _write(found: Evaluation) -> None:
+def named(run: Path, *otherwise: str, episodes: int = EPISODES, seed: int = 0) -> Path:
+    """Where an evaluation is kept, by what it does otherwise than `wm eval RUN` alone."""
+    counts = {f"{episodes}-episodes": episodes != EPISODES, f"seed-{seed}": seed != 0}
+    return run / "-".join(["eval", *otherwise, *(count for count, differs in counts.items() if differs)])
+
+
+def differences(learned: Mapping[str, Any], planned: Mapping[str, Any], group: str = "") -> Iterator[str]:
+    """Settings that are planned with and differ from those that were learned with, such as `planner.samples=64`."""
+    for name, value in planned.items():
+        if isinstance(value, Mapping):
+            yield from differences(learned[name], value, f"{group}{name}.")
+        elif value != learned[name]:
+            yield f"{group}{name}={value}"
+
+
+def _write(found: Evaluation, name: str = "eval.json") -> None:
     try:
-        write_atomic(found.folder / "eval.json", json.dumps(to_json(found), indent=1).encode())
+        write_atomic(found.folder / name, json.dumps(to_json(found), indent=1).encode())
     except OSError as error:
         shown = "; ".join(f"{score.driver}: {so_far(score.outcomes, found.spec)}" for score in found.scores)
         raise ValueError(
-            f"{found.folder / 'eval.json'}: {error.strerror}; mend that and evaluate again. Seen: {shown}"
+            f"{found.folder / name}: {error.strerror}; mend that and evaluate again. Seen: {shown}"
         ) from error
 
 
 def _keep(found: Evaluation, episodes: int) -> None:
     """Write what was driven, and stop where Ctrl-C left the last score short of its episodes."""
-    _write(found)
+    _write(found, UNFINISHED)
     score = found.scores[-1]
     driven = len(score.outcomes)
     if driven < episodes:
-        where = found.folder / "eval.json"
+        where = found.folder / UNFINISHED
         raise KeyboardInterrupt(f"stopped after {driven} of {episodes} episodes of the {score.driver}, kept in {where}")
 
 
