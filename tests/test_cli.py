@@ -1,6 +1,8 @@
 """The command line: what it answers, what it refuses with which words, and with which exit code."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -136,10 +138,8 @@ def test_train_makes_a_run_of_its_arguments_and_says_where_it_is_and_what_is_nex
 
     begun: list[Path] = []
 
-    def export(folder: Path, states: int) -> SimpleNamespace:
-        return SimpleNamespace(folder=folder / "bundle", bytes=1_240_000)
-
-    monkeypatch.setattr(exporting, "export", export)
+    monkeypatch.setattr(exporting, "origin_of", lambda run: run)
+    monkeypatch.setattr(exporting, "up_to_date", lambda origin, folder: folder)
 
     def train(folder: Path, *, resume: bool) -> SimpleNamespace:
         assert not resume
@@ -155,12 +155,31 @@ def test_train_makes_a_run_of_its_arguments_and_says_where_it_is_and_what_is_nex
     assert (config.task.id, config.schedule.steps, config.schedule.updates_per_step) == ("Pendulum-v1", 2000, 0.5)
     assert (config.collect.plants, facts["seed"]) == (3, 7)
     assert capsys.readouterr().out.splitlines() == [
-        "Trained for 2,000 steps; writes the bundle.",
-        f"Bundle: {begun[0] / 'bundle'}, 1.2 MB, drives without PyTorch. Next: ./wm eval {begun[0]}",
+        "Trained for 2,000 steps and saved; writes the bundle.",
+        f"Bundle: {begun[0] / 'bundle'}, drives without PyTorch. Next: ./wm eval {begun[0]}",
     ]
 
 
-@pytest.mark.parametrize("name", ["eval", "eval-policy", "eval-set"])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_who_stops_while_the_bundle_is_written_learns_that_the_training_is_saved(
+    signum: signal.Signals, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from wmctrl.commands import exporting, training
+
+    def stopped(origin: object, folder: Path) -> Path:
+        os.kill(os.getpid(), signum)
+        raise AssertionError("it went on")
+
+    monkeypatch.setattr(training, "train", lambda folder, resume: SimpleNamespace(finished=True, step=2000))
+    monkeypatch.setattr(exporting, "origin_of", lambda run: run)
+    monkeypatch.setattr(exporting, "up_to_date", stopped)
+    assert main(["train", "--env", "Pendulum-v1", "--out", str(tmp_path)]) == 130
+    (run,) = tmp_path.glob("*/*")
+    said = f"wm train: stopped; the training is saved, `./wm export {run}` writes its bundle\n"
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize("name", ["eval", "eval-policy", "eval-objective.value=0.5-20-episodes"])
 def test_every_way_to_drive_has_a_report_of_its_own(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ import shutil
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,24 +50,68 @@ def test_a_bundle_is_written_anew_only_where_something_else_would_be_in_it(run: 
     assert not exporting.Origin.of(run, config, facts, spec).made(run)
 
 
-@pytest.mark.parametrize("kind", ["is signed", "can go on learning", "computes in half precision"])
-def test_a_bundle_that_was_exported_for_a_purpose_is_not_replaced_by_another_kind(
-    run: Path, tmp_path: Path, kind: str
-) -> None:
-    folder = Path(shutil.copytree(run / "bundle", tmp_path / "bundle"))
-    exporting.require_replaceable(folder)
+def exported_with(option: str, folder: Path) -> None:
+    """Make a bundle look as if it had been exported with an option."""
     path = folder / manifest.NAME
     told = json.loads(path.read_text())
-    if kind == "is signed":
+    if option == "--sign KEY":
         (folder / bundle.SIGNATURE).write_bytes(b"0" * 64)
-    elif kind == "can go on learning":
+    elif option == "--learn":
         graph = {"file": "observe.onnx", "inputs": [], "outputs": []}
         told["learning"] = {"model_gradient": graph | {"outputs": [LOSS, LOSS | {"name": "gradient.a"}], "inputs": [A]}}
-    else:
+    elif option == "--precision fp16":
         told["precision"] = "fp16"
+    else:
+        told["made_by"]["target"] = option.removeprefix("--target ")
     path.write_text(json.dumps(told))
-    with pytest.raises(ValueError, match=rf"bundle {kind}, and is not of the last weights, settings and code"):
-        exporting.require_replaceable(folder)
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "--sign KEY": {"signed": True},
+    "--learn": {"learn": True},
+    "--precision fp16": {"precision": "fp16"},
+    "--target jetson-jp6": {"target": "jetson-jp7"},
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_what_a_bundle_was_exported_with_is_not_dropped_unasked(run: Path, tmp_path: Path, option: str) -> None:
+    folder = Path(shutil.copytree(run / "bundle", tmp_path / "bundle"))
+    assert exporting.dropped(folder) == ""
+    exported_with(option, folder)
+    others = [given for name, given in OPTIONS.items() if name != option]
+    assert [exporting.dropped(folder, **given) for given in ({}, *others)] == [option] * len(OPTIONS)
+    assert exporting.dropped(folder, **OPTIONS[option]) == ""
+
+
+def test_all_that_would_be_dropped_is_named_in_one_line(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(run, tmp_path / "run"))
+    for option in OPTIONS:
+        exported_with(option, folder / "bundle")
+    before = (folder / "bundle" / manifest.NAME).read_bytes()
+    assert main(["export", str(folder), "--learn"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"wm export: {folder}/bundle was exported with --sign KEY --precision fp16 --target jetson-")
+    assert (folder / "bundle" / manifest.NAME).read_bytes() == before
+
+
+def test_a_training_leaves_a_signed_bundle_alone_and_blames_it_only_where_it_is_not_of_the_last_weights(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(run, tmp_path / "run"))
+    exported_with("--sign KEY", folder / "bundle")
+    before = (folder / "bundle" / manifest.NAME).read_bytes()
+    assert answers.last_bundle(folder) == folder / "bundle"
+    assert main(["train", "--resume", str(folder), "--steps", "70"]) == 2
+    told = capsys.readouterr()
+    assert "Trained for 70 steps and saved" in told.out
+    assert told.err.splitlines()[-1].startswith(
+        f"wm train: {folder}/bundle was exported with --sign KEY, and is not of the last weights, settings and code;"
+        f" write it anew with `./wm export {folder} --sign KEY`"
+    )
+    assert (folder / "bundle" / manifest.NAME).read_bytes() == before
 
 
 def test_a_run_that_has_not_learned_yet_drives_nothing(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

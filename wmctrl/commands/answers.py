@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -58,26 +59,33 @@ def train(
 
 def teach(folder: Path, *, resume: bool) -> int:
     """Train a run, write its bundle and say what to type next; 130 when it was told to stop."""
-    from wmctrl.commands import exporting, run_folder, training
+    from wmctrl.commands import run_folder, training
 
     if resume and run_folder.begun_otherwise(folder):
         print(f"{folder} was begun by other code or versions: it goes on, but not bit for bit", file=sys.stderr)
     trainer = training.train(folder, resume=resume)
     if trainer.finished:
-        print(f"Trained for {trainer.step:,} steps; writes the bundle.", flush=True)
-        try:
-            exporting.require_replaceable(folder / exporting.FOLDER)
-        except ValueError as error:
-            print(f"Bundle: {error}")
-            return 0
-        made = exporting.export(folder, exporting.BRIEFLY)
-        print(f"Bundle: {made.folder}, {made.bytes / 1e6:.1f} MB, drives without PyTorch. Next: {wm()} eval {folder}")
+        print(f"Trained for {trainer.step:,} steps and saved; writes the bundle.", flush=True)
+        print(f"Bundle: {last_bundle(folder)}, drives without PyTorch. Next: {wm()} eval {folder}")
         return 0
     print(
         f"wm train: stopped and saved at step {trainer.step:,}; go on with: {wm()} train --resume {folder}",
         file=sys.stderr,
     )
     return 130
+
+
+def last_bundle(run: Path) -> Path:
+    """The bundle that a run's training ends with."""
+    from wmctrl.commands.stopping import told_to_stop
+
+    try:
+        with told_to_stop(signal.default_int_handler):
+            from wmctrl.commands import exporting  # takes seconds, and may be stopped like the rest
+
+            return exporting.up_to_date(exporting.origin_of(run), run / exporting.FOLDER)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"stopped; the training is saved, `wm export {run}` writes its bundle") from None
 
 
 def evaluate_run(

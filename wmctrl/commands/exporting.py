@@ -138,48 +138,61 @@ def export(
         target: A name of TARGETS, what its page tells how to drive on.
 
     Raises:
-        ValueError: No such run, no checkpoint, no key, or the bundle does not decide as the agent does; says which.
+        ValueError: No such run, no checkpoint, no key, the bundle does not decide as the agent does, or would replace
+            one that was exported with further options; says which.
         OSError: The disk is full or may not be written.
     """
     key = None if key_file is None else signing.read_key(key_file)
+    if options := dropped(run / FOLDER, signed=key is not None, learn=learn, precision=precision, target=target):
+        raise ValueError(
+            f"{run / FOLDER} was exported with {options}; add that, or delete the folder to have it written without"
+        )
+    return write(origin_of(run), run / FOLDER, states, key, learn=learn, precision=precision, target=target)
+
+
+def origin_of(run: Path) -> Origin:
+    """What a run's last checkpoint has learned, with the run's own settings.
+
+    Raises:
+        ValueError: No such run, or no checkpoint that fits.
+    """
     config, facts = run_folder.open_run(run)
-    origin = Origin.of(run, config, facts, training.spec_of(config.task))
-    return write(origin, run / FOLDER, states, key, learn=learn, precision=precision, target=target)
+    return Origin.of(run, config, facts, training.spec_of(config.task))
 
 
 def up_to_date(origin: Origin, folder: Path) -> Path:
     """A folder with this bundle, written unless it is there already.
 
     Raises:
-        ValueError: It does not compute what the agent does, or would replace one that was exported for a purpose.
+        ValueError: It does not compute what the agent does, or would replace one that was exported with options.
         OSError: The disk is full or may not be written.
     """
     if not origin.made(folder):
-        require_replaceable(folder)
+        if options := dropped(folder):
+            raise ValueError(
+                f"{folder} was exported with {options}, and is not of the last weights, settings and code; write it"
+                f" anew with `wm export {folder.parent} {options}`, or delete it to have a plain one written"
+            )
         with Console(stderr=True).status(f"writing {folder}, which drives without PyTorch"):
             write(origin, folder, BRIEFLY)
     return folder
 
 
-def require_replaceable(folder: Path) -> None:
-    """Refuse to write over a bundle that is signed, learns, or computes in half precision: it would not be any more.
-
-    Raises:
-        ValueError: It is one.
-    """
+def dropped(
+    folder: Path, *, signed: bool = False, learn: bool = False, precision: str = "fp32", target: str = "generic"
+) -> str:
+    """The options that a folder's bundle was exported with and one in its place would be without; nothing if none."""
     told = told_in(folder)
     if told is None:
-        return
-    kinds = {
-        "is signed": (folder / bundle.SIGNATURE).exists(),
-        "can go on learning": bool(told.learning),
-        "computes in half precision": told.precision != "fp32",
+        return ""
+    machine = told.made_by.get("target", "generic")
+    lost = {
+        "--sign KEY": (folder / bundle.SIGNATURE).exists() and not signed,
+        "--learn": bool(told.learning) and not learn,
+        f"--precision {told.precision}": told.precision != "fp32" == precision,
+        f"--target {machine}": machine != "generic" == target,
     }
-    if kept := [kind for kind, holds in kinds.items() if holds]:
-        raise ValueError(
-            f"{folder} {' and '.join(kept)}, and is not of the last weights, settings and code; write it anew with"
-            f" `wm export {folder.parent}` and the options it was made with, or delete it to have a plain one written"
-        )
+    return " ".join(option for option, missing in lost.items() if missing)
 
 
 def told_in(folder: Path) -> manifest.Manifest | None:
@@ -218,7 +231,7 @@ def _checked(origin: Origin, folder: Path, states: int, *, learn: bool, precisio
     config, spec, agent = origin.config, origin.spec, origin.agent
     shown = observations.recorded(origin.run, spec, states)
     task, replay = task_of(spec, config.task), config.replay if learn else None
-    made_by = {"command": " ".join(provenance.command_line()), **origin.made_by}
+    made_by = {"command": " ".join(provenance.command_line()), "target": target, **origin.made_by}
     write_bundle(agent, task, shown, folder, made_by, replay, precision, TARGETS[target])
     controller = Controller.load(folder, provider="cpu", in_time=False)
     seen = dict(zip(OBSERVATIONS, (shown, observations.invented(spec, states)), strict=True))
