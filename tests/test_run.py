@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from wmctrl_envs.catalogue import catalogue
+from wmctrl_export.gradient_parity import GradientParity
 from wmctrl_export.parity import Parity
 from wmctrl_export.regret import Regret, Spread
 
@@ -19,6 +20,7 @@ from tests.tiny_run import tiny
 from wmctrl.cli import main
 from wmctrl.commands import answers, driving, exporting, observations, run_folder, training
 from wmctrl.commands.bundle_driver import BundleDriver
+from wmctrl.commands.evaluation import evaluate
 from wmctrl.config import TaskConfig
 from wmctrl.config_files import with_overrides
 from wmctrl.learning.evaluate import drive_episode
@@ -173,6 +175,8 @@ def test_a_bundle_is_held_to_what_was_recorded_and_to_random_observations(
     assert "a decision" in said
     assert "recorded" in said
     assert "random" in said
+    assert "must be, by the policy" in said
+    assert exporting.LEGEND in said
     assert f"Next: ./wm run {run}" in said
 
 
@@ -190,10 +194,14 @@ def test_half_precision_is_judged_by_what_its_plans_are_worth(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = shutil.copytree(run, tmp_path / "run")
-    assert main(["export", str(copy), "--states", "9", "--precision", "fp16"]) == 0
+    assert main(["export", str(copy), "--states", "9", "--precision", "fp16", "--target", "x86"]) == 0
     said = capsys.readouterr().out
     assert "another seed" in said
-    assert Controller.load(copy / "bundle", in_time=False).bundle.manifest.precision == "fp16"
+    assert exporting.REGRET_LEGEND in said
+    told = Controller.load(copy / "bundle", in_time=False).bundle.manifest
+    assert (told.precision, told.made_by["target"]) == ("fp16", "x86")
+    found = evaluate(copy, 1)
+    assert (found.folder.name, found.scores[0].driver) == ("eval-fp16-1-episodes", "planner, fp16")
     monkeypatch.setattr(Regret, "accepted", False)
     made = exporting.Export(
         copy, 1, 1, {"recorded": EQUAL}, {}, Regret(9, Spread(0.5, 0.0, 1.0), Spread(0.1, 0.0, 0.2))
@@ -202,6 +210,35 @@ def test_half_precision_is_judged_by_what_its_plans_are_worth(
         ValueError, match=r"costs a plan 0\.5 and at most 1 in 95 of 100 states, another seed at most 0\.2"
     ):
         exporting.require_alike(made, "fp16")
+
+
+@pytest.mark.parametrize(
+    ("precision", "reacting", "told"),
+    [
+        ("fp32", False, ("<= 1.0e-05", "<= 1.0e-04", "<= 1.0e-03", "", "", ">= 0.999")),
+        ("fp32", True, ("<= 1.0e-05", "<= 1.0e-04", "<= 1.0e-03", "<= 1.0e-04", "", "")),
+        ("fp16", False, ("", "<= 5.0e-02", "<= 1.0e-01", "", "", "")),
+        ("fp16", True, ("", "<= 5.0e-02", "<= 1.0e-01", "<= 2.0e-02", "", "")),
+    ],
+)
+def test_what_a_bundle_must_be_is_told_below_what_it_is(precision: str, reacting: bool, told: tuple[str, ...]) -> None:
+    assert exporting.bounds(precision, reacting=reacting) == told
+    planner, policy = ({}, {"recorded": EQUAL}) if reacting else ({"recorded": EQUAL}, {})
+    equal, bound = exporting.rows(exporting.Export(Path("there"), 1, 1, planner, policy), precision)
+    assert bound[2:] == told
+    assert len(equal) == len(bound) == len(exporting.COLUMNS)
+
+
+def test_how_far_a_gradient_may_be_is_told_beside_how_far_it_is() -> None:
+    told = exporting.gradient_row(GradientParity("behavior_gradient", 7, 0, 2e-5, "actor.weight"))
+    assert dict(zip(exporting.GRADIENT_COLUMNS, told, strict=True)) == {
+        "gradients": "behavior_gradient",
+        "parameters": "7",
+        "all zero": "0",
+        "largest difference": "2.0e-05",
+        "at most": "1.0e-03",
+        "of": "actor.weight",
+    }
 
 
 def accepted(precision: str, planner: dict[str, Parity], policy: dict[str, Parity]) -> bool:

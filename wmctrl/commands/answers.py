@@ -124,15 +124,16 @@ def export_run(folder: Path, states: int, learn: bool, precision: str, target: s
 
     made = exporting.export(folder, states, sign, learn=learn, precision=precision, target=target)
     show_table("what drives, and how long it takes here", datasheet.COLUMNS, datasheet.rows(made.folder))
-    rows = [exporting.row(what, one) for what, one in made.planner.items()]
-    rows += [exporting.row(f"{what}, by the policy", one) for what, one in made.policy.items()]
-    show_table("held against the agent it was made from", exporting.COLUMNS, rows)
+    show_table("held against the agent it was made from", exporting.COLUMNS, exporting.rows(made, precision))
+    print(exporting.LEGEND)
     if made.gradients:
         rows = [exporting.gradient_row(gradient) for gradient in made.gradients]
         show_table("held against autograd", exporting.GRADIENT_COLUMNS, rows)
+        print(exporting.GRADIENT_LEGEND)
     if made.regret is not None:
         rows = exporting.regret_rows(made.regret)
         show_table("worth of a plan, below the one in single precision", exporting.REGRET_COLUMNS, rows)
+        print(exporting.REGRET_LEGEND)
     print(f"{made.folder}: {made.files} files, {made.bytes / 1e6:.1f} MB. Next: {wm()} run {folder}")
     if made.public_key:
         print(f"Signed: it is verified with --require-signature {made.public_key}")

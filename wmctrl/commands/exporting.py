@@ -17,7 +17,7 @@ from wmctrl_envs.task import Element, TaskSpec
 from wmctrl_export import signing
 from wmctrl_export.bundle import GOLDEN_TOLERANCES, replacement, write_bundle
 from wmctrl_export.gradient_parity import GradientParity, gradient_parity
-from wmctrl_export.parity import Parity, parity
+from wmctrl_export.parity import SAME_ACTION, Parity, parity
 from wmctrl_export.regret import Regret, regret
 from wmctrl_export.targets import TARGETS
 
@@ -57,10 +57,19 @@ COLUMNS = (
     *("surprise", "action", "same action", "as good"),
 )
 """What a table tells of a bundle."""
-GRADIENT_COLUMNS = ("gradients", "parameters", "all zero", "largest difference", "of")
+LEGEND = f"""\
+belief, surprise, action: largest difference from PyTorch's; of belief and surprise relative to 1 + their size
+same action: share of the decisions that differ by at most {SAME_ACTION:g}
+as good: share of those, and of others whose best and worst elites are worth the same"""
+"""What the columns mean."""
+GRADIENT_COLUMNS = ("gradients", "parameters", "all zero", "largest difference", "at most", "of")
 """What a table tells of graphs that learn."""
+GRADIENT_LEGEND = "largest difference: relative to the gradient's largest element, of all parameters"
 REGRET_COLUMNS = ("plans", "states", "regret, mean", "median", "95th percentile")
 """What a table tells of half precision."""
+REGRET_LEGEND = """\
+regret: how much less a plan is worth than single precision's own, as single precision judges both
+half precision is taken where its mean and its 95th percentile are at most the 95th percentile of another seed"""
 
 
 @dataclass(frozen=True)
@@ -301,7 +310,8 @@ def gradient_parities(origin: Origin, folder: Path) -> list[GradientParity]:
 
 def gradient_row(one: GradientParity) -> tuple[str, ...]:
     """A comparison of gradients as a row under GRADIENT_COLUMNS."""
-    return (one.graph, f"{one.parameters:,}", f"{one.silent:,}", f"{one.difference:.1e}", one.where)
+    most = f"{LARGEST_GRADIENT[one.graph]:.1e}"
+    return (one.graph, f"{one.parameters:,}", f"{one.silent:,}", f"{one.difference:.1e}", most, one.where)
 
 
 def regret_rows(found: Regret) -> list[tuple[str, ...]]:
@@ -310,6 +320,23 @@ def regret_rows(found: Regret) -> list[tuple[str, ...]]:
     return [
         (what, f"{found.states:,}", *(f"{value:.2g}" for value in astuple(spread))) for what, spread in spreads.items()
     ]
+
+
+def rows(made: Export, precision: str) -> Iterator[tuple[str, ...]]:
+    """A bundle's comparisons as rows under COLUMNS, and below those of each kind what they must be."""
+    for found, kind in ((made.planner, ""), (made.policy, ", by the policy")):
+        for what, one in found.items():
+            yield row(f"{what}{kind}", one)
+        if found:
+            judged = "must be" if precision == "fp32" else f"{OBSERVATIONS[0]} must be"
+            yield (f"{judged}{kind}", "", *bounds(precision, reacting=bool(kind)))
+
+
+def bounds(precision: str, *, reacting: bool) -> tuple[str, ...]:
+    """What puts a bundle in place, under the last six of COLUMNS; in half precision on what was recorded alone."""
+    most = MOST[precision] | ({"action": MOST_REACTING[precision]} if reacting else {})
+    shown = (f"<= {most[name]:.1e}" if name in most else "" for name in ("one_step", "recurrent", "surprise", "action"))
+    return (*shown, "", f">= {LEAST_AS_GOOD}" if precision == "fp32" and not reacting else "")
 
 
 def row(what: str, one: Parity) -> tuple[str, ...]:
