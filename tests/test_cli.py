@@ -86,10 +86,11 @@ def test_a_seed_that_nothing_could_start_from_is_refused_before_a_run_is_made(
 def test_a_hint_is_told_as_it_is_typed_here(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "run.json").touch()
     for folder, name in ((ROOT, "./wm"), (tmp_path, "wm")):
         monkeypatch.chdir(folder)
-        assert main(["run", "nowhere"]) == 2
-        assert f"write one with `{name} export nowhere`" in capsys.readouterr().err
+        assert main(["run", str(tmp_path)]) == 2
+        assert f"write it with `{name} export {tmp_path}`" in capsys.readouterr().err
 
 
 def test_debug_shows_the_traceback_wherever_it_stands() -> None:

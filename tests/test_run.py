@@ -284,9 +284,39 @@ def test_the_same_seed_drives_the_same_episode() -> None:
     assert one.outcome == other.outcome
 
 
-def test_a_folder_without_a_bundle_says_how_to_write_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_without_a_bundle_says_how_to_write_one_where_it_is_a_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["run", str(tmp_path)]) == 2
-    assert f"holds no bundle; write one with `./wm export {tmp_path}`" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"{tmp_path} is neither a bundle (it has no manifest.json) nor a run (no run.json)" in said
+    assert "export" not in said
+    (tmp_path / "run.json").touch()
+    assert main(["run", str(tmp_path)]) == 2
+    assert f"holds no bundle yet; write it with `./wm export {tmp_path}`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("film", "said"),
+    [
+        ("drive.gif", "--film writes animated WebP and must end in .webp, came {}/drive.gif"),
+        ("nowhere/drive.webp", "--film: there is no folder {}/nowhere; make it first"),
+    ],
+)
+def test_a_film_that_could_not_be_kept_is_refused_before_anything_is_driven(
+    film: str, said: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", str(run), "--film", str(tmp_path / film)]) == 2
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", f"wm run: {said.format(tmp_path)}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_no_policy_was_learned_its_refusal_says_what_to_type(capsys: pytest.CaptureFixture[str]) -> None:
+    _, folder = made("Pendulum-v1", "agent.learn_behavior=false", "agent.proposals=0")
+    assert main(["run", str(folder), "--policy"]) == 2
+    said = "wm run: this bundle holds no policy; leave out --policy, or train with agent.learn_behavior=true\n"
+    assert capsys.readouterr().err == said
 
 
 def test_a_policy_alone_drives_where_it_was_learned(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

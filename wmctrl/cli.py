@@ -187,7 +187,7 @@ def add_lookers(command: Callable[..., Parser]) -> None:
     run.add_argument("--threads", type=count, default=1, metavar="N", help="of ONNX Runtime (1)")
     run.add_argument("--require-signature", metavar="HEX", help="refuse unless signed by this Ed25519 public key")
     run.add_argument("--env", metavar="ID", help="the task, where the bundle names one of a module that is not ours")
-    run.add_argument("--film", type=Path, metavar="FILE", help="animated WebP of the last episode")
+    run.add_argument("--film", type=Path, metavar="FILE", help="animated WebP of the last episode (FILE.webp)")
     demo = command("demo", answers.show_demo, "an arm and a car teach themselves to drive, in under five minutes")
     demo.add_argument("--out", type=Path, default=Path("runs/demo"), metavar="FOLDER", help="where to (runs/demo)")
 

@@ -153,8 +153,10 @@ def run_bundle(
     env: str | None,
 ) -> int:
     """Drive with a bundle, a line an episode."""
-    from wmctrl.commands.driving import drive, load
+    from wmctrl.commands.driving import drive, load, require_filmable
 
+    if film is not None:
+        require_filmable(film)
     controller = load(
         folder, policy_only=policy_only, provider=provider, threads=threads, public_key_hex=require_signature
     )

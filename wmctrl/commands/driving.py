@@ -39,16 +39,16 @@ def load(
     """The controller in a bundle's folder, or in that of the run that holds it.
 
     Raises:
-        ValueError: There is no bundle, or it is refused.
+        ValueError: There is no bundle, it is refused, or it holds no policy to react with.
     """
-    return Controller.load(
-        bundle_in(folder),
-        policy_only=policy_only,
-        provider=provider,
-        threads=threads,
-        public_key_hex=public_key_hex,
-        in_time=False,
+    found = Controller.load(
+        bundle_in(folder), provider=provider, threads=threads, public_key_hex=public_key_hex, in_time=False
     )
+    if not policy_only:
+        return found
+    if "policy" not in found.bundle.manifest.graphs:
+        raise ValueError("this bundle holds no policy; leave out --policy, or train with agent.learn_behavior=true")
+    return Controller(found.bundle, found.engine, policy_only=True)
 
 
 def drive(
@@ -89,12 +89,29 @@ def bundle_in(folder: Path) -> Path:
     """The bundle's folder: the given one, or the one in the given run.
 
     Raises:
-        ValueError: There is none.
+        ValueError: There is none; says how to write one where it is a run.
     """
     for found in (folder, folder / exporting.FOLDER):
         if (found / manifest.NAME).exists():
             return found
-    raise ValueError(f"{folder} holds no bundle; write one with `wm export {folder}`, or name a bundle's folder")
+    if (folder / "run.json").exists():
+        raise ValueError(f"{folder} holds no bundle yet; write it with `wm export {folder}`")
+    raise ValueError(
+        f"{folder} is neither a bundle (it has no {manifest.NAME}) nor a run (no run.json); name the folder of one,"
+        " runs are in runs/<task>/"
+    )
+
+
+def require_filmable(path: Path) -> None:
+    """Refuse a film's place before anything is driven for it.
+
+    Raises:
+        ValueError: It names another format, or is in no folder.
+    """
+    if path.suffix != ".webp":
+        raise ValueError(f"--film writes animated WebP and must end in .webp, came {path}")
+    if not path.parent.is_dir():
+        raise ValueError(f"--film: there is no folder {path.parent}; make it first")
 
 
 def require_known(told: str, env: str | None) -> None:
