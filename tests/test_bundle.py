@@ -12,6 +12,14 @@ import numpy as np
 import onnx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+)
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load, save
@@ -358,10 +366,27 @@ def test_unsigned_altered_and_strangers_bundles_are_refused_where_a_signature_is
         Controller.load(folder, public_key_hex="abc")
 
 
-def test_a_file_that_is_no_private_key_signs_nothing(tmp_path: Path) -> None:
-    (tmp_path / "key.pem").write_text("not a key")
-    with pytest.raises(ValueError, match="is not an Ed25519 key in PEM without a password"):
-        signing.read_key(tmp_path / "key.pem")
+def pem(key: Ed25519PrivateKey | X25519PrivateKey, lock: KeySerializationEncryption) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, lock)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"not a key",
+        pem(X25519PrivateKey.generate(), NoEncryption()),
+        pem(Ed25519PrivateKey.generate(), BestAvailableEncryption(b"secret")),
+    ],
+    ids=["no key", "another kind", "locked"],
+)
+def test_a_file_that_is_no_private_key_signs_nothing_and_says_how_to_make_one(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "key.pem"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"key\.pem must hold an Ed25519 private key") as refused:
+        signing.read_key(path)
+    assert str(refused.value).endswith("; make one with `openssl genpkey -algorithm ed25519 -out KEY.pem`")
+    path.write_bytes(pem(Ed25519PrivateKey.generate(), NoEncryption()))
+    assert isinstance(signing.read_key(path), Ed25519PrivateKey)
 
 
 @pytest.mark.parametrize(

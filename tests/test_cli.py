@@ -32,8 +32,15 @@ ROOT = Path(__file__).parents[1]
         (["train"], "wm train: one of the arguments --env --resume is required (see ./wm train --help)"),
         (
             ["train", "--env", "Pendulum-v1", "--steps", "2.5"],
-            "wm train: argument --steps: must be a whole number of at least 1, such as 2000 or 2e4, came '2.5'",
+            "wm train: argument --steps: must be a whole number of at least 1, came '2.5'",
         ),
+        (["train", "--env", "Pendulum-v1", "--steps", "0"], "wm train: argument --steps: must be a whole number of at"),
+        (
+            ["eval", "x", "--episodes", "0"],
+            "wm eval: argument --episodes: must be a whole number of at least 1, came '0' (",
+        ),
+        (["export", "x", "--sign", "no.pem"], "wm export: --sign: there is no file no.pem"),
+        (["trials", "--env", "Pendulum-v1", "--config", "no.yaml"], "wm trials: --config: there is no file no.yaml"),
         (["bench", "--width", "wide"], "wm bench: argument --width: must be a whole number of at least 1"),
         (
             ["train", "--resume", "x", "--seed", "1", "--device", "cuda", "--out", "y"],
@@ -190,7 +197,7 @@ def test_every_way_to_drive_has_a_report_of_its_own(
     written: list[Path] = []
     monkeypatch.setattr("wmctrl.commands.evaluation.evaluate", evaluated)
     monkeypatch.setattr("wmctrl.commands.report.write_report", lambda path, *_: written.append(path))
-    report = tmp_path / f"{name.replace('eval', 'report')}.html"
+    report = tmp_path / f"{name.replace('eval', 'report', 1)}.html"
     assert main(["eval", str(tmp_path)]) == 0
     assert written == [report]
     assert capsys.readouterr().out.splitlines()[-1] == f"Report: {report}"

@@ -98,7 +98,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "agent.learn_behavior=false leaves actor and critic untrained, whom planning asks; set",
         ),
         (["--env", "Pendulum-v1", "--device", "abacus"], "--device must be cpu, or cuda where there is a GPU"),
-        (["--env", "Pendulum-v1", "--config", "nowhere.yaml"], "No such file or directory: nowhere.yaml"),
+        (["--env", "Pendulum-v1", "--config", "nowhere.yaml"], "--config: there is no file nowhere.yaml"),
         (
             ["--env", "HalfCheetah-v5", "--steps", "900"],
             "schedule.steps must outlast collect.prefill, the 1,000 random steps before anything is learned, came 900;",

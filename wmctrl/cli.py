@@ -133,7 +133,7 @@ def count(text: str) -> int:
     except ValueError:
         value = math.nan
     if not value >= 1 or value % 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, such as 2000 or 2e4, came {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, came {text!r}")
     return int(value)
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -17,10 +18,13 @@ def read_key(path: Path) -> Ed25519PrivateKey:
     """
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: is not an Ed25519 key in PEM without a password ({error})") from None
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # of other files, of a password, of other kinds of keys
+        key = None
     if not isinstance(key, Ed25519PrivateKey):
-        raise ValueError(f"{path}: is a key of another kind; make one with `openssl genpkey -algorithm ed25519`")
+        raise ValueError(
+            f"{path} must hold an Ed25519 private key in PEM, without a password; make one with"
+            " `openssl genpkey -algorithm ed25519 -out KEY.pem`"
+        )
     return key
 
 

@@ -50,11 +50,22 @@ def train(
             run_folder.extend(resume, steps)
         return teach(resume, resume=True)
     assert env is not None, "the parser asks for --env or --resume"
+    require_file("--config", config)
     short = {"schedule.steps": steps, "collect.plants": envs}
     settings = resolve(env, config, (*(f"{key}={value}" for key, value in short.items() if value), *overrides))
     folder = training.new_run(settings, seed or 0, device or "cpu", out or Path("runs"), offline)
     print(f"Run: {folder}", flush=True)
     return teach(folder, resume=False)
+
+
+def require_file(option: str, path: Path | None) -> None:
+    """Refuse an option that names no file.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if path is not None and not path.is_file():
+        raise ValueError(f"{option}: there is no file {path}")
 
 
 def teach(folder: Path, *, resume: bool) -> int:
@@ -122,6 +133,7 @@ def export_run(folder: Path, states: int, learn: bool, precision: str, target: s
     """Write a run's bundle, and show how it compares with what it was made from."""
     from wmctrl.commands import datasheet, exporting
 
+    require_file("--sign", sign)
     made = exporting.export(folder, states, sign, learn=learn, precision=precision, target=target)
     show_table("what drives, and how long it takes here", datasheet.COLUMNS, datasheet.rows(made.folder))
     show_table("held against the agent it was made from", exporting.COLUMNS, exporting.rows(made, precision))
@@ -212,6 +224,7 @@ def show_trials(
     from wmctrl.commands import training
     from wmctrl.config import resolve
 
+    require_file("--config", config)
     settings = resolve(env, config, tuple(overrides))
     spec = training.spec_of(settings.task)
     found = []
