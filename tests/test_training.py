@@ -499,11 +499,13 @@ def test_two_runs_begun_in_the_same_second_have_folders_of_their_own(
     assert run_folder.newest_run(run_folder.open_run(folders[0])[0], 0, tmp_path) == folders[2]
 
 
-def test_a_log_gets_a_line_at_every_look_and_one_a_minute(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_log_gets_a_line_at_first_at_every_look_and_twice_a_minute(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     folder = new_run(tmp_path)
     config, facts = run_folder.open_run(folder)
     with Logbook(folder, training.assemble(config, folder, facts)) as logbook:
-        for step, seconds, news in ((1, 0, "loss"), (2, 0, "loss"), (3, 61, "loss"), (4, 0, "return"), (5, 0, "loss")):
+        for step, seconds, news in ((1, 0, "loss"), (2, 0, "loss"), (3, 31, "loss"), (4, 0, "return"), (5, 0, "loss")):
             logbook.shown -= seconds
             logbook(progress(step, 100, {}), {news: 0.5})
     shown = capfd.readouterr().err.splitlines()

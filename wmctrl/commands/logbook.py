@@ -19,7 +19,7 @@ from wmctrl.commands.intervals import in_digits
 from wmctrl.learning.train import Progress, Trainer
 from wmctrl.runtime.files import write_atomic
 
-PACE = 60.0
+PACE = 30.0
 """Time between two lines where none can be live [s]."""
 BAR_WIDTH = 20
 """Columns of the bar before a live line."""
@@ -93,7 +93,7 @@ class Logbook:
         self.board.close()
 
     def _show(self, progress: Progress, looked: bool) -> None:
-        """Refresh the live line; where there is none, write one at every look and about every minute."""
+        """Refresh the live line; where there is none, write one at first, at every look, and every PACE."""
         if self.console.is_interactive:
             row = Table.grid(padding=(0, 1))
             row.add_row(ProgressBar(self.steps, progress.step, BAR_WIDTH), Text(self.line(progress)))
