@@ -178,7 +178,7 @@ def run_bundle(
         ended = "broke down" if o.breakdown else "failed" if o.failure else "succeeded" if o.success else "ended"
         print(
             f"episode {number}: {ended} after {o.length} steps, return {o.reward:.2f}; a decision took"
-            f" {1000 * driven.p50:.1f} ms, {1000 * driven.p99:.1f} at p99",
+            f" {driven.latency.p50:.1f} ms, {driven.latency.p99:.1f} at p99",
             flush=True,
         )
     if film is not None:

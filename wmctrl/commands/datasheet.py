@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from wmctrl.runtime import golden, onnx_file
 from wmctrl.runtime.controller import WARMING, Controller
 from wmctrl.runtime.engine import Computes
+from wmctrl.runtime.latency import Latency
 
 COLUMNS = ("graph", "calls", "nodes", "parameters", "in half", "multiply-adds", "memory", "ms p50", "ms p99")
 """What a table tells of graphs: calls are those of one decision, memory all that one call computes."""
@@ -54,5 +55,5 @@ def durations(engine: Computes, name: str, inputs: Mapping[str, NDArray[Any]]) -
 
 def milliseconds(seconds: NDArray[np.float64]) -> tuple[str, str]:
     """Median and 99th percentile [ms]."""
-    p50, p99 = 1000.0 * np.quantile(seconds, [0.5, 0.99])
-    return f"{p50:.2f}", f"{p99:.2f}"
+    found = Latency.of(seconds)
+    return f"{found.p50:.2f}", f"{found.p99:.2f}"

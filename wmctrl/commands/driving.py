@@ -21,6 +21,7 @@ from wmctrl.learning.evaluate import Outcome, drive_episode
 from wmctrl.runtime import json_file, manifest
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.files import write_atomic
+from wmctrl.runtime.latency import Latency
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,8 @@ class Drive:
     """An episode as a bundle drove it."""
 
     outcome: Outcome
-    p50: float
-    """Of the decisions [s]."""
-    p99: float
+    latency: Latency
+    """Of its decisions."""
 
 
 def load(
@@ -81,8 +81,7 @@ def drive(
                 episode = drive_episode(driver, task, seed, number, watch)
             if shown is not None and pictures:
                 write_atomic(shown, film(pictures, task.task_spec.control_period))
-            p50, p99 = np.quantile(episode.seconds, [0.5, 0.99])
-            yield Drive(episode.outcome, float(p50), float(p99))
+            yield Drive(episode.outcome, Latency.of(episode.seconds))
 
 
 def bundle_in(folder: Path) -> Path:
@@ -157,9 +156,9 @@ def line(driver: BundleDriver, task: Task) -> str:
     """How an episode stands, such as `step 120, 4.1 ms a decision (p99 6.0) of 40, surprise 3.2`."""
     if not driver.decisions:
         return f"{task.task_spec.id} starts"
-    p50, p99 = 1000.0 * np.quantile([action.seconds for action in driver.decisions], [0.5, 0.99])
+    taken = Latency.of([action.seconds for action in driver.decisions])
     last, period = driver.decisions[-1], 1000.0 * task.task_spec.control_period
     return (
-        f"step {len(driver.decisions)}, {p50:.1f} ms a decision (p99 {p99:.1f}) of {period:.0f},"
+        f"step {len(driver.decisions)}, {taken.p50:.1f} ms a decision (p99 {taken.p99:.1f}) of {period:.0f},"
         f" surprise {in_digits(last.surprise)} nats, by {last.source}"
     )

@@ -28,6 +28,7 @@ from wmctrl.learning.evaluate import Driver, Episode, Outcome, RandomDriver, dri
 from wmctrl.learning.foresight import Foresight, Outlook, foresee, look_ahead
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.files import write_atomic
+from wmctrl.runtime.latency import Latency
 
 State = TypeVar("State")
 BASELINE_EPISODES = 20
@@ -64,8 +65,8 @@ class Score:
 
     def timing(self) -> dict[str, float]:
         """Decisions per second with the plant's own time included, and time per decision without it."""
-        p50, p99 = 1000.0 * np.quantile(self.decisions, [0.5, 0.99])
-        return {"decisions_per_s": len(self.decisions) / self.seconds, "ms_p50": float(p50), "ms_p99": float(p99)}
+        found = Latency.of(self.decisions)
+        return {"decisions_per_s": len(self.decisions) / self.seconds, "ms_p50": found.p50, "ms_p99": found.p99}
 
 
 def figures(outcomes: Sequence[Outcome], spec: TaskSpec) -> dict[str, Estimate]:
