@@ -303,6 +303,9 @@ def test_golden_elites_may_be_exchanged_where_they_are_worth_the_same_and_most_a
     assert plan_error(plan(0.1, 0.2, 0.9, 0.4, mean=0.6), kept, 1e-3) == pytest.approx(0.1)
     assert plan_error(plan(0.1, 0.2, 0.9, 0.4, best=2.0), kept, 1e-3) == pytest.approx(0.5)
     assert plan_error(plan(0.9, 0.8, 0.7, 0.4), kept, 1e-3) == np.inf
+    flat = plan(0.1, 0.2, 0.3, 0.4, best=0.0)
+    assert plan_error(plan(0.9, 0.8, 0.7, 0.6, best=0.0, mean=0.5), flat, 1e-3) == 0.0  # all are worth the same
+    assert plan_error(plan(0.9, 0.8, 0.7, 0.6, best=1.0), flat, 1e-3) == pytest.approx(1.0)
     assert plan_error(plan(0.1, 0.2, 0.3, 0.4, mean=0.3), kept, 1e-3) == pytest.approx(0.3)
     assert np.isnan(plan_error(plan(0.1, 0.2, 0.3, 0.4, mean=np.nan), kept, 1e-3))
 

@@ -16,7 +16,7 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from wmctrl_export.bundle import replacement
-from wmctrl_export.parity import parity
+from wmctrl_export.parity import Beside, parity
 from wmctrl_export.targets import TARGETS, page, row
 
 from tests.tiny_bundle import CHEETAH, controller, copied, made
@@ -73,6 +73,32 @@ def test_a_bundle_decides_as_its_agent(settings: tuple[str, ...]) -> None:
     assert found.surprise <= 1e-4
     assert found.as_good == 1.0
     assert found.same_action >= 0.99
+
+
+class Refit:
+    """An engine whose every iteration ends in the same plan."""
+
+    provider = "test"
+
+    def __init__(self, mean: float, best: float) -> None:
+        self.found = {"next_plan_mean": np.full((2, 1), mean), "health": np.array([best, 0.0, 1.0, 0.5])}
+
+    def run(self, name: str, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        return self.found
+
+
+@pytest.mark.parametrize(
+    ("mean", "best", "worths"),
+    [(0.2, 3.0, []), (0.9, 3.0, [0.0]), (0.9, 7.0, [1.0]), (math.nan, 3.0, [0.0])],
+    ids=["the same plan", "another of the same worth", "another of other worth", "not a number"],
+)
+def test_an_iteration_that_refits_otherwise_is_judged_by_what_its_elites_are_worth(
+    mean: float, best: float, worths: list[float]
+) -> None:
+    reference = Refit(0.2, 3.0)
+    beside = Beside(reference, Refit(mean, best))
+    assert beside.run("refine", {}) is reference.found
+    assert beside.worths == worths
 
 
 @pytest.mark.parametrize("settings", [FETCH, CHEETAH, FAMILIES["policy alone"]], ids=["fetch", "cheetah", "policy"])

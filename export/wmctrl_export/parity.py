@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from wmctrl.learning.agent import Agent
 from wmctrl.runtime.controller import Controller
+from wmctrl.runtime.engine import Computes
 from wmctrl.runtime.golden import error
 from wmctrl_export.bundle import ModuleEngine, Observations
 from wmctrl_export.graphs import graphs
@@ -33,7 +34,8 @@ class Parity:
     same_action: float
     """Share of the decisions, from the same belief and plan, whose action is the same."""
     as_good: float
-    """Share of the decisions whose action is the same or comes from elites that are worth as much, best and worst."""
+    """Share of the decisions whose action is the same, or whose every iteration, from the same plan, takes elites that
+    are worth as much, best and worst."""
     action: float
     """Largest difference of an action."""
 
@@ -43,11 +45,12 @@ def parity(agent: Agent, deployed: Controller, observations: Observations) -> Pa
 
     The bundle decides from the agent's state at every step; beside that, a belief of its own goes along with the agent.
     """
-    reference = in_torch(agent, deployed)
+    beside = Beside(ModuleEngine(graphs(agent)), deployed.engine)
+    reference = Controller(deployed.bundle, beside, policy_only=deployed.planning is None)
     walker = Controller(deployed.bundle, deployed.engine)
     for one in (reference, deployed, walker):
         one.reset()
-    rows = [Step.of(reference, deployed, walker, observation) for observation in observations]
+    rows = [Step.of(reference, beside, deployed, walker, observation) for observation in observations]
     return Parity(
         steps=len(rows),
         one_step=float(np.max([row.one_step for row in rows])),
@@ -64,6 +67,28 @@ def in_torch(agent: Agent, deployed: Controller) -> Controller:
     return Controller(deployed.bundle, ModuleEngine(graphs(agent)), policy_only=deployed.planning is None)
 
 
+class Beside:
+    """Computes with one engine, and beside it has another repeat every iteration of the planner.
+
+    Where many candidates are worth the same, rounding chooses between them, and later iterations search elsewhere. So
+    what each iteration makes of the same plan is compared, rather than where all of them lead.
+    """
+
+    def __init__(self, reference: Computes, other: Computes) -> None:
+        self.reference, self.other, self.provider = reference, other, reference.provider
+        self.worths: list[float] = []
+        """Relative differences of what the best and the worst elite are worth, where iterations refit otherwise."""
+
+    def run(self, name: str, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """The reference's outputs of a graph by name."""
+        wanted = self.reference.run(name, feeds)
+        if name == "refine":
+            came = self.other.run(name, feeds)
+            if not np.abs(came["next_plan_mean"] - wanted["next_plan_mean"]).max() <= SAME_ACTION:
+                self.worths.append(float(error(came["health"][:2], wanted["health"][:2])))
+        return wanted
+
+
 class Step(NamedTuple):
     """Differences at one step."""
 
@@ -72,22 +97,26 @@ class Step(NamedTuple):
     surprise: float
     action: float
     worth: float
-    """Relative, of what the best and the worst elite are worth; 0 where nothing is planned."""
+    """Largest of `Beside.worths`; 0 where every iteration refits the same."""
 
     @classmethod
     def of(
-        cls, reference: Controller, deployed: Controller, walker: Controller, seen: Mapping[str, NDArray[Any]]
+        cls,
+        reference: Controller,
+        beside: Beside,
+        deployed: Controller,
+        walker: Controller,
+        seen: Mapping[str, NDArray[Any]],
     ) -> "Step":
         """Let all three go one step on."""
         deployed.state = reference.state
         walker.state = walker.state._replace(last=reference.state.last)
         walker.observe(seen)
+        beside.worths.clear()
         wanted, came = reference.act(seen), deployed.act(seen)
-        worth = 0.0
-        if wanted.health is not None and came.health is not None:
-            worth = float(error(*(np.array(health[:2]) for health in (came.health, wanted.health))))
         surprise = float(error(np.array(came.surprise), np.array(wanted.surprise)))
         action = float(np.abs(came.command - wanted.command).max())
+        worth = float(np.max(beside.worths, initial=0.0))
         return cls(gap(deployed, reference), gap(walker, reference), surprise, action, worth)
 
 

@@ -55,15 +55,17 @@ def plan_error(came: Mapping[str, NDArray[Any]], kept: Mapping[str, NDArray[Any]
     """How far a refined plan is from the golden one, NaN where it is not a number.
 
     Rounding chooses between candidates that are worth the same. Up to half of the elites may be others than the golden
-    ones, if best and worst are still worth as much; each of them may move the mean by its share of the actions' range.
+    ones, or all where the best is worth no more than the worst, if both are still worth as much; each of them may move
+    the mean by its share of the actions' range.
 
     Args:
-        tolerance: Above which an elite is another one.
+        tolerance: Above which an elite is another one, or worth more.
     """
     distances = np.abs(came["next_plan_elites"][:, None] - kept["next_plan_elites"]).max((2, 3))  # (E, E)
     E = len(distances)
     exchanged = int((distances.min(1) > tolerance).sum())
-    if exchanged > E // 2:
+    best, worst_elite = kept["health"][0], kept["health"][1]
+    if exchanged > E // 2 and not error(best, worst_elite) <= tolerance:
         return np.inf
     if not exchanged:
         return float(np.max([error(came[part], kept[part]) for part in came if part != "next_plan_elites"]))
