@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -114,17 +115,30 @@ def test_the_critics_loss_moves_neither_actor_nor_slow_critic() -> None:
     assert moved == {"critic"}
 
 
-def test_the_slow_critic_starts_equal_and_follows_slowly() -> None:
-    learner = behavior()
-    x = draws(N, INPUTS)
-    torch.testing.assert_close(learner.slow_critic(x).logits, learner.critic(x).logits)
+@pytest.mark.parametrize(("learned", "rate"), [("actor", 0.3), ("critic", 0.02)])
+def test_slow_copies_start_equal_and_follow_slowly(learned: str, rate: float) -> None:
+    learner = behavior(replace(CONFIG, average_rate=0.3, slow_rate=0.02))
+    fast, slow = list(getattr(learner, learned).parameters()), list(getattr(learner, f"slow_{learned}").parameters())
+    torch.testing.assert_close(slow, fast)
     with torch.no_grad():
-        for parameter in learner.critic.parameters():
+        for parameter in fast:
             parameter.fill_(1.0)
-    before = [parameter.clone() for parameter in learner.slow_critic.parameters()]
+    before = [parameter.clone() for parameter in slow]
     learner.follow_slowly()
-    for old, new in zip(before, learner.slow_critic.parameters(), strict=True):
-        torch.testing.assert_close(new, 0.98 * old + 0.02)
+    for old, new in zip(before, slow, strict=True):
+        torch.testing.assert_close(new, (1.0 - rate) * old + rate)
+
+
+@pytest.mark.parametrize("name", ["slow_rate", "average_rate"])
+def test_shares_that_a_copy_cannot_follow_with_are_refused(name: str) -> None:
+    def settings(share: float) -> BehaviorConfig:
+        given: Any = {name: share}
+        return replace(CONFIG, **given)
+
+    assert settings(1.0) != CONFIG
+    for wrong in (0.0, 1.5):
+        with pytest.raises(ValueError, match=f"{name} must be"):
+            settings(wrong)
 
 
 def test_quantiles_are_torchs() -> None:

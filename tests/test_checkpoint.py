@@ -51,7 +51,8 @@ def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", '{"schema": 1}', '{"schema": 1, "files": 3, "facts": {}}', "\xff"]
+    "text",
+    ["", "{", "[]", "null", f'{{"schema": {SCHEMA}}}', f'{{"schema": {SCHEMA}, "files": 3, "facts": {{}}}}', "\xff"],
 )
 def test_a_damaged_manifest_is_refused(tmp_path: Path, text: str) -> None:
     committed(tmp_path)

@@ -233,7 +233,7 @@ def test_other_parameters_can_be_given_at_run_time() -> None:
     seen = observations(CHEETAH, 1)[0]
     before = deployed.act(seen).command
     named = {f"model.{name}": value for name, value in agent.model.named_parameters()}
-    named |= {f"actor.{name}": value for name, value in agent.behavior.actor.named_parameters()}
+    named |= {f"slow_actor.{name}": value for name, value in agent.behavior.slow_actor.named_parameters()}
     named |= {f"slow_critic.{name}": value for name, value in agent.behavior.slow_critic.named_parameters()}
     shapes = engine.parameters()
     assert {name: tuple(value.shape) for name, value in named.items() if name in shapes} == shapes

@@ -27,3 +27,16 @@ def require_positive(settings: object, *names: str, or_null: bool = False) -> No
         value = getattr(settings, name)
         if not (or_null and value is None) and value <= 0.0:
             raise ValueError(f"{name} must be above 0{choice}, came {value:g}")
+
+
+def require_share(settings: object, *names: str) -> None:
+    """Hold settings to numbers above 0, and at most 1.
+
+    Raises:
+        ValueError: Names the first that is not.
+    """
+    require_positive(settings, *names)
+    for name in names:
+        value = getattr(settings, name)
+        if value > 1.0:
+            raise ValueError(f"{name} must be at most 1, came {value:g}")

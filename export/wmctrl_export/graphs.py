@@ -59,11 +59,11 @@ class Policy(nn.Module):
 
     def __init__(self, agent: Agent) -> None:
         super().__init__()
-        self.model, self.actor = agent.model, agent.behavior.actor
+        self.model, self.slow_actor = agent.model, agent.behavior.slow_actor
 
     def forward(self, deter: Tensor, stoch: Tensor, goal: Tensor | None = None) -> Tensor:
         """The action (A,) in [-1, 1] at a belief (D,), (S,), for a goal (G,) in the task's units."""
-        policy = self.actor(self.model.with_goal(Belief(deter, stoch).features, goal))
+        policy = self.slow_actor(self.model.with_goal(Belief(deter, stoch).features, goal))
         return policy.mean
 
 
@@ -72,11 +72,11 @@ class Propose(nn.Module):
 
     def __init__(self, agent: Agent) -> None:
         super().__init__()
-        self.model, self.actor = agent.model, agent.behavior.actor
+        self.model, self.slow_actor = agent.model, agent.behavior.slow_actor
 
     def forward(self, deter: Tensor, stoch: Tensor, noise: Tensor, goal: Tensor | None = None) -> Tensor:
         """Sequences (P, H, A) from a belief (D,), (S,) and normal draws (P, H, A), for a goal (G,)."""
-        return proposed(self.model, self.actor, Belief(deter, stoch), goal, noise)
+        return proposed(self.model, self.slow_actor, Belief(deter, stoch), goal, noise)
 
 
 class Refine(nn.Module):

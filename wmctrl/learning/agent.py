@@ -16,7 +16,7 @@ from wmctrl.learning.behavior import Behavior, BehaviorConfig, proposed
 from wmctrl.learning.descent import Descent, below
 from wmctrl.learning.imagination import ImaginedReturn, Pay
 from wmctrl.learning.muon import Muon
-from wmctrl.limits import require_at_least, require_positive
+from wmctrl.limits import require_at_least, require_positive, require_share
 from wmctrl.model.mdn import MixtureNoise
 from wmctrl.model.rssm import Belief
 from wmctrl.model.world_model import Batch, Sizes, WorldModel, WorldModelConfig
@@ -57,9 +57,8 @@ class AgentConfig:
 
     def __post_init__(self) -> None:
         require_at_least(self, decay_after=1, proposals=0)
-        require_positive(self, "matrix_rate", "model_rate", "behavior_rate", "average_rate", "clip")
-        if self.average_rate > 1.0:
-            raise ValueError(f"average_rate must be at most 1, came {self.average_rate:g}")
+        require_positive(self, "matrix_rate", "model_rate", "behavior_rate", "clip")
+        require_share(self, "average_rate")
         if not (self.plan or self.learn_behavior):
             raise ValueError("agent.plan=false drives by a policy, which agent.learn_behavior=false leaves untrained")
         candidates = self.planner.samples + 1 + self.planner.kept + self.proposals
@@ -219,7 +218,7 @@ class Agent:
             action = plan.mean[0]
             plan = self.config.planner.shift(plan, search_std)
         else:
-            plan, action = state.plan, self.behavior.actor(self.model.with_goal(belief.features, goal)).mean
+            plan, action = state.plan, self.behavior.slow_actor(self.model.with_goal(belief.features, goal)).mean
         return action.cpu().numpy(), DriveState(belief, plan, action)
 
     def observe(self, state: DriveState, observation: Mapping[str, NDArray[Any]]) -> Belief:
@@ -373,7 +372,7 @@ class Agent:
 
     def _proposals(self, belief: Belief, goal: Tensor | None, draws: Draws) -> Tensor:
         """Action sequences (P, H, A) of the policy followed through the model."""
-        return proposed(self.model, self.behavior.actor, belief, goal, self._tensor(draws.proposals()))
+        return proposed(self.model, self.behavior.slow_actor, belief, goal, self._tensor(draws.proposals()))
 
     def _futures(self, draws: Draws) -> MixtureNoise | None:
         """Draws for every particle and step; none for a single particle, which follows the most probable future."""

@@ -1,5 +1,6 @@
 """Actor and critic, trained on futures the world model imagines."""
 
+import copy
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wmctrl.learning.imagination import Pay
-from wmctrl.limits import require_at_least
+from wmctrl.limits import require_at_least, require_share
 from wmctrl.model.distributions import Gaussian, TanhGaussian
 from wmctrl.model.heads import TwoHotHead
 from wmctrl.model.mdn import MixtureNoise
@@ -46,6 +47,8 @@ class BehaviorConfig:
     """Updates of actor and critic, each from other starts, for one of the world model."""
     slow_rate: float = 0.02
     """Share of the critic that enters its slow copy at each update."""
+    average_rate: float = 0.01
+    """Share of the actor that enters its running average, which drives, at each update."""
     min_log_std: float = -3.0
     """Lower bound of the actor's log std."""
     disagreement: float = 0.0
@@ -60,6 +63,7 @@ class BehaviorConfig:
         if not 0.0 < self.discount < 1.0:
             raise ValueError(f"discount must be between 0 and 1, both excluded, came {self.discount:g}")
         require_at_least(self, layers=1, units=1, horizon=1, starts=1, disagreement=0)
+        require_share(self, "slow_rate", "average_rate")
         if self.updates < 1:
             raise ValueError(f"updates must be at least 1, or set agent.learn_behavior=false, came {self.updates}")
 
@@ -159,7 +163,7 @@ def proposed(model: WorldModel, actor: Actor, belief: Belief, goal: Tensor | Non
 
 
 class Behavior(nn.Module):
-    """Actor, critic and the critic's slow copy."""
+    """Actor and critic, and their slow copies."""
 
     spread: Tensor
 
@@ -167,6 +171,8 @@ class Behavior(nn.Module):
         super().__init__()
         self.config = config
         self.actor = Actor(inputs, action, config)
+        self.slow_actor = copy.deepcopy(self.actor).requires_grad_(False)
+        """Running average of the actor's weights (Polyak and Juditsky 1992): it drives, and proposes to the planner."""
         self.critic = TwoHotHead(inputs, config.units, config.layers)
         self.slow_critic = TwoHotHead(inputs, config.units, config.layers)
         self.slow_critic.load_state_dict(self.critic.state_dict())
@@ -227,6 +233,10 @@ class Behavior(nn.Module):
 
     @torch.no_grad()
     def follow_slowly(self) -> None:
-        """Move the slow critic a little towards the critic."""
-        for slow, fast in zip(self.slow_critic.parameters(), self.critic.parameters(), strict=True):
-            slow.lerp_(fast, self.config.slow_rate)
+        """Move the slow copies a little towards actor and critic."""
+        for copied, learned, rate in (
+            (self.slow_actor, self.actor, self.config.average_rate),
+            (self.slow_critic, self.critic, self.config.slow_rate),
+        ):
+            for slow, fast in zip(copied.parameters(), learned.parameters(), strict=True):
+                slow.lerp_(fast, rate)

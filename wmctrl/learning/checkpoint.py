@@ -12,7 +12,7 @@ from safetensors.numpy import load, save
 from wmctrl.runtime.files import read_verified, write_atomic
 
 MANIFEST = "checkpoint.json"
-SCHEMA = 1
+SCHEMA = 2
 
 
 class CheckpointFolder:
