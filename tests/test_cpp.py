@@ -301,6 +301,27 @@ def test_another_golden_step_is_refused(runner: Path, folder: Path) -> None:
     assert "step 3: observe is inf off" in refusal(runner, folder)
 
 
+def test_all_golden_elites_may_be_exchanged_where_they_are_worth_the_same_as_in_python(
+    runner: Path, folder: Path
+) -> None:
+    path = folder / "golden.safetensors"
+    golden = load_file(path)
+    weighed = list(json.loads((folder / manifest.NAME).read_text())["objective"]["weights"])
+    golden["refine.weights"][:] = [float(name == "risk") for name in weighed]  # every plan is worth nothing
+    golden["refine.failed"][:] = 0.0
+    golden["refine.next_plan_elites"][:] = 3.0
+    golden["refine.health"][:, :2] = 0.0
+    save_file(golden, path)
+    sealed(folder, path.name)
+    done = run(runner, folder, "--golden")
+    assert done.returncode == 0, done.stderr
+    Controller.load(folder, provider="cpu", in_time=False)
+    golden["refine.health"][:, 0] = 1.0
+    save_file(golden, path)
+    sealed(folder, path.name)
+    assert "step 0: refine is inf off" in refusal(runner, folder)
+
+
 def test_noise_that_does_not_suffice_is_refused(runner: Path, folder: Path) -> None:
     path = folder / "noise.safetensors"
     noise = load_file(path)

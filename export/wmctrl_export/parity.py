@@ -45,8 +45,8 @@ def parity(agent: Agent, deployed: Controller, observations: Observations) -> Pa
 
     The bundle decides from the agent's state at every step; beside that, a belief of its own goes along with the agent.
     """
-    beside = Beside(ModuleEngine(graphs(agent)), deployed.engine)
-    reference = Controller(deployed.bundle, beside, policy_only=deployed.planning is None)
+    reference = in_torch(agent, deployed)
+    reference.engine = beside = Beside(reference.engine, deployed.engine)
     walker = Controller(deployed.bundle, deployed.engine)
     for one in (reference, deployed, walker):
         one.reset()

@@ -1276,8 +1276,8 @@ private:
     /// How far a refined plan is from the golden one.
     ///
     /// Rounding chooses between candidates that are worth the same. Up to half of the elites may be others than the
-    /// golden ones, if best and worst are still worth as much; each of them may move the mean by its share of the
-    /// actions' range.
+    /// golden ones, or all where the best is worth no more than the worst, if both are still worth as much; each of
+    /// them may move the mean by its share of the actions' range.
     ///
     /// @param same The error where no elite is another one.
     double plan_error(const Graph& graph, Session& refine, std::size_t step, double same) const {
@@ -1299,7 +1299,8 @@ private:
             }
             exchanged += nearest > manifest_.golden_tolerance;
         }
-        if (exchanged > E / 2) return std::numeric_limits<double>::infinity();
+        const bool flat = error(health.data[0], health.data[1]) <= manifest_.golden_tolerance;
+        if (exchanged > E / 2 && !flat) return std::numeric_limits<double>::infinity();
         if (exchanged == 0) return same;
         double worth = 0.0;
         for (std::size_t i = 0; i < 3; ++i)
