@@ -11,7 +11,7 @@ from tests.tiny_bundle import CHEETAH, controller, made
 from wmctrl.runtime import engine
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.engine import Engine
-from wmctrl.runtime.noise import NoiseBank
+from wmctrl.runtime.planner import Planner
 
 FETCH = ("FetchReach-v4", "agent.objective.goal=1", "agent.objective.reward=0")
 SEEN = {"proprio": np.zeros(10, np.float32), "goal": np.zeros(3, np.float32)}
@@ -40,12 +40,22 @@ WRONG: dict[str, tuple[Callable[[Any], object], str]] = {
     "a weight of text": (lambda c: c.set_weights(goal="a"), r"goal must be from 0 to 1e\+06, came 'a'"),
     "no weight": (lambda c: c.set_weights(goal=None), r"goal must be from 0 to 1e\+06, came None"),
     "several weights": (lambda c: c.set_weights(goal=np.ones(2)), r"goal must be from 0 to 1e\+06, came array\(\[1"),
-    "limits of text": (lambda c: c.set_limits("a", 1.0), r"the lower limits must be numbers of shape \(4,\), came 'a'"),
-    "one limit": (lambda c: c.set_limits(np.zeros(4), 1.0), r"the upper limits must be of shape \(4,\), came \(\)"),
+    "limits of text": (lambda c: c.set_limits("a", 1.0), r"the limit low must be numbers of shape \(4,\), came 'a'"),
+    "one limit": (lambda c: c.set_limits(np.zeros(4), 1.0), r"the limit high must be of shape \(4,\), came \(\)"),
     "no dictionary": (lambda c: c.act([1.0]), "must be a dictionary that holds goal .*, came list"),
     "a goal of text": (lambda c: c.act(SEEN | {"goal": ["a"]}), r"goal must be numbers of shape \(3,\), came \['a'\]"),
     "a given goal of text": (lambda c: c.act(SEEN, "abc"), r"goal must be numbers of shape \(3,\), came 'abc'"),
-    "a part that is none": (lambda c: c.act(SEEN | {"proprio": None}), r"proprio must be numbers of .*, came None"),
+    "a negative rate": (
+        lambda c: c.set_limits(rate=np.full(4, -0.1)),
+        r"a rate must be at least 0, came array\(\[-0\.1",
+    ),
+    "a rate that is no number": (lambda c: c.set_limits(rate=np.full(4, np.nan)), "a rate must be at least 0, came"),
+    "limits the wrong way round": (lambda c: c.set_limits(np.full(4, 0.5), np.zeros(4)), "the lower at most the upper"),
+    "a risk of two": (lambda c: c.set_limits(risk=2.0), r"a risk must be from 0 to 1, came array\(2"),
+    "a delay of text": (lambda c: c.set_delay("a"), "the delay must be a whole number from 0 to 8, came 'a'"),
+    "too long a delay": (lambda c: c.set_delay(9), "the delay must be a whole number from 0 to 8, came 9"),
+    "a goal that is no number": (lambda c: c.act(SEEN | {"goal": np.full(3, np.nan)}), "goal must be finite"),
+    "an observation to come": (lambda c: c.act(SEEN, taken=5), "of step 5 cannot have been taken yet"),
     "ragged lists": (
         lambda c: c.act(SEEN | {"goal": [[1], [1, 2]]}),
         r"goal must be numbers of .*, came \[\[1\], \[1, 2",
@@ -82,7 +92,7 @@ def test_what_is_not_meant_is_refused_in_one_line_and_changes_nothing(
 ) -> None:
     deployed = controller(*FETCH)
     deployed.act(SEEN)
-    noise = cast(NoiseBank, deployed.noise)
+    noise = cast(Planner, deployed.planner).noise
     before = (deployed.state, dict(deployed.weights), deployed.limits, noise.number.copy())
     with pytest.raises(ValueError, match=said) as caught:
         call(deployed)

@@ -141,7 +141,7 @@ def decided(controller: Controller, seen: Arrays) -> Arrays:
     return {
         "command": np.stack([action.command for action in actions]),
         "surprise": np.array([[action.surprise] for action in actions], np.float32),
-        "health": np.array([action.health or (0, 0, 0, 0) for action in actions], np.float32),
+        "health": np.array([action.health or (0.0,) * manifest.HEALTH for action in actions], np.float32),
     }
 
 
@@ -163,11 +163,24 @@ def test_cpp_reacts_weighs_and_holds_limits_as_python(runner: Path, tmp_path: Pa
     seen = observed(home, 50)
     planner = Controller.load(home, provider="cpu", in_time=False)
     planner.set_weights(reward=0.0, action_rate=2.5)
-    planner.set_limits(*(np.full(6, limit, np.float32) for limit in (-0.25, 0.25)))
-    options = ("--weight", "reward=0", "--weight", "action_rate=2.5", "--limit", 0.25)
+    low, high, rate = (np.full(6, limit, np.float32) for limit in (-0.25, 0.25, 0.015625))
+    planner.set_limits(low, high, rate=rate, risk=0.25)
+    options = (
+        "--weight",
+        "reward=0",
+        "--weight",
+        "action_rate=2.5",
+        "--limit",
+        0.25,
+        "--rate",
+        0.015625,
+        "--risk",
+        0.25,
+    )
     came = driven(runner, home, seen, tmp_path, *options)
     assert np.array_equal(came["command"], decided(planner, seen)["command"])
     assert np.abs(came["command"]).max() <= 0.25
+    assert np.abs(np.diff(came["command"], axis=0, prepend=0.0)).max() <= 0.015625
     policy = Controller.load(home, provider="cpu", in_time=False, policy_only=True)
     came = driven(runner, home, seen, tmp_path, "--policy")
     assert np.array_equal(came["command"], decided(policy, seen)["command"])
@@ -227,7 +240,7 @@ def test_links_and_missing_files_are_refused_by_name(runner: Path, folder: Path)
 
 
 CHANGES: dict[str, tuple[Change, str]] = {
-    "schema": (lambda told: told.update(schema=3), "schema must be 2"),
+    "schema": (lambda told: told.update(schema=4), "schema must be 3"),
     "unknown field": (lambda told: told.update(extra=0), "unknown extra"),
     "missing field": (lambda told: told.pop("objective"), "objective"),
     "missing graph": (lambda told: told["graphs"].pop("propose"), "propose is missing"),

@@ -14,7 +14,7 @@ from wmctrl.model.mdn import MDNHead, MixtureNoise
 from wmctrl.model.rssm import RSSM, Belief
 from wmctrl.model.world_model import Sizes, WorldModel, WorldModelConfig
 from wmctrl.planning.objective import GoalCost, ObjectiveConfig
-from wmctrl.planning.planner import Planner
+from wmctrl.planning.planner import Planner, Worth
 
 H = 3
 WALL = 1.0
@@ -92,7 +92,7 @@ def worth(
         goal=torch.tensor([goal]),
         critic=critic,
     )
-    return objective(actions.unsqueeze(-1))
+    return objective(actions.unsqueeze(-1)).returns
 
 
 def test_learned_reward_is_summed_with_its_weight(cart: WorldModel) -> None:
@@ -192,10 +192,15 @@ def test_no_plan_drives_into_the_wall_even_towards_a_goal_behind_it(cart: WorldM
     """Standing still costs at every step, and the goal lies behind the wall: only failure's price keeps it away."""
     config = ObjectiveConfig(reward=0.0, goal=1.0, terminal=terminal)
     planner = Planner(horizon=H, samples=128, noise_exponent=0.0)
+
+    def towards_a_goal_behind_it(actions: Tensor) -> Worth:
+        returns = worth(cart, actions[..., 0], config, goal=1.2)
+        return Worth(returns, torch.zeros_like(returns))
+
     plan = planner.initial(torch.zeros(1))
     generator = torch.Generator().manual_seed(0)
     for _ in range(8):
         noise = torch.randn(128, H, 1, generator=generator)
-        plan, _ = planner.refine(plan, lambda actions: worth(cart, actions[..., 0], config, goal=1.2), noise)
+        plan, _ = planner.refine(plan, towards_a_goal_behind_it, noise)
     reached = plan.mean.cumsum(0).max()
     assert 0.8 < float(reached) < WALL

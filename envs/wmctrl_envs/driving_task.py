@@ -35,6 +35,7 @@ from wmctrl_envs.driving_simulators import (
     Racetrack,
     Roundabout,
 )
+from wmctrl_envs.driving_stop import gains_to_stop
 from wmctrl_envs.suggestion import refuse_unknown
 from wmctrl_envs.task import Element, GoalCost, Observation, Task, TaskSpec
 
@@ -77,18 +78,21 @@ class DrivingTask(Task):
         self.cameras: dict[int, TopDown] = {}
         self.parts = chosen_parts(task_id, PARTS if kind.GOAL else ("proprio", "camera"), observe)
         cost = self._goal_cost()
+        period, actions = 1 / self.scenario.config["policy_frequency"], action_elements(self.scenario)
+        proprio = self.senses.elements if "proprio" in self.parts else ()
         self.task_spec = TaskSpec(
             id=task_id,
-            proprio=self.senses.elements if "proprio" in self.parts else (),
+            proprio=proprio,
             goal=kind.GOAL if "goal" in self.parts else (),
-            action=action_elements(self.scenario),
+            action=actions,
             camera=(camera_size, camera_size, 3) if "camera" in self.parts else None,
-            control_period=1 / self.scenario.config["policy_frequency"],
-            max_steps=max(1, round(self.scenario.config["duration"] * self.scenario.config["policy_frequency"])),
+            control_period=period,
+            max_steps=max(1, round(self.scenario.config["duration"] / period)),
             parameters=parameters_of(self.scenario),
             achieved=() if cost is None else cost.achieved,
             goal_cost=cost,
             failure_reward=self.scenario.failure_reward(),
+            safe=gains_to_stop(proprio, actions, period, slips=bool(self.scenario.action_type.dynamical)),
             success=kind.SUCCESS,
             failure=self.scenario.failure(),
         )

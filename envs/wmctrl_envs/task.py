@@ -67,6 +67,18 @@ class GoalCost:
 
 
 @dataclass(frozen=True)
+class Gain:
+    """How much of a command answers to what is sensed, when the plant is to come to rest."""
+
+    action: int
+    """Index of the action."""
+    proprio: int
+    """Index into `proprio`."""
+    gain: float
+    """Command, in [-1, 1], for one of the element's units."""
+
+
+@dataclass(frozen=True)
 class TaskSpec:
     """Everything about a task that is known before it runs."""
 
@@ -94,6 +106,8 @@ class TaskSpec:
 
     None lets the learner use the worst reward it has seen.
     """
+    safe: tuple[Gain, ...] = ()
+    """What brings the plant to rest where nothing better is known: commands of zero, plus these, saturated."""
     success: str = ""
     """One sentence: what `info["success"]` means."""
     failure: str = ""

@@ -23,7 +23,7 @@ from wmctrl.runtime import bundle, manifest
 from wmctrl.runtime.bundle import Bundle
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.files import sync_folder, write_atomic
-from wmctrl.runtime.manifest import FileEntry, GraphFile, Manifest, Objective, Planning, Port, Task
+from wmctrl.runtime.manifest import Calibration, FileEntry, GraphFile, Manifest, Objective, Planning, Port, Task
 from wmctrl.runtime.noise import NoiseBank
 from wmctrl_export.conversion import converted
 from wmctrl_export.gradients import learning
@@ -70,6 +70,8 @@ MEANINGS = {
     "failed": "reward per step of a failed plant, as weighed",
     "low": "least of every action, within [-1, 1]",
     "high": "largest of every action, within [-1, 1]",
+    "rate": "largest change of every action from one step to the next",
+    "risk": "largest probability of failing that a plan may have",
     "noise": "draws of zero mean and unit variance",
     "proposals": "action sequences of the policy, in [-1, 1]",
     "future_components": "standard Gumbel draws",
@@ -86,6 +88,8 @@ MEANINGS = {
     "next_deter": "memory of the belief",
     "next_stoch": "stochastic state of the belief",
     "surprise": "of the observation, given what was expected [nats]",
+    "next_proprio": "sensors as expected, in their own units",
+    "next_camera": "pixels as expected, height x width x channels, 0 to 1",
     "next_action": "action in [-1, 1]",
     "next_plan_mean": "mean of the refitted plan; its first row is the action",
     "next_plan_std": "std of the refitted plan",
@@ -137,6 +141,7 @@ def write_bundle(
     replay: ReplayConfig | None = None,
     precision: str = "fp32",
     target: Target = TARGETS["generic"],
+    calibration: Calibration | None = None,
 ) -> None:
     """Write an agent's bundle into an empty folder.
 
@@ -146,6 +151,7 @@ def write_bundle(
         replay: The size of the batches that it can learn from; None makes one that only drives.
         precision: Of the networks where they drive, fp32 or fp16; what learns is fp32.
         target: What its page tells how to drive on.
+        calibration: What is ordinary; None where nothing was recorded to tell it by.
 
     Raises:
         ValueError: There is no such precision, or a parameter is beyond it.
@@ -154,7 +160,7 @@ def write_bundle(
     made, taught = graphs(agent), {} if replay is None else learning(agent, replay)
     contents = {f"{name}.onnx": converted(graph, precision) for name, graph in made.items()}
     contents |= {f"{name}.onnx": converted(graph) for name, graph in taught.items()}
-    told = described(agent, task, made, taught, entries(contents), made_by, precision)
+    told = described(agent, task, made, taught, entries(contents), made_by, precision, calibration)
     noise = NoiseBank.filled(agent.randomness, seed=0)
     contents[bundle.NOISE] = save(noise)
     contents[bundle.GOLDEN] = save(golden(Bundle(folder, told, {}, noise, {}), made, observations))
@@ -172,6 +178,7 @@ def described(
     files: dict[str, FileEntry],
     made_by: Mapping[str, str],
     precision: str,
+    calibration: Calibration | None,
 ) -> Manifest:
     """The manifest of an agent's graphs."""
     c, planner = agent.config, agent.config.planner
@@ -182,6 +189,7 @@ def described(
         task=task,
         planning=planning if c.plan else None,
         objective=Objective(weights, float(agent.worst_reward)),
+        calibration=calibration,
         precision=precision,
         golden_tolerance=GOLDEN_TOLERANCES[precision],
         graphs={name: graph_file(f"{name}.onnx", graph) for name, graph in made.items()},
@@ -224,15 +232,14 @@ def entries(contents: Mapping[str, bytes]) -> dict[str, FileEntry]:
 def golden(draft: Bundle, made: Mapping[str, Graph], observations: Observations) -> dict[str, NDArray[Any]]:
     """What PyTorch computes of some observations, by graph and port, step by step; of a plan, its first iteration."""
     engine = Remembering(made)
-    controller = Controller(draft, engine)
+    controller = Controller(draft, engine, trusting=True)
     steps: list[dict[str, NDArray[Any]]] = []
     for observation in itertools.islice(itertools.cycle(observations), GOLDEN_STEPS):
         engine.calls.clear()
-        controller.act(observation)
-        if "policy" in made:
-            belief = {"deter": controller.state.deter, "stoch": controller.state.stoch}
-            goal = {"goal": observation["goal"]} if draft.manifest.task.goal else {}
-            engine.run("policy", belief | goal)
+        action = controller.act(observation).command
+        given = {**controller.state.belief._asdict(), "action": action, **observation}
+        for name in made.keys() & {"imagine", "depict", "policy"}:  # which a decision that plans need not call
+            engine.run(name, {part: given[part] for part in made[name].inputs})
         step: dict[str, NDArray[Any]] = {}
         for name, arrays in engine.calls:
             for key, value in arrays.items():

@@ -1,4 +1,4 @@
-"""What is deployed, as modules made for export: observe, propose, refine, and the reactive policy."""
+"""What is deployed, as modules made for export: observe, imagine, propose, refine, and the reactive policy."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,6 +54,34 @@ class Observe(nn.Module):
         return rollout.belief.deter[0, 0], rollout.belief.stoch[0, 0], surprise[0, 0]
 
 
+class Imagine(nn.Module):
+    """What is believed after an action, most probably, before anything of it is observed."""
+
+    def __init__(self, agent: Agent) -> None:
+        super().__init__()
+        self.model = agent.model
+
+    def forward(self, deter: Tensor, stoch: Tensor, action: Tensor) -> tuple[Tensor, ...]:
+        """Belief (D,), (S,) after an action (A,), and expected proprioception (O,) in the task's units, if observed."""
+        belief = self.model.rssm.imagine(Belief(deter[None], stoch[None]), action[None], noise=None)
+        expected = () if self.model.proprio_head is None else (self.model.decode_proprio(belief.features)[0],)
+        return belief.deter[0], belief.stoch[0], *expected
+
+
+class Depict(nn.Module):
+    """The picture that is expected."""
+
+    def __init__(self, agent: Agent) -> None:
+        super().__init__()
+        self.model = agent.model
+
+    def forward(self, deter: Tensor, stoch: Tensor) -> Tensor:
+        """Pixels (h, w, c) in [0, 1] at a belief (D,), (S,)."""
+        assert self.model.camera_head is not None, "this model observes no camera"
+        centred: Tensor = self.model.camera_head(Belief(deter[None], stoch[None]).features)[0]
+        return (centred + 0.5).clamp(0.0, 1.0)
+
+
 class Policy(nn.Module):
     """The reactive policy."""
 
@@ -101,13 +129,15 @@ class Refine(nn.Module):
         failed: Tensor,
         low: Tensor,
         high: Tensor,
+        rate: Tensor,
+        risk: Tensor,
         noise: Tensor,
         goal: Tensor | None = None,
         proposals: Tensor | None = None,
         future_components: Tensor | None = None,
         future_values: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The refitted plan and its health (4,).
+        """The refitted plan and its health (5,).
 
         Args:
             action: The last one sent (A,).
@@ -115,6 +145,8 @@ class Refine(nn.Module):
             failed: Reward per step of a failed plant, in the currency of what is weighed ().
             low: Of every action (A,), within [-1, 1].
             high: Of every action (A,), within [-1, 1].
+            rate: Largest change of every action in a step (A,).
+            risk: Largest probability of failing that a plan may have ().
             noise: Draws of the candidates (N, H, A).
             goal: (G,) in the task's units.
             proposals: The policy's (P, H, A).
@@ -133,7 +165,7 @@ class Refine(nn.Module):
             critic=lambda inputs: self.slow_critic(inputs).mean,
         )
         plan = Plan(plan_mean, plan_std, plan_elites)
-        plan, health = self.planner.refine(plan, objective, noise, proposals, Limits(low, high))
+        plan, health = self.planner.refine(plan, objective, noise, proposals, Limits(low, high, rate, action, risk))
         return *plan, torch.stack(list(health))
 
 
@@ -160,6 +192,17 @@ def observing(agent: Agent) -> Graph:
     return Graph(Observe(agent), inputs, ("next_deter", "next_stoch", "surprise"))
 
 
+def imagining(agent: Agent) -> Graph:
+    """The graph that follows the belief without looking."""
+    outputs = ("next_deter", "next_stoch", *(["next_proprio"] if agent.sizes.proprio else []))
+    return Graph(Imagine(agent), belief_inputs(agent) | {"action": torch.zeros(agent.sizes.action)}, outputs)
+
+
+def depicting(agent: Agent) -> Graph:
+    """The graph that stands in for a camera."""
+    return Graph(Depict(agent), belief_inputs(agent), ("next_camera",))
+
+
 def acting(agent: Agent) -> Graph:
     """The graph of the reactive policy."""
     return Graph(Policy(agent), belief_inputs(agent) | goal_input(agent), ("next_action",))
@@ -180,7 +223,8 @@ def refining(agent: Agent) -> Graph:
     inputs: dict[str, Any] = belief_inputs(agent) | {"action": torch.zeros(A)}
     inputs |= {"plan_mean": plan.mean, "plan_std": plan.std, "plan_elites": plan.elites}
     inputs |= {"weights": torch.zeros(len(weighed(agent))), "failed": torch.zeros(())}
-    inputs |= {"low": -torch.ones(A), "high": torch.ones(A), "noise": torch.zeros(N, H, A)} | goal_input(agent)
+    inputs |= {"low": -torch.ones(A), "high": torch.ones(A), "rate": torch.full((A,), 2.0), "risk": torch.ones(())}
+    inputs |= {"noise": torch.zeros(N, H, A)} | goal_input(agent)
     if c.proposals:
         inputs["proposals"] = torch.zeros(c.proposals, H, A)
     if P > 1:
@@ -214,7 +258,9 @@ def goal_input(agent: Agent) -> dict[str, Tensor]:
 
 def graphs(agent: Agent) -> dict[str, Graph]:
     """Every graph that an agent's bundle holds, by name."""
-    found = {"observe": observing(agent)}
+    found = {"observe": observing(agent), "imagine": imagining(agent)}
+    if agent.sizes.proprio and agent.sizes.camera:  # where only one is observed, there is nothing left to correct by
+        found["depict"] = depicting(agent)
     if agent.config.plan:
         found["refine"] = refining(agent)
         if agent.config.proposals:

@@ -45,11 +45,12 @@ def parity(agent: Agent, deployed: Controller, observations: Observations) -> Pa
 
     The bundle decides from the agent's state at every step; beside that, a belief of its own goes along with the agent.
     """
-    reference = in_torch(agent, deployed)
-    reference.engine = beside = Beside(reference.engine, deployed.engine)
-    walker = Controller(deployed.bundle, deployed.engine)
-    for one in (reference, deployed, walker):
-        one.reset()
+    beside = Beside(ModuleEngine(graphs(agent)), deployed.engine)
+    reacts = deployed.planner is None
+    reference, deployed, walker = (
+        Controller(deployed.bundle, engine, policy_only=reacts, trusting=True)
+        for engine in (beside, deployed.engine, deployed.engine)
+    )
     rows = [Step.of(reference, beside, deployed, walker, observation) for observation in observations]
     return Parity(
         steps=len(rows),
@@ -64,7 +65,7 @@ def parity(agent: Agent, deployed: Controller, observations: Observations) -> Pa
 
 def in_torch(agent: Agent, deployed: Controller) -> Controller:
     """The controller whose every graph PyTorch computes, with the noise of the bundle that was made of the agent."""
-    return Controller(deployed.bundle, ModuleEngine(graphs(agent)), policy_only=deployed.planning is None)
+    return Controller(deployed.bundle, ModuleEngine(graphs(agent)), policy_only=deployed.planner is None)
 
 
 class Beside:
@@ -110,7 +111,8 @@ class Step(NamedTuple):
     ) -> "Step":
         """Let all three go one step on."""
         deployed.state = reference.state
-        walker.state = walker.state._replace(last=reference.state.last)
+        gone = reference.state.track._replace(belief=walker.state.belief)
+        walker.state = walker.state._replace(track=gone)
         walker.observe(seen)
         beside.worths.clear()
         wanted, came = reference.act(seen), deployed.act(seen)
@@ -122,5 +124,5 @@ class Step(NamedTuple):
 
 def gap(one: Controller, other: Controller) -> float:
     """Largest difference of two beliefs relative to 1 + their elements' size, NaN where one is not a number."""
-    parts = zip((one.state.deter, one.state.stoch), (other.state.deter, other.state.stoch), strict=True)
+    parts = zip(one.state.belief, other.state.belief, strict=True)
     return float(np.max([error(mine, theirs) for mine, theirs in parts]))

@@ -78,12 +78,12 @@ def regret(agent: Agent, single: Controller, half: Controller, observations: Obs
     Raises:
         ValueError: The bundles react without planning, or draw other noise.
     """
-    if single.planning is None or half.planning is None:
+    if single.planner is None or half.planner is None:
         raise ValueError("only plans have a regret, and a controller reacts without planning")
     noises = single.bundle.noise, half.bundle.noise
     if not all(np.array_equal(one, other) for one, other in zip(*map(dict.values, noises), strict=True)):
         raise ValueError("both bundles must draw the same noise; export them anew, from one agent")
-    other = Controller(single.bundle, single.engine)
+    single, half, other = (Controller(one.bundle, one.engine, trusting=True) for one in (single, half, single))
     for one, seed in ((single, 0), (half, 0), (other, OTHER_SEED)):
         one.reset(seed)
     worths = np.array([_worths(agent, (single, half, other), seen) for seen in observations])  # (states, 3)
@@ -99,12 +99,12 @@ def _worths(agent: Agent, controllers: tuple[Controller, ...], seen: Mapping[str
     for other in others:
         other.state = before
         other.act(seen)
-    belief = Belief(*map(torch.from_numpy, (first.state.deter, first.state.stoch)))
+    belief = Belief(*map(torch.from_numpy, first.state.belief))
     goal = torch.from_numpy(np.asarray(seen["goal"], np.float32)) if agent.sizes.goal else None
     objective = agent.objective(belief, goal, torch.from_numpy(before.last), _futures(agent))
     # One at a time: rows of one batch may be summed in another order, and equal plans must be worth the same.
     with torch.no_grad():
-        return [float(objective(_plan(one)[None])) for one in controllers]
+        return [float(objective(_plan(one)[None]).returns) for one in controllers]
 
 
 def _plan(controller: Controller) -> Tensor:

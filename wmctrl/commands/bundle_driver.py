@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wmctrl.runtime.controller import Action, Controller
+from wmctrl.runtime.controller import Controller
+from wmctrl.runtime.decision import Action
 
 
 @dataclass

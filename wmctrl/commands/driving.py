@@ -160,5 +160,5 @@ def line(driver: BundleDriver, task: Task) -> str:
     last, period = driver.decisions[-1], 1000.0 * task.task_spec.control_period
     return (
         f"step {len(driver.decisions)}, {taken.p50:.1f} ms a decision (p99 {taken.p99:.1f}) of {period:.0f},"
-        f" surprise {in_digits(last.surprise)} nats, by {last.source}"
+        f" surprise {'none' if last.surprise is None else in_digits(last.surprise)} nats, by {last.source}"
     )

@@ -168,7 +168,7 @@ def evaluate(
         precision = driver.controller.bundle.manifest.precision
         kinds = {"policy": policy_only, "torch": beside_torch, precision: precision != "fp32"}
         folder = named(run, *changed, *(kind for kind, asked in kinds.items() if asked), episodes=episodes, seed=seed)
-        name = "planner" if driver.controller.planning else "policy"
+        name = "planner" if driver.controller.planner else "policy"
         score, kept = _score(name if precision == "fp32" else f"{name}, {precision}", driver, task, episodes, seed)
         step = int(origin.made_by["steps"])
         found = Evaluation(folder, config, facts, task.task_spec, step, seed, (score,), note=_breakdowns(score))

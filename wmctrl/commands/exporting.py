@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import wmctrl_export
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 from wmctrl_envs.task import Element, TaskSpec
 from wmctrl_export import signing
 from wmctrl_export.bundle import GOLDEN_TOLERANCES, replacement, write_bundle
+from wmctrl_export.calibration import calibrated
 from wmctrl_export.gradient_parity import GradientParity, gradient_parity
 from wmctrl_export.parity import SAME_ACTION, Parity, parity
 from wmctrl_export.regret import Regret, regret
@@ -28,6 +30,7 @@ from wmctrl.learning import arithmetic
 from wmctrl.learning.agent import Agent
 from wmctrl.learning.checkpoint import CheckpointFolder
 from wmctrl.learning.replay import Replay
+from wmctrl.model.world_model import Batch
 from wmctrl.runtime import bundle, manifest
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.files import read_bounded
@@ -50,6 +53,8 @@ OBSERVATIONS = ("recorded", "random")
 """What a bundle is held to its agent on."""
 CONVERTERS = ("onnx", "onnx-ir", "onnxscript", "onnxruntime")
 """Packages that decide what a bundle holds, beside those that a run depends on."""
+CALIBRATING = 4000
+"""Steps that tell what is ordinary."""
 BRIEFLY = 20
 """Decisions of the check where nobody asked for one."""
 COLUMNS = (
@@ -241,19 +246,21 @@ def _checked(origin: Origin, folder: Path, states: int, *, learn: bool, precisio
     shown = observations.recorded(origin.run, spec, states)
     task, replay = task_of(spec, config.task), config.replay if learn else None
     made_by = {"command": " ".join(provenance.command_line()), "target": target, **origin.made_by}
-    write_bundle(agent, task, shown, folder, made_by, replay, precision, TARGETS[target])
+    steps = observations.newest(origin.run, CALIBRATING)
+    ordinary = calibrated(agent, Batch(**{name: torch.from_numpy(column)[None] for name, column in steps.items()}))
+    write_bundle(agent, task, shown, folder, made_by, replay, precision, TARGETS[target], ordinary)
     controller = Controller.load(folder, provider="cpu", in_time=False)
     seen = dict(zip(OBSERVATIONS, (shown, observations.invented(spec, states)), strict=True))
     found = {what: parity(agent, controller, parts) for what, parts in seen.items()}
     sizes = [entry.bytes for entry in controller.bundle.manifest.files.values()]
-    planner, policy = ({}, found) if controller.planning is None else (found, {})
+    planner, policy = ({}, found) if controller.planner is None else (found, {})
     if planner and "policy" in controller.bundle.manifest.graphs:
         reacting = Controller(controller.bundle, controller.engine, policy_only=True)
         policy = {"recorded": parity(agent, reacting, shown)}
     made = Export(folder, len(sizes), sum(sizes), planner, policy)
     if learn:
         made = replace(made, gradients=gradient_parities(origin, folder))
-    if precision == "fp16" and controller.planning is not None:
+    if precision == "fp16" and controller.planner is not None:
         with tempfile.TemporaryDirectory() as beside:
             write_bundle(agent, task, shown, Path(beside) / FOLDER, made_by)
             single = Controller.load(Path(beside) / FOLDER, provider="cpu", in_time=False)
@@ -354,6 +361,7 @@ def task_of(spec: TaskSpec, config: TaskConfig) -> manifest.Task:
         goal=tuple(map(element_of, spec.goal)),
         action=tuple(map(element_of, spec.action)),
         camera=spec.camera,
+        safe=tuple(manifest.Gain(gain.action, gain.proprio, gain.gain) for gain in spec.safe),
         observe=config.observe,
         config={name: json.dumps(value) for name, value in config.config.items()},
     )

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from wmctrl_envs.task import Element, TaskSpec
 from wmctrl_export.bundle import Observations
 
@@ -17,20 +19,27 @@ def recorded(run: Path, spec: TaskSpec, most: int) -> Observations:
     Raises:
         ValueError: It recorded none.
     """
+    steps = newest(run, most)
+    return [{name: steps[name][i] for name in observed(spec)} for i in range(len(steps["reward"]))]
+
+
+def newest(run: Path, most: int) -> dict[str, NDArray[Any]]:
+    """The newest steps of a run's last plant, in order (steps, ...), by name as in a batch.
+
+    Raises:
+        ValueError: It recorded none.
+    """
     checkpoint = CheckpointFolder(run / "checkpoint")
     checkpoint.open()
     files = segments(checkpoint)
     if not files:
         raise ValueError(f"{run} recorded nothing to check a bundle with; train it first")
-    parts = observed(spec)
-    found: list[dict[str, np.ndarray]] = []
+    found: list[dict[str, NDArray[Any]]] = []
     for stream, begin in reversed(files):
-        if len(found) >= most or stream != files[-1][0]:
+        if sum(len(segment["reward"]) for segment in found) >= most or stream != files[-1][0]:
             break
-        steps = checkpoint.get(segment_name(stream, begin))
-        newest = [{name: steps[name][i] for name in parts} for i in range(len(steps["reward"]))]
-        found = newest + found
-    return found[-most:]
+        found.insert(0, checkpoint.get(segment_name(stream, begin)))
+    return {name: np.concatenate([segment[name] for segment in found])[-most:] for name in found[0]}
 
 
 def invented(spec: TaskSpec, count: int) -> Observations:

@@ -1,4 +1,4 @@
-"""The planner's objective through the world model: the return that an action sequence is imagined to earn."""
+"""The planner's objective through the world model: what an action sequence is imagined to earn, and to risk."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from wmctrl.planning.objective import (
     conditional_value_at_risk,
     counts,
 )
+from wmctrl.planning.planner import Worth
 
 Critic = Callable[[Tensor], Tensor]
 """Expected discounted return (...,) from features beside the goal (..., D + S + G)."""
@@ -84,17 +85,17 @@ class ImaginedReturn:
     """(G,) in the task's units."""
     critic: Critic | None = None
 
-    def __call__(self, actions: Tensor) -> Tensor:
-        """Returns (N,) of action sequences (N, H, A)."""
+    def __call__(self, actions: Tensor) -> Worth:
+        """Worth of action sequences (N, H, A)."""
         N = actions.shape[0]
         w = self.pay.weights
         P = 1 if self.noise is None else self.noise.value.shape[0]
         beliefs, strangeness = self._imagine(actions.repeat_interleave(P, 0), N)
         features = torch.stack([b.features for b in beliefs], 1)  # (N * P, H, D + S)
-        returns = self._value(features)
+        returns, failure = self._value(features)
         returns = returns - w.disagreement * strangeness
         worth = conditional_value_at_risk(returns.view(N, P), w.risk)
-        return worth - w.action_rate * self._action_change(actions)
+        return Worth(worth - w.action_rate * self._action_change(actions), failure.view(N, P).mean(1))
 
     def _imagine(self, actions: Tensor, candidates: int) -> tuple[list[Belief], Tensor]:
         """Beliefs after every action of (N * P, H, A), and the summed disagreement (N * P,)."""
@@ -111,8 +112,8 @@ class ImaginedReturn:
             beliefs.append(belief)
         return beliefs, strangeness
 
-    def _value(self, features: Tensor) -> Tensor:
-        """Discounted worth (M,) of futures with features (M, H, D + S)."""
+    def _value(self, features: Tensor) -> Worth:
+        """Discounted worth of futures with features (M, H, D + S)."""
         w = self.pay.weights
         M, H, _ = features.shape
         goal = None if self.goal is None else self.goal.expand(M, H, -1)
@@ -124,7 +125,7 @@ class ImaginedReturn:
             last = self.model.with_goal(features[:, -1], None if goal is None else goal[:, -1])
             after = alive * self.critic(last) + failed * self.pay.failed / (1.0 - self.discount)
             returns = returns + w.value * self.discount**H * after
-        return returns
+        return Worth(returns, failed)
 
     def _action_change(self, actions: Tensor) -> Tensor:
         """Summed squared change (N,) along sequences (N, H, A), the step from the last action sent included."""

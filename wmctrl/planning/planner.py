@@ -10,11 +10,23 @@ from torch import Tensor
 
 from wmctrl.limits import require_at_least, require_positive
 
-Objective = Callable[[Tensor], Tensor]
-"""Return (N,) of action sequences (N, H, A): through a model, a simulator or a test's closed form."""
+
+class Worth(NamedTuple):
+    """What action sequences are worth."""
+
+    returns: Tensor
+    """(N,)"""
+    failure: Tensor
+    """Probability that the plant fails on the way (N,)."""
+
+
+Objective = Callable[[Tensor], Worth]
+"""Worth of action sequences (N, H, A): through a model, a simulator or a test's closed form."""
 
 BOUND = 1e6
 """Returns larger than this in magnitude come from a model that has broken down; they count as not finite."""
+FORBIDDEN = BOUND / 2.0
+"""Plans that are too likely to fail score below minus this, the likelier the lower; no plan earns as little."""
 
 
 class Plan(NamedTuple):
@@ -29,12 +41,27 @@ class Plan(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """What actions may be, within [-1, 1]."""
+    """What plans may ask of the plant."""
 
     low: Tensor
-    """(A,)"""
+    """Least of every action (A,), within [-1, 1]."""
     high: Tensor
-    """(A,)"""
+    """Largest of every action (A,), within [-1, 1]."""
+    rate: Tensor
+    """Largest change of every action from one step to the next (A,)."""
+    previous: Tensor
+    """The action before the first (A,)."""
+    failure: Tensor
+    """Largest probability of failing on the way, a scalar."""
+
+    def reachable(self, actions: Tensor) -> Tensor:
+        """Action sequences (N, H, A), each step held to what can be reached from the one before."""
+        last, held = self.previous, []
+        for step in actions.unbind(1):
+            step = torch.minimum(torch.maximum(step, last - self.rate), last + self.rate)
+            last = torch.minimum(torch.maximum(step, self.low), self.high)
+            held.append(last)
+        return torch.stack(held, 1)
 
 
 class Health(NamedTuple):
@@ -48,6 +75,8 @@ class Health(NamedTuple):
     """Fraction of the candidates whose return is finite."""
     spread: Tensor
     """Mean std of the refitted plan."""
+    failure: Tensor
+    """Probability of failing on the way, mean of the elites."""
 
 
 @dataclass(frozen=True)
@@ -113,29 +142,35 @@ class Planner:
         Args:
             noise: Draws of zero mean and unit variance (N, H, A), white or coloured.
             proposals: Action sequences to try beside the samples (P, H, A), such as a policy's.
-            limits: What every candidate is held to; None is the whole range.
+            limits: What every candidate is held to; None is the whole range, at any rate and risk.
         """
         candidates = [plan.mean + plan.std * noise, plan.mean.unsqueeze(0), plan.elites[: self.kept]]
         candidates += [] if proposals is None else [proposals]
         actions = torch.cat(candidates)
-        actions = actions.clamp(-1.0, 1.0) if limits is None else actions.clamp(limits.low, limits.high)
+        actions = actions.clamp(-1.0, 1.0) if limits is None else limits.reachable(actions)
         if len(actions) < self.elites:
             raise ValueError(f"elites must be at most the number of candidates ({len(actions)}), is {self.elites}")
-        returns = objective(actions)
-        finite = returns.abs() < BOUND  # NaN fails the comparison too
+        returns, failure = objective(actions)
+        failure = failure.clamp(max=1.0)  # which sums of probabilities exceed by rounding
+        finite = (returns.abs() < BOUND) & (failure <= 1.0)  # NaN fails the comparison too
+        allowed = finite if limits is None else finite & (failure <= limits.failure)
+        returns = torch.where(allowed, returns, -FORBIDDEN * (1.0 + failure))
         scores, index = torch.where(finite, returns, -BOUND).topk(self.elites)
-        sound = finite.index_select(0, index)
-        # Where fewer than E are finite, the plan's mean stands in: an action that is NaN would survive a zero weight.
+        # Where all are too likely to fail, those that are least so are followed; otherwise none of them.
+        sound = (finite & (allowed | ~allowed.any())).index_select(0, index)
+        # Where fewer than E are sound, the plan's mean stands in: an action that is NaN would survive a zero weight.
         elites = torch.where(sound[:, None, None], actions.index_select(0, index), plan.mean)  # (E, H, A)
         weights = self._weights(scores, sound)
         total = weights.sum()
-        weights = (weights / total.clamp_min(1e-9))[:, None, None]
-        mean = (weights * elites).sum(0)
-        std = (weights * (elites - mean) ** 2).sum(0).sqrt().clamp_min(self.min_std)
+        shares = weights / total.clamp_min(1e-9)
+        risk = (shares * torch.where(sound, failure.index_select(0, index), 0.0)).sum()
+        shares = shares[:, None, None]
+        mean = (shares * elites).sum(0)
+        std = (shares * (elites - mean) ** 2).sum(0).sqrt().clamp_min(self.min_std)
         refit = Plan(torch.lerp(mean, plan.mean, self.momentum), torch.lerp(std, plan.std, self.momentum), elites)
         # Where no candidate is finite there is nothing to learn from: the plan stays as it was.
         chosen = Plan(*(torch.where(total > 0.0, new, old) for new, old in zip(refit, plan, strict=True)))
-        return chosen, Health(scores[0], scores[-1], finite.to(returns.dtype).mean(), chosen.std.mean())
+        return chosen, Health(scores[0], scores[-1], finite.to(returns.dtype).mean(), chosen.std.mean(), risk)
 
     def _weights(self, scores: Tensor, sound: Tensor) -> Tensor:
         """Unnormalised weight (E,) of each elite from its return (E,), best first; zero where it is not `sound`."""

@@ -50,23 +50,27 @@ def numbers(name: str, value: Any, shape: tuple[int, ...]) -> NDArray[Any]:
     return found
 
 
-def part(given: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
-    """A part of an observation as its graph takes it.
+def part(given: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> NDArray[Any] | None:
+    """A part of an observation as its graph takes it, finite or not; None where it is said to be not known.
 
     Raises:
-        ValueError: It is missing, of another shape or type, or not finite.
+        ValueError: It is missing, or of another shape or type.
     """
     if not isinstance(given, Mapping):
         raise ValueError(f"the observation must be a dictionary that holds {name} {shape}, came {type(given).__name__}")
     if name not in given:
         raise ValueError(f"the observation must hold {name} {shape}, came {', '.join(map(str, given)) or 'nothing'}")
+    if given[name] is None:
+        return None
     value = numbers(name, given[name], shape)
     if dtype == "uint8":
         if value.dtype != np.uint8:
             raise ValueError(f"{name} must be uint8, came {value.dtype}")
         return value
+    return single(value)
+
+
+def single(value: NDArray[Any]) -> NDArray[np.float32]:
+    """Numbers in single precision, infinite where they are beyond it."""
     with np.errstate(over="ignore"):
-        single = value.astype(np.float32)
-    if not np.isfinite(single).all():
-        raise ValueError(f"{name} must be finite in single precision, came {value.tolist()}")
-    return single
+        return value.astype(np.float32)

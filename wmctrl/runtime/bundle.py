@@ -65,7 +65,7 @@ def _checked(folder: Path, public_key: bytes | None, learning: bool) -> Bundle:
     for name, graph in told.graphs.items():
         found = _inspected(f"graphs.{name}", graph, contents)
         _hold_precision(told.precision, graph.file, found)
-        work += found.work * told.calls(name)
+        work += found.work * max(1, told.calls(name))
     if learning:
         for name, graph in told.learning.items():
             _inspected(f"learning.{name}", graph, contents)

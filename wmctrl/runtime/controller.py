@@ -1,23 +1,28 @@
 """The controller that drives a bundle: observation in, belief updated, plan refined, action out."""
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wmctrl.runtime import bundle as bundles
 from wmctrl.runtime import golden
-from wmctrl.runtime.arguments import hold_names, hold_whole, numbers, part
+from wmctrl.runtime.arguments import hold_whole, part
 from wmctrl.runtime.bundle import Bundle
+from wmctrl.runtime.decision import PLAN, POLICY, SHIFTED, UNPLANNED, Action, Decision, State
+from wmctrl.runtime.ed25519 import public_key
 from wmctrl.runtime.engine import PROVIDERS, Computes, Engine, present
 from wmctrl.runtime.latency import Latency
+from wmctrl.runtime.limits import Limits, Vector
 from wmctrl.runtime.manifest import hold_weight
 from wmctrl.runtime.noise import NoiseBank
+from wmctrl.runtime.pace import Pace
+from wmctrl.runtime.planner import Feeds, Planner
+from wmctrl.runtime.records import shown
+from wmctrl.runtime.track import LONGEST_DELAY, Follower, Observation
 
-Vector = NDArray[np.float32]
 LARGEST_SEED = 2**64 - 1
 MOST_THREADS = 1024
 WARMING = 3
@@ -26,67 +31,14 @@ TIMED = 9
 """Decisions that are timed when a controller is loaded."""
 
 
-class Plan(NamedTuple):
-    """A distribution over action sequences, and the best ones found so far."""
-
-    mean: Vector
-    """(H, A)"""
-    std: Vector
-    """(H, A)"""
-    elites: Vector
-    """Best first (E, H, A)."""
-
-
-class Health(NamedTuple):
-    """How much the last iteration of the planner can be trusted."""
-
-    best: float
-    """Return of the best candidate."""
-    worst_elite: float
-    """Return of the worst elite."""
-    finite: float
-    """Fraction of the candidates whose return is finite."""
-    spread: float
-    """Mean std of the plan."""
-
-
-class State(NamedTuple):
-    """What is carried from one decision to the next."""
-
-    deter: Vector
-    """Memory of the belief (D,)."""
-    stoch: Vector
-    """Stochastic state of the belief (S,)."""
-    last: Vector
-    """The last action sent (A,)."""
-    plan: Plan | None
-    """None for the policy."""
-
-
-class Action(NamedTuple):
-    """What is sent to the plant, and how it was made."""
-
-    command: Vector
-    """(A,) in [-1, 1]"""
-    source: str
-    """`plan` or `policy`."""
-    surprise: float
-    """Of the observation, given what was expected [nats]."""
-    health: Health | None
-    """None for the policy."""
-    iterations: int
-    """Of the planner."""
-    seconds: float
-    """Time the decision took [s]."""
-
-
 class Controller:
     """Drives one plant with a bundle."""
 
-    def __init__(self, bundle: Bundle, engine: Computes, *, policy_only: bool = False) -> None:
+    def __init__(self, bundle: Bundle, engine: Computes, *, policy_only: bool = False, trusting: bool = False) -> None:
         """
         Args:
             policy_only: React without planning.
+            trusting: Believe every finite reading, however unlikely: for observations that do not follow the commands.
 
         Raises:
             ValueError: The bundle holds no policy to react with.
@@ -95,14 +47,14 @@ class Controller:
         told = bundle.manifest
         if policy_only and "policy" not in told.graphs:
             raise ValueError("this bundle holds no policy; drive it without `policy_only`, or train with a behavior")
-        self.planning = None if policy_only else told.planning
-        self.noise = NoiseBank(bundle.noise, told.planning.randomness) if told.planning else None
+        self.pace = Pace()
+        self.planner: Planner | None = None
+        if told.planning is not None and not policy_only:
+            noise = NoiseBank(bundle.noise, told.planning.randomness)
+            self.planner = Planner(told.planning, len(told.task.action), noise, engine, self.pace)
+        self.follower = Follower(told, engine, self.pace, trusting=trusting)
         self.weights = dict(told.objective.weights)
-        self.parts = [name for name in ("proprio", "camera", "goal") if getattr(told.task, name)]
-        self.limits = (
-            np.full(len(told.task.action), -1.0, np.float32),
-            np.full(len(told.task.action), 1.0, np.float32),
-        )
+        self.limits = Limits.none(len(told.task.action))
         self.reset()
 
     @classmethod
@@ -147,11 +99,14 @@ class Controller:
     def latencies(self, decisions: int) -> NDArray[np.float64]:
         """Times of decisions (decisions,) on what the plant showed at the golden steps [s]; all is forgotten after."""
         seen = golden.observations(self.bundle)
-        self.reset()
+        # What was shown once does not follow from what is sent now, and would be doubted.
+        timed = Controller(self.bundle, self.engine, policy_only=self.planner is None, trusting=True)
         found = np.zeros(WARMING + decisions)  # a list of numbers would look like a leak
         for i in range(len(found)):
-            found[i] = self.act(seen[i % len(seen)]).seconds
-        self.reset()
+            if i == WARMING:
+                timed.pace.forget()
+            found[i] = timed.act(seen[i % len(seen)]).seconds
+        self.pace.take(timed.pace)
         return found[WARMING:]
 
     def require_in_time(self, seconds: NDArray[np.float64]) -> None:
@@ -162,7 +117,7 @@ class Controller:
         """
         p50, period = Latency.of(seconds).p50, 1000.0 * self.bundle.manifest.task.control_period
         if p50 > period:
-            reacts = self.planning is not None and "policy" in self.bundle.manifest.graphs
+            reacts = self.planner is not None and "policy" in self.bundle.manifest.graphs
             policy = ", react without planning (policy_only=True, --policy)" if reacts else ""
             raise ValueError(
                 f"the median of {len(seconds):,} decisions is {p50:.1f} ms here, above the control period of"
@@ -177,15 +132,10 @@ class Controller:
             ValueError: The seed is no whole number from 0 to 2^64 - 1; nothing is forgotten.
         """
         hold_whole("seed", seed, 0, LARGEST_SEED)
-        D, S = self.bundle.manifest.state_sizes
-        A, plan = len(self.bundle.manifest.task.action), None
-        if self.planning is not None:
-            p = self.planning
-            zeros = np.zeros((p.elites, p.horizon, A), np.float32)
-            plan = Plan(zeros[0], np.full((p.horizon, A), p.init_std, np.float32), zeros)
-        self.state = State(np.zeros(D, np.float32), np.zeros(S, np.float32), np.zeros(A, np.float32), plan)
-        if self.noise is not None:
-            self.noise.reset(int(seed))
+        plan = None if self.planner is None else self.planner.fresh()
+        self.state = State(self.follower.start(), plan, UNPLANNED, None)
+        if self.planner is not None:
+            self.planner.noise.reset(int(seed))
 
     def set_weights(self, **weights: float) -> None:
         """Change what a plan is worth from the next decision on.
@@ -199,123 +149,166 @@ class Controller:
             hold_weight(name, weight)
         self.weights |= weights
 
-    def set_limits(self, low: Vector, high: Vector) -> None:
-        """Hold candidates and commands to limits (A,), (A,) within [-1, 1], from the next decision on.
+    def set_limits(
+        self,
+        low: Vector | None = None,
+        high: Vector | None = None,
+        *,
+        rate: Vector | None = None,
+        risk: float | None = None,
+    ) -> None:
+        """Hold candidates and commands to limits from the next decision on; those that are not given stay.
+
+        Args:
+            low: Least of every action (A,), within [-1, 1].
+            high: Largest of every action (A,), within [-1, 1].
+            rate: Largest change of every action from one step to the next (A,), at least 0; 2 is any.
+            risk: Largest probability of failing that a plan may have, where there is one that has no more; 1 is any.
 
         Raises:
             ValueError: They are no numbers, of another length, out of range or the wrong way round; nothing has
                 changed.
         """
-        shape = self.state.last.shape
-        low = numbers("the lower limits", low, shape).astype(np.float32)
-        high = numbers("the upper limits", high, shape).astype(np.float32)
-        if not ((low >= -1.0) & (low <= high) & (high <= 1.0)).all():
-            raise ValueError("limits must be within [-1, 1], the lower at most the upper")
-        self.limits = low, high
+        self.limits = self.limits.changed(low=low, high=high, rate=rate, risk=risk)
 
-    def act(self, observation: Mapping[str, NDArray[Any]], goal: Vector | None = None) -> Action:
+    def set_delay(self, periods: int) -> None:
+        """Plan for commands that take some control periods to have an effect, from the next decision on.
+
+        Raises:
+            ValueError: It is no whole number, or longer than what is remembered; nothing has changed.
+        """
+        hold_whole("the delay", periods, 0, LONGEST_DELAY)
+        self.follower.delay = int(periods)
+
+    def act(
+        self,
+        observation: Observation,
+        goal: Vector | None = None,
+        *,
+        taken: int | None = None,
+        deadline: float | None = None,
+    ) -> Action:
         """The action (A,) after an observation.
+
+        Of what is not finite, and of parts that are None, what was expected is believed.
 
         Args:
             observation: `proprio` (O,) and `camera` (h, w, c) uint8, as the manifest tells, and `goal` unless given.
-            goal: (G,), instead of the observation's.
+            goal: (G,), instead of the observation's; None is the last one where the observation's is None.
+            taken: The step at which the observation was taken, where it may be late; an episode's first is 0, and every
+                call is one step.
+            deadline: When the action is wanted, a time of `time.monotonic` [s]. The planner iterates for as long as one
+                more is expected to be over by then; an action comes in any case. None leaves it all its iterations.
 
         Raises:
-            ValueError: A part is missing, unknown, of another shape, or not finite, or what is computed of it is not;
-                the state is as it was.
+            ValueError: A part is missing, unknown or of another shape, an episode's first observation is not whole, or
+                what is computed is not finite; the state is as it was.
         """
-        began, before = time.perf_counter(), self.state
-        wanted = self._goal(observation, goal)
+        began, before = time.monotonic(), self.state
         try:
-            surprise = self.observe(observation)
-            command, plan, health = self._decide(before.plan, wanted)
+            surprise = self.observe(observation, goal, taken=taken)
+            decided = self.decide(deadline)
         except ValueError:
             self.state = before
             raise
-        self.state = self.state._replace(last=command, plan=plan)
-        source, iterations = ("policy", 0) if self.planning is None else ("plan", self.planning.iterations)
-        return Action(command.copy(), source, surprise, health, iterations, time.perf_counter() - began)
+        self.send(decided.command, decided)
+        return Action.of(decided, surprise, time.monotonic() - began)
 
-    def observe(self, observation: Mapping[str, NDArray[Any]]) -> float:
-        """Update the belief with what the last action led to; the surprise [nats]."""
-        feeds: dict[str, NDArray[Any]] = self._belief() | {"action": self.state.last}
-        for port in self.bundle.manifest.graphs["observe"].inputs:
-            if port.name not in feeds:
-                feeds[port.name] = part(observation, port.name, port.shape, port.dtype)
-        hold_names(observation, self.parts)
-        found = self.engine.run("observe", feeds)
-        if not all(np.isfinite(value).all() for value in found.values()):
-            raise ValueError("what is believed after this observation is not finite; check the sensors' readings")
-        self.state = self.state._replace(deter=found["next_deter"], stoch=found["next_stoch"])
-        return float(found["surprise"])
+    def observe(
+        self, observation: Observation, goal: Vector | None = None, *, taken: int | None = None
+    ) -> float | None:
+        """Update the belief with what earlier actions led to; how much that surprised [nats].
 
-    def _belief(self) -> dict[str, NDArray[Any]]:
-        """The belief as the graphs take it."""
-        return {"deter": self.state.deter, "stoch": self.state.stoch}
+        The first of the three steps of `act`, whose arguments these are.
 
-    def _goal(self, observation: Mapping[str, NDArray[Any]], goal: Vector | None) -> dict[str, NDArray[Any]]:
-        """The goal as the graphs take it, where the task has one."""
+        Returns:
+            None where nothing new was observed.
+
+        Raises:
+            ValueError: As in `act`.
+        """
+        wanted = self._goal(observation, goal)
+        track, surprise = self.follower.corrected(self.state.track, observation, taken)
+        self.state = self.state._replace(track=track, goal=wanted)
+        return surprise
+
+    def decide(self, deadline: float | None = None, *, react: bool = False) -> Decision:
+        """What to send, within the limits, and how it came about; the second step.
+
+        Args:
+            react: By the policy, without planning.
+
+        Raises:
+            ValueError: Nothing was observed yet, or what is decided is not finite.
+        """
+        track = self.follower.ahead(self.state.track)
+        situation: dict[str, NDArray[Any]] = dict(track.belief._asdict())
+        if self.state.goal is not None:
+            situation["goal"] = self.state.goal
+        if self.planner is None or react:
+            found = self._reacted(situation)
+        else:
+            found = self._planned(self.planner, situation, deadline)
+        if not np.isfinite(found.command).all():
+            raise ValueError("what is decided is not finite; check the goal, and the networks' parameters")
+        return found._replace(command=self.limits.held(found.command, self.state.last), proprio=track.proprio)
+
+    def send(self, command: Vector, decided: Decision | None) -> None:
+        """Go on to the next step, a command (A,) having been sent; the third step.
+
+        Args:
+            decided: Whose plan is carried on; None carries on the one that was.
+        """
+        plan, age = self.state.plan, self.state.age + 1
+        if decided is not None and decided.plan is not None:
+            plan, age = decided.plan, decided.age + 1
+        elif plan is not None and self.planner is not None:
+            plan = self.planner.shifted(plan)
+        self.state = State(self.follower.advanced(self.state.track, command), plan, age, self.state.goal)
+
+    def _goal(self, observation: Observation, goal: Vector | None) -> Vector | None:
+        """The goal (G,) from now on, where the task has one."""
         size = len(self.bundle.manifest.task.goal)
         if not size and goal is not None:
             raise ValueError("this bundle takes no goal; leave it out")
         if not size:
-            return {}
-        given = observation if goal is None else {"goal": goal}
-        return {"goal": part(given, "goal", (size,), "float32")}
+            return None
+        given = part(observation if goal is None else {"goal": goal}, "goal", (size,), "float32")
+        found = self.state.goal if given is None else given
+        if found is None or not np.isfinite(found).all():
+            raise ValueError(f"goal must be finite in single precision, came {shown(given)}")
+        return found
 
-    def _decide(self, plan: Plan | None, goal: dict[str, NDArray[Any]]) -> tuple[Vector, Plan | None, Health | None]:
-        """What is sent (A,), within the limits; the plan to carry on, and its health, where there is one."""
-        found: tuple[Vector, Plan | None, Health | None]
-        if plan is None:
-            found = self.engine.run("policy", self._belief() | goal)["next_action"], None, None
-        else:
-            found = self._refine(plan, goal)
-        if not np.isfinite(found[0]).all():
-            raise ValueError("what is decided is not finite; check the goal, and the networks' parameters")
-        return np.clip(found[0], *self.limits), found[1], found[2]
+    def followed(self) -> Decision | None:
+        """What the carried plan says, where there is one that is not too old."""
+        plan, age = self.state.plan, self.state.age
+        if self.planner is None or plan is None or age > self.planner.longest_age:
+            return None
+        command = self.limits.held(plan.mean[0], self.state.last)
+        return Decision(command, SHIFTED, age, None, 0, self.planner.shifted(plan))
 
-    def _refine(self, plan: Plan, goal: dict[str, NDArray[Any]]) -> tuple[Vector, Plan, Health]:
-        """A carried plan's first action after refining it, the plan to carry on, and its health."""
-        assert self.planning is not None, "only a planner refines"
-        assert self.noise is not None, "whoever plans has noise"
+    def _planned(self, planner: Planner, situation: Feeds, deadline: float | None) -> Decision:
+        """By the planner, or where there is no time for it by an earlier plan that is not too old, or the policy."""
+        plan = self.state.plan
+        assert plan is not None, "whoever plans has a plan"
+        refined = planner.refine(plan, situation, self._asked(), deadline)
+        if not refined.iterations:
+            if followed := self.followed():
+                return followed
+            if "policy" in self.bundle.manifest.graphs:
+                return self._reacted(situation)
+            refined = planner.refine(plan, situation, self._asked(), deadline, late=True)
+        shifted = planner.shifted(refined.plan)
+        return Decision(refined.plan.mean[0], PLAN, 0, refined.health, refined.iterations, shifted)
+
+    def _reacted(self, situation: Feeds) -> Decision:
+        """By the policy."""
+        with self.pace.timed(POLICY):
+            command = self.engine.run("policy", situation)["next_action"]
+        return Decision(command, POLICY, 0, None, 0, None)
+
+    def _asked(self) -> dict[str, NDArray[Any]]:
+        """What the planner is asked for, as its graph takes it."""
         weights = np.array([*self.weights.values()], np.float32)
         failed = np.array(self.bundle.manifest.objective.failed(self.weights), np.float32)
-        low, high = self.limits
-        feeds = self._belief() | {"action": self.state.last, "low": low, "high": high} | goal
-        feeds |= {"weights": weights, "failed": failed}
-        if self.planning.randomness.particles > 1:
-            feeds["future_components"], feeds["future_values"] = self.noise.futures()
-        if self.planning.randomness.proposals:
-            feeds |= self.engine.run("propose", self._belief() | goal | {"noise": self.noise.proposals()})
-        for _ in range(self.planning.iterations):
-            feeds |= {"plan_mean": plan.mean, "plan_std": plan.std, "plan_elites": plan.elites}
-            found = self.engine.run("refine", feeds | {"noise": self.noise.candidates()})
-            plan = Plan(found["next_plan_mean"], found["next_plan_std"], found["next_plan_elites"])
-        health = Health(*map(float, found["health"]))
-        if not health.finite > 0.0:
-            raise ValueError("what plans are worth is not finite; check the sensors' readings and the goal")
-        return plan.mean[0], self._shifted(plan), health
-
-    def _shifted(self, plan: Plan) -> Plan:
-        """The plan one step later: every action moves up, the last is held, and the search opens up again."""
-        assert self.planning is not None, "only a planner has a plan"
-        return Plan(
-            np.concatenate([plan.mean[1:], plan.mean[-1:]]),
-            np.full_like(plan.std, self.planning.init_std),
-            np.concatenate([plan.elites[:, 1:], plan.elites[:, -1:]], 1),
-        )
-
-
-def public_key(text: str) -> bytes:
-    """An Ed25519 public key (32,) from hexadecimal digits.
-
-    Raises:
-        ValueError: It is none.
-    """
-    try:
-        key = bytes.fromhex(text)
-    except ValueError:
-        key = b""
-    if len(key) != 32:
-        raise ValueError(f"a public key is 64 hexadecimal digits, came {text!r}")
-    return key
+        return {"action": self.state.last, **self.limits._asdict(), "weights": weights, "failed": failed}

@@ -92,3 +92,18 @@ def _base() -> Point:
 
 
 BASE = _base()
+
+
+def public_key(text: str) -> bytes:
+    """An Ed25519 public key (32,) from hexadecimal digits.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        key = b""
+    if len(key) != 32:
+        raise ValueError(f"a public key is 64 hexadecimal digits, came {text!r}")
+    return key

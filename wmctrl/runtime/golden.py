@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from wmctrl.runtime.bundle import GOLDEN, Bundle
 from wmctrl.runtime.engine import Computes
 
-CALLS = ("observe", "propose", "refine", "policy")
+CALLS = ("observe", "imagine", "depict", "propose", "refine", "policy")
 """In the order in which a step calls them."""
 MOST_STEPS = 64
 REMEDY = "try another provider, or export the run again with `wm export RUN`"

@@ -10,7 +10,7 @@ from wmctrl.runtime import json_file, records
 from wmctrl.runtime.noise import Randomness
 
 NAME = "manifest.json"
-SCHEMA = 2
+SCHEMA = 3
 LARGEST_FILE = 64 << 20
 """Bytes of the largest file a bundle may hold."""
 LARGEST_BUNDLE = 256 << 20
@@ -18,20 +18,24 @@ LARGEST_BUNDLE = 256 << 20
 LARGEST_VECTOR = 4096
 LARGEST_WEIGHT = 1e6
 LEAST_RISK = 1e-3
+LARGEST_READING = 3e38
+"""Beyond it nothing is finite in single precision."""
 DTYPES = ("float32", "uint8")
 """Of what graphs take and make."""
 PRECISIONS = ("fp32", "fp16")
 LARGEST_TOLERANCE = 0.05
 """Of a belief, relative to 1 + its elements' size; more would be no check."""
-PLANNED = ("plan_mean", "plan_std", "plan_elites", "weights", "failed", "low", "high")
-"""What `refine` takes of the plan and its worth."""
+PLANNED = ("plan_mean", "plan_std", "plan_elites", "weights", "failed", "low", "high", "rate", "risk")
+"""What `refine` takes of the plan, its worth and its limits."""
 OUTPUTS = {
     "observe": ("next_deter", "next_stoch", "surprise"),
+    "imagine": ("next_deter", "next_stoch", "next_proprio"),
+    "depict": ("next_camera",),
     "propose": ("proposals",),
     "refine": ("next_plan_mean", "next_plan_std", "next_plan_elites", "health"),
     "policy": ("next_action",),
 }
-"""What every graph makes."""
+"""What every graph makes, `next_proprio` where that is observed."""
 LEARNED = {
     "model_gradient": ("loss",),
     "behavior_gradient": ("actor_loss", "critic_loss", "next_behavior.spread"),
@@ -39,7 +43,7 @@ LEARNED = {
 """What every graph of learning makes, before the gradients of the parameters that it learns."""
 GRADIENT = "gradient."
 """Begins the name of a gradient; its parameter's follows."""
-HEALTH = 4
+HEALTH = 5
 """Figures that an iteration of the planner tells of itself."""
 LARGEST_PICTURE = 1024
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}){0,3}")
@@ -85,6 +89,18 @@ class GraphFile:
 
 
 @dataclass(frozen=True)
+class Gain:
+    """How much of a command answers to what is sensed, when the plant is to come to rest."""
+
+    action: int
+    """Index of the action."""
+    proprio: int
+    """Index into the observation's `proprio`."""
+    gain: float
+    """Command, in [-1, 1], for one of the element's units."""
+
+
+@dataclass(frozen=True)
 class Task:
     """The plant that the bundle drives."""
 
@@ -99,6 +115,8 @@ class Task:
     """Commands are in [-1, 1]; `low` and `high` are what these stand for physically."""
     camera: tuple[int, int, int] | None
     """Height, width, channels of uint8 pixels."""
+    safe: tuple[Gain, ...]
+    """What brings the plant to rest where nothing better is known: commands of zero, plus these, saturated."""
     observe: tuple[str, ...] | None
     """Parts of the observation, where they are not the task's usual ones."""
     config: dict[str, str]
@@ -113,6 +131,11 @@ class Task:
             raise ValueError(f"proprio and goal must have at most {LARGEST_VECTOR} elements")
         if self.camera is not None and not all(1 <= size <= LARGEST_PICTURE for size in self.camera):
             raise ValueError(f"camera must be from 1 to {LARGEST_PICTURE} along every axis, came {self.camera}")
+        for gain in self.safe:
+            if not (0 <= gain.action < len(self.action) and 0 <= gain.proprio < len(self.proprio)):
+                raise ValueError(f"safe: no action {gain.action} or no proprio {gain.proprio} is there")
+            if not abs(gain.gain) <= LARGEST_WEIGHT:
+                raise ValueError(f"safe: a gain must be at most {LARGEST_WEIGHT:g} in size, came {gain.gain:g}")
         if not self.proprio and self.camera is None:
             raise ValueError("a task observes proprio, a camera or both, came neither")
 
@@ -173,6 +196,36 @@ def hold_weight(name: str, weight: float) -> None:
 
 
 @dataclass(frozen=True)
+class Ordinary:
+    """What an element's readings are like: of all that were recorded, in its unit."""
+
+    least: float
+    most: float
+    error: float
+    """Distance from what was expected of the reading that 999 of 1,000 do not exceed."""
+    still: int
+    """Most readings in a row that were the same."""
+
+    def __post_init__(self) -> None:
+        if not -LARGEST_READING <= self.least <= self.most <= LARGEST_READING:
+            raise ValueError(f"least and most must be in order and finite, came {self.least:g} and {self.most:g}")
+        if not (0.0 <= self.error <= LARGEST_READING and self.still >= 1):
+            raise ValueError(f"error must be at least 0 and still at least 1, came {self.error:g} and {self.still}")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What is ordinary: what is beyond is not believed of a sensor, or not expected of the model."""
+
+    surprise: float
+    """Of an observation, that 999 of 1,000 do not exceed [nats]."""
+    proprio: tuple[Ordinary, ...]
+    """Of every element."""
+    still_pictures: int
+    """Most pictures in a row that were the same; 0 without a camera."""
+
+
+@dataclass(frozen=True)
 class FileEntry:
     """A file of the bundle."""
 
@@ -195,6 +248,8 @@ class Manifest:
     planning: Planning | None
     """None where the bundle only reacts."""
     objective: Objective
+    calibration: Calibration | None
+    """None where nothing was recorded to tell it by."""
     precision: str
     """Of the networks, one of PRECISIONS; what comes in and out is of float32 either way."""
     golden_tolerance: float
@@ -222,7 +277,13 @@ class Manifest:
             raise ValueError(
                 f"golden_tolerance must be above 0 and at most {LARGEST_TOLERANCE:g}, came {self.golden_tolerance:g}"
             )
-        needed = {"observe"} | ({"refine"} if self.planning else {"policy"})
+        if self.calibration is not None and len(self.calibration.proprio) != len(self.task.proprio):
+            raise ValueError(
+                f"calibration: has {len(self.calibration.proprio)} elements, the task {len(self.task.proprio)}"
+            )
+        needed = {"observe", "imagine"} | ({"refine"} if self.planning else {"policy"})
+        if self.task.proprio and self.task.camera:
+            needed.add("depict")
         if self.planning and self.planning.randomness.proposals:
             needed.add("propose")
         if missing := sorted(needed - self.graphs.keys()):
@@ -233,9 +294,11 @@ class Manifest:
             _hold_gradients(name, graph)
 
     def calls(self, name: str) -> int:
-        """How often a decision that is planned, where planning is possible, calls a graph."""
-        if self.planning is None or name == "observe":
+        """How often a decision calls a graph: one that is planned where planning is possible, nothing being missing."""
+        if name == "observe":
             return 1
+        if self.planning is None:
+            return int(name == "policy")
         return {"refine": self.planning.iterations, "propose": 1}.get(name, 0)
 
     def _hold_ports(self, name: str, graph: GraphFile) -> None:
@@ -245,7 +308,7 @@ class Manifest:
             raise ValueError(f"graphs.{name}: no such graph; known: {', '.join(OUTPUTS)}")
         for what, ports, names in (
             ("takes", graph.inputs, self._inputs(name)),
-            ("makes", graph.outputs, OUTPUTS[name]),
+            ("makes", graph.outputs, self._outputs(name)),
         ):
             came = [port.name for port in ports]
             if sorted(came) != sorted(names):
@@ -257,10 +320,18 @@ class Manifest:
                     f"graphs.{name}: {port.name} has shape {port.shape}, expected {wanted or 'no such port'}"
                 )
 
+    def _outputs(self, name: str) -> list[str]:
+        """What a graph makes."""
+        return [one for one in OUTPUTS[name] if self.task.proprio or one != "next_proprio"]
+
     def _inputs(self, name: str) -> list[str]:
         """What a graph is called with."""
         task, found = self.task, ["deter", "stoch"]
         goal = ["goal"] if task.goal else []
+        if name == "imagine":
+            return [*found, "action"]
+        if name == "depict":
+            return found
         if name == "observe":
             parts = {"proprio": task.proprio, "camera": task.camera}
             return [*found, "action", *(part for part, present in parts.items() if present)]
@@ -277,7 +348,8 @@ class Manifest:
         task, (D, S) = self.task, self.state_sizes
         O, G, A = len(task.proprio), len(task.goal), len(task.action)
         found: dict[str, tuple[int, ...]] = {"deter": (D,), "stoch": (S,), "action": (A,), "surprise": ()}
-        found |= {"proprio": (O,), "goal": (G,), "low": (A,), "high": (A,), "failed": (), "health": (HEALTH,)}
+        found |= {"proprio": (O,), "goal": (G,), "low": (A,), "high": (A,), "rate": (A,)}
+        found |= {"failed": (), "risk": (), "health": (HEALTH,)}
         found["weights"] = (len(self.objective.weights),)
         if task.camera is not None:
             found["camera"] = task.camera

@@ -12,14 +12,15 @@ namespace {
 
 constexpr const char* USAGE =
     "usage: runner BUNDLE --ort LIB [--golden] [--decisions N] [--drive FILE_IN FILE_OUT]\n"
-    "              [--seed S] [--threads N] [--policy] [--weight NAME=VALUE]... [--limit L]\n";
+    "              [--seed S] [--threads N] [--policy] [--weight NAME=VALUE]... [--limit L] [--rate R]\n"
+    "              [--risk P]\n";
 
 struct Options {
     std::string bundle, ort, drive_in, drive_out;
     std::vector<std::pair<std::string, double>> weights;
     unsigned long long seed = 0;
     int decisions = 100, threads = 1;
-    float limit = 1.0f;
+    float limit = 1.0f, rate = wmctrl::LARGEST_RATE, risk = 1.0f;
     bool golden_only = false, policy_only = false;
 };
 
@@ -55,6 +56,8 @@ Options parsed(int count, char** words) {
         else if (word == "--decisions") options.decisions = number(word, next(word), 1, 10'000'000);
         else if (word == "--threads") options.threads = number(word, next(word), 1, 1024);
         else if (word == "--limit") options.limit = number(word, next(word), 0.0f, 1.0f);
+        else if (word == "--rate") options.rate = number(word, next(word), 0.0f, wmctrl::LARGEST_RATE);
+        else if (word == "--risk") options.risk = number(word, next(word), 0.0f, 1.0f);
         else if (word == "--seed") options.seed = number(word, next(word), 0ull, ~0ull);
         else if (word == "--drive") options.drive_in = next(word), options.drive_out = next(word);
         else if (word == "--weight") {
@@ -176,6 +179,8 @@ int main(int count, char** words) {
         for (const auto& [name, weight] : options.weights) controller.set_weight(name, weight);
         const auto actions = static_cast<std::size_t>(controller.manifest().action);
         controller.set_limits(std::vector<float>(actions, -options.limit), std::vector<float>(actions, options.limit));
+        controller.set_rate(std::vector<float>(actions, options.rate));
+        controller.set_risk(options.risk);
         controller.reset(options.seed);
         if (options.golden_only) return 0;
         if (options.drive_in.empty()) time_decisions(controller, options.decisions);

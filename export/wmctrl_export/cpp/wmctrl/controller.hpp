@@ -52,7 +52,9 @@ namespace wmctrl {
 using Shape = std::vector<std::int64_t>;
 
 constexpr std::uint32_t API_VERSION = 16;  // of ONNX Runtime: 1.16 has all that is called here, newer ones keep it
-constexpr int SCHEMA = 2;
+constexpr int SCHEMA = 3;
+constexpr int HEALTH = 5;  // figures that an iteration of the planner tells of itself
+constexpr float LARGEST_RATE = 2.0f;  // takes an action through its whole range in a step
 constexpr int DEEPEST = 16;                       // objects and lists within each other
 constexpr std::size_t MOST_VALUES = 200'000;      // in one JSON file
 constexpr std::size_t LARGEST_JSON = 4u << 20;    // bytes
@@ -461,7 +463,7 @@ struct Manifest {
     std::map<std::string, FileEntry> files;
 };
 
-/// In the order of a golden step.
+/// Those that drive here, in the order of a golden step. What stands in for sensors that are missing is left to Python.
 constexpr std::array<const char*, 4> GRAPHS = {"observe", "propose", "refine", "policy"};
 
 /// How many elements a part of the task has.
@@ -474,7 +476,7 @@ inline std::int64_t parse_elements(const Field& list, std::size_t least) {
 }
 
 inline void parse_task(const Field& task, Manifest& m) {
-    task.with({"id", "control_period", "proprio", "goal", "action", "camera", "observe", "config"});
+    task.with({"id", "control_period", "proprio", "goal", "action", "camera", "safe", "observe", "config"});
     m.task = task["id"].text();
     m.control_period = task["control_period"].real();
     if (!(m.control_period >= 1e-5 && m.control_period <= 1e3))
@@ -569,6 +571,13 @@ inline std::pair<Shapes, Shapes> ports_of(const std::string& graph, const Manife
         if (!m.camera.empty()) inputs["camera"] = m.camera;
         return {inputs, {{"next_deter", D}, {"next_stoch", S}, {"surprise", {}}}};
     }
+    if (graph == "depict") return {inputs, {{"next_camera", m.camera}}};
+    if (graph == "imagine") {
+        inputs["action"] = A;
+        Shapes outputs = {{"next_deter", D}, {"next_stoch", S}};
+        if (m.proprio) outputs["next_proprio"] = {m.proprio};
+        return {inputs, outputs};
+    }
     if (m.goal) inputs["goal"] = {m.goal};
     if (graph == "policy") return {inputs, {{"next_action", A}}};
     Shapes noise = noise_shapes(m.planning->randomness);
@@ -578,11 +587,12 @@ inline std::pair<Shapes, Shapes> ports_of(const std::string& graph, const Manife
     }
     const Shape plan = {m.planning->horizon, m.action}, elites = {m.planning->elites, m.planning->horizon, m.action};
     inputs.insert({{"action", A}, {"low", A}, {"high", A}, {"weights", {static_cast<std::int64_t>(m.weights.size())}}});
+    inputs.insert({{"rate", A}, {"risk", {}}});
     inputs.insert({{"failed", {}}, {"plan_mean", plan}, {"plan_std", plan}, {"plan_elites", elites}});
     noise["noise"] = noise["candidates"];
     noise.erase("candidates");
     inputs.insert(noise.begin(), noise.end());
-    return {inputs, {{"next_plan_mean", plan}, {"next_plan_std", plan}, {"next_plan_elites", elites}, {"health", {4}}}};
+    return {inputs, {{"next_plan_mean", plan}, {"next_plan_std", plan}, {"next_plan_elites", elites}, {"health", {HEALTH}}}};
 }
 
 inline void hold_ports(const std::string& place, const std::vector<Port>& ports, Shapes wanted) {
@@ -601,17 +611,19 @@ inline void hold_ports(const std::string& place, const std::vector<Port>& ports,
 inline void hold_together(const Manifest& m) {
     const std::string place = "manifest.json: graphs: ";
     const bool proposes = m.planning && m.planning->randomness.proposals;
-    const std::map<std::string, bool> needed = {
-        {"observe", true}, {"policy", !m.planning}, {"refine", m.planning.has_value()}, {"propose", proposes}};
+    const bool depicts = m.proprio && !m.camera.empty();
+    const std::map<std::string, bool> needed = {{"observe", true},         {"imagine", true},
+                                                {"depict", depicts},       {"policy", !m.planning},
+                                                {"propose", proposes},     {"refine", m.planning.has_value()}};
     for (const auto& [name, is_needed] : needed)
         if (is_needed && !m.graphs.count(name)) fail(place, name, " is missing");
     if (m.planning &&
         (m.planning->randomness.horizon != m.planning->horizon || m.planning->randomness.action != m.action))
         fail("manifest.json: planning: randomness has another horizon or action than the rest");
     for (const auto& [name, graph] : m.graphs) {
-        const bool known =
-            name == "observe" || name == "policy" || (m.planning && (name == "refine" || name == "propose"));
-        if (!known) fail(place, "'", shown(name), "' is unknown here");
+        const auto one = needed.find(name);
+        const bool plans = name == "refine" || name == "propose";
+        if (one == needed.end() || (plans && !m.planning) || (name == "depict" && !depicts)) fail(place, "'", shown(name), "' is unknown here");
         if (!m.files.count(graph.file)) fail(place, name, ": '", shown(graph.file), "' is not among the files");
         const auto [inputs, outputs] = ports_of(name, m);
         hold_ports(place + name + ": inputs", graph.inputs, inputs);
@@ -631,7 +643,7 @@ inline Manifest parse_manifest(std::string_view content) {
     const Field field(json, "manifest.json:");
     if (field["schema"].whole(0, LARGEST_COUNT) != SCHEMA)
         field["schema"].refuse("must be ", SCHEMA);
-    field.with({"schema", "task", "planning", "objective", "precision", "golden_tolerance", "graphs", "learning",
+    field.with({"schema", "task", "planning", "objective", "calibration", "precision", "golden_tolerance", "graphs", "learning",
                 "files", "made_by"});
     Manifest m;
     parse_task(field["task"], m);
@@ -998,7 +1010,7 @@ struct Action {
     std::vector<float> command;     // (A,) in [-1, 1]
     float surprise = 0.0f;          // of the observation, given what was expected [nats]
     bool planned = false;           // false where the policy reacted, and there is no health
-    std::array<float, 4> health{};  // of the last iteration: best, worst elite, finite fraction, spread
+    std::array<float, HEALTH> health{};  // of the last iteration: best, worst elite, finite fraction, spread, failure
     double seconds = 0.0;           // that the decision took
 };
 
@@ -1056,6 +1068,20 @@ public:
         low_ = low, high_ = high;
     }
 
+    /// Hold them to a largest change (A,) from one step to the next, at least 0, as well.
+    void set_rate(const std::vector<float>& rate) {
+        if (rate.size() != rate_.size()) fail("a rate must have ", rate_.size(), " elements, came ", rate.size());
+        for (float one : rate)
+            if (!(one >= 0.0f)) fail("a rate must be at least 0, came ", one);
+        rate_ = rate;
+    }
+
+    /// Plan within a probability of failing, where there is a plan that has no larger one; 1 is any.
+    void set_risk(float risk) {
+        if (!(risk >= 0.0f && risk <= 1.0f)) fail("a risk must be from 0 to 1, came ", risk);
+        risk_ = risk;
+    }
+
     /// The action after an observation; valid until the next call. Where the observation is refused, or what is
     /// computed of it is not finite, the belief is as it was.
     const Action& act(const Observation& seen) {
@@ -1072,8 +1098,12 @@ public:
             assign(belief.input("stoch"), stoch_before_);
             fail("what is decided is not finite; check the goal");
         }
-        for (std::size_t i = 0; i < action_.command.size(); ++i)
-            action_.command[i] = std::min(std::max(action_.command[i], low_[i]), high_[i]);
+        const std::vector<float>& last = belief.input("action");
+        for (std::size_t i = 0; i < action_.command.size(); ++i) {
+            const float reached =
+                std::min(std::max(action_.command[i], last[i] - rate_[i]), last[i] + rate_[i]);
+            action_.command[i] = std::min(std::max(reached, low_[i]), high_[i]);
+        }
         assign(belief.input("action"), action_.command);
         action_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
         return action_;
@@ -1100,7 +1130,8 @@ private:
     NoiseBank noise_;
     bool planned_;
     std::vector<std::pair<std::string, double>> weights_;
-    std::vector<float> low_, high_;
+    std::vector<float> low_, high_, rate_;
+    float risk_ = 1.0f;
     std::vector<float> deter_before_, stoch_before_;
     Action action_;
 
@@ -1113,9 +1144,11 @@ private:
           planned_(manifest.planning && !policy_only),
           weights_(manifest.weights),
           low_(static_cast<std::size_t>(manifest.action), -1.0f),
-          high_(static_cast<std::size_t>(manifest.action), 1.0f) {
-        for (const auto& [name, graph] : manifest_.graphs)
-            sessions_.try_emplace(name, ort, graph, contents.at(graph.file), threads);
+          high_(static_cast<std::size_t>(manifest.action), 1.0f),
+          rate_(static_cast<std::size_t>(manifest.action), LARGEST_RATE) {
+        for (const char* name : GRAPHS)
+            if (const auto found = manifest_.graphs.find(name); found != manifest_.graphs.end())
+                sessions_.try_emplace(name, ort, found->second, contents.at(found->second.file), threads);
         action_.command.resize(static_cast<std::size_t>(manifest.action));
         action_.planned = planned_;
         deter_before_ = session("observe").input("deter");
@@ -1179,6 +1212,8 @@ private:
         assign(refine.input("action"), session("observe").input("action"));
         assign(refine.input("low"), low_);
         assign(refine.input("high"), high_);
+        assign(refine.input("rate"), rate_);
+        refine.input("risk")[0] = risk_;
         for (std::size_t i = 0; i < weights_.size(); ++i)
             refine.input("weights")[i] = static_cast<float>(weights_[i].second);
         refine.input("failed")[0] = static_cast<float>(failed());
@@ -1193,7 +1228,7 @@ private:
             assign(refine.input("plan_elites"), refine.output("next_plan_elites"));
         }
         std::copy_n(refine.input("plan_mean").begin(), action_.command.size(), action_.command.begin());
-        std::copy_n(refine.output("health").begin(), 4, action_.health.begin());
+        std::copy_n(refine.output("health").begin(), HEALTH, action_.health.begin());
         shift(refine);
     }
 
