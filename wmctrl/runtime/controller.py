@@ -11,6 +11,7 @@ from wmctrl.runtime import bundle as bundles
 from wmctrl.runtime import golden
 from wmctrl.runtime.arguments import hold_whole, part
 from wmctrl.runtime.bundle import Bundle
+from wmctrl.runtime.companion import Companion, Request
 from wmctrl.runtime.decision import PLAN, POLICY, SHIFTED, UNPLANNED, Action, Decision, State
 from wmctrl.runtime.ed25519 import public_key
 from wmctrl.runtime.engine import PROVIDERS, Computes, Engine, present
@@ -21,7 +22,7 @@ from wmctrl.runtime.noise import NoiseBank
 from wmctrl.runtime.pace import Pace
 from wmctrl.runtime.planner import Feeds, Planner
 from wmctrl.runtime.records import shown
-from wmctrl.runtime.track import LONGEST_DELAY, Follower, Observation
+from wmctrl.runtime.track import LONGEST_DELAY, Follower, Observation, Track
 
 LARGEST_SEED = 2**64 - 1
 MOST_THREADS = 1024
@@ -52,6 +53,7 @@ class Controller:
         if told.planning is not None and not policy_only:
             noise = NoiseBank(bundle.noise, told.planning.randomness)
             self.planner = Planner(told.planning, len(told.task.action), noise, engine, self.pace)
+        self.companion: Companion | None = None
         self.follower = Follower(told, engine, self.pace, trusting=trusting)
         self.weights = dict(told.objective.weights)
         self.limits = Limits.none(len(told.task.action))
@@ -136,6 +138,8 @@ class Controller:
         self.state = State(self.follower.start(), plan, UNPLANNED, None)
         if self.planner is not None:
             self.planner.noise.reset(int(seed))
+        if self.companion is not None:
+            self.companion.forget()
 
     def set_weights(self, **weights: float) -> None:
         """Change what a plan is worth from the next decision on.
@@ -179,6 +183,18 @@ class Controller:
         """
         hold_whole("the delay", periods, 0, LONGEST_DELAY)
         self.follower.delay = int(periods)
+
+    def plan_beside(self) -> None:
+        """Plan in a thread of its own from now on: every decision takes what has been planned for it by then.
+
+        A plan then starts from what was observed a step before, and what was sent since. A deadline changes nothing.
+
+        Raises:
+            ValueError: This controller does not plan.
+        """
+        if self.planner is None:
+            raise ValueError("this controller reacts without planning; there is nothing to do beside")
+        self.companion = Companion(self.planner)
 
     def act(
         self,
@@ -242,9 +258,7 @@ class Controller:
             ValueError: Nothing was observed yet, or what is decided is not finite.
         """
         track = self.follower.ahead(self.state.track)
-        situation: dict[str, NDArray[Any]] = dict(track.belief._asdict())
-        if self.state.goal is not None:
-            situation["goal"] = self.state.goal
+        situation = self._situation(track)
         if self.planner is None or react:
             found = self._reacted(situation)
         else:
@@ -265,6 +279,13 @@ class Controller:
         elif plan is not None and self.planner is not None:
             plan = self.planner.shifted(plan)
         self.state = State(self.follower.advanced(self.state.track, command), plan, age, self.state.goal)
+        if self.companion is not None and self.planner is not None and self.state.track.seen >= 0:
+            self._ask(self.companion, self.planner)
+
+    def _situation(self, track: Track) -> Feeds:
+        """The belief on a track and the goal, as the graphs take them."""
+        goal = self.state.goal
+        return {**track.belief._asdict(), **({} if goal is None else {"goal": goal})}
 
     def _goal(self, observation: Observation, goal: Vector | None) -> Vector | None:
         """The goal (G,) from now on, where the task has one."""
@@ -289,17 +310,48 @@ class Controller:
 
     def _planned(self, planner: Planner, situation: Feeds, deadline: float | None) -> Decision:
         """By the planner, or where there is no time for it by an earlier plan that is not too old, or the policy."""
-        plan = self.state.plan
-        assert plan is not None, "whoever plans has a plan"
-        refined = planner.refine(plan, situation, self._asked(), deadline)
+        companion = self.companion if self.state.track.now else None  # before the first step there is time to plan
+        found = self._refined(planner, situation, deadline) if companion is None else self._answered(companion, planner)
+        if found := found or self.followed():
+            return found
+        if "policy" in self.bundle.manifest.graphs:
+            return self._reacted(situation)
+        if companion is not None:
+            raise ValueError(companion.problem or "the planner has not answered for too long")
+        late = self._refined(planner, situation, deadline, late=True)
+        assert late is not None, "an iteration was made"
+        return late
+
+    def _refined(
+        self, planner: Planner, situation: Feeds, deadline: float | None, *, late: bool = False
+    ) -> Decision | None:
+        """By the carried plan, refined; None where there is no time for that."""
+        assert self.state.plan is not None, "whoever plans has a plan"
+        refined = planner.refine(self.state.plan, situation, self._asked(), deadline, late=late)
         if not refined.iterations:
-            if followed := self.followed():
-                return followed
-            if "policy" in self.bundle.manifest.graphs:
-                return self._reacted(situation)
-            refined = planner.refine(plan, situation, self._asked(), deadline, late=True)
+            return None
         shifted = planner.shifted(refined.plan)
         return Decision(refined.plan.mean[0], PLAN, 0, refined.health, refined.iterations, shifted)
+
+    def _answered(self, companion: Companion, planner: Planner) -> Decision | None:
+        """By what was planned beside; None where that is too old."""
+        answer, now = companion.answer, self.state.track.now
+        if answer is None or now - answer.step > planner.longest_age:
+            return None
+        plan, age = answer.refined.plan, now - answer.step
+        for _ in range(age):
+            plan = planner.shifted(plan)
+        health, iterations = answer.refined.health, answer.refined.iterations
+        return Decision(plan.mean[0], SHIFTED if age else PLAN, age, health, iterations, planner.shifted(plan))
+
+    def _ask(self, companion: Companion, planner: Planner) -> None:
+        """Have the next step planned beside."""
+        plan, track = self.state.plan, self.state.track
+        assert plan is not None, "whoever plans has a plan"
+        answer = companion.answer
+        if answer is not None and track.now - answer.step == 2 * planner.longest_age + 2:
+            companion.restart()
+        companion.ask(Request(track.now, plan, self._situation(self.follower.ahead(track)), self._asked()))
 
     def _reacted(self, situation: Feeds) -> Decision:
         """By the policy."""

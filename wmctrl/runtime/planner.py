@@ -1,6 +1,6 @@
 """The planner that drives: a carried plan, refined an iteration at a time for as long as there is time."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -93,24 +93,33 @@ class Planner:
         Raises:
             ValueError: What is computed is not finite.
         """
-        randomness = self.planning.randomness
-        before = [PROPOSE] if randomness.proposals else []
+        before = [PROPOSE] if self.planning.randomness.proposals else []
         if not (late or self.pace.fits(deadline, *before, REFINE)):
             return Refined(plan, None, 0)
-        feeds = {**situation, **asked}
+        refining = self.refining(plan, situation, asked)
+        found = next(refining)
+        while self.pace.fits(deadline, REFINE) and (better := next(refining, None)) is not None:
+            found = better
+        return found
+
+    def refining(self, plan: Plan, situation: Feeds, asked: Feeds) -> Iterator[Refined]:
+        """The plan after each of all iterations; the arguments are those of `refine`.
+
+        Raises:
+            ValueError: What is computed is not finite.
+        """
+        randomness, feeds = self.planning.randomness, {**situation, **asked}
         if randomness.particles > 1:
             feeds["future_components"], feeds["future_values"] = self.noise.futures()
         if randomness.proposals:
             with self.pace.timed(PROPOSE):
                 feeds |= self.engine.run(PROPOSE, {**situation, "noise": self.noise.proposals()})
-        iterations = 0
-        while not iterations or (iterations < self.planning.iterations and self.pace.fits(deadline, REFINE)):
+        for iterations in range(1, self.planning.iterations + 1):
             with self.pace.timed(REFINE):
                 given = {"plan_mean": plan.mean, "plan_std": plan.std, "plan_elites": plan.elites}
                 found = self.engine.run(REFINE, feeds | given | {"noise": self.noise.candidates()})
-                plan = Plan(found["next_plan_mean"], found["next_plan_std"], found["next_plan_elites"])
-            iterations += 1
-        health = Health(*map(float, found["health"]))
-        if not health.finite > 0.0:
-            raise ValueError("what plans are worth is not finite; check the sensors' readings and the goal")
-        return Refined(plan, health, iterations)
+            plan = Plan(found["next_plan_mean"], found["next_plan_std"], found["next_plan_elites"])
+            health = Health(*map(float, found["health"]))
+            if not health.finite > 0.0:
+                raise ValueError("what plans are worth is not finite; check the sensors' readings and the goal")
+            yield Refined(plan, health, iterations)
