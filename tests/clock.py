@@ -11,11 +11,16 @@ from wmctrl.runtime.engine import Computes
 
 
 class Clock:
-    """Stands in for `time.monotonic`."""
+    """Stands in for `time.monotonic` and `time.sleep`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "sleep", self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds
 
 
 class Timed:

@@ -187,6 +187,17 @@ def add_lookers(command: Callable[..., Parser]) -> None:
     run.add_argument("--threads", type=count, default=1, metavar="N", help="of ONNX Runtime (1)")
     run.add_argument("--require-signature", metavar="HEX", help="refuse unless signed by this Ed25519 public key")
     run.add_argument("--env", metavar="ID", help="the task, where the bundle names one of a module that is not ours")
+    run.add_argument(
+        "--rate", type=float, metavar="HZ", help="let the plant not wait: it steps so often a second, on the wall clock"
+    )
+    run.add_argument("--budget-ms", type=float, metavar="MS", help="with --rate: time for a command (nearly all)")
+    run.add_argument("--beside", action="store_true", help="with --rate: plan in a thread of its own")
+    run.add_argument("--fifo", action="store_true", help="with --rate: go before other programs, where that is allowed")
+    run.add_argument("--core", type=int, metavar="N", help="with --rate: stay on this processor core")
+    run.add_argument("--cycles", type=count, metavar="N", help="with --rate: stop after so many control periods")
+    run.add_argument(
+        "--delay", type=int, default=0, metavar="N", help="control periods until a command has an effect (0)"
+    )
     run.add_argument("--film", type=Path, metavar="FILE", help="animated WebP of the last episode (FILE.webp)")
     demo = command("demo", answers.show_demo, "an arm and a car teach themselves to drive, in under five minutes")
     demo.add_argument("--out", type=Path, default=Path("runs/demo"), metavar="FOLDER", help="where to (runs/demo)")

@@ -10,13 +10,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import wmctrl
 from wmctrl.commands.typed import wm
 
 if TYPE_CHECKING:
     from wmctrl_envs.task import Element, Parameter, TaskSpec
+
+    from wmctrl.runtime.controller import Controller
 
 PIPED_WIDTH = 140
 """Columns of a table that goes to a file or another program."""
@@ -163,8 +165,17 @@ def run_bundle(
     require_signature: str | None,
     film: Path | None,
     env: str | None,
+    rate: float | None,
+    delay: int,
+    **timing: Any,
 ) -> int:
-    """Drive with a bundle, a line an episode."""
+    """Drive with a bundle, a line an episode.
+
+    Args:
+        rate: Of a plant that does not wait [Hz]; None has the simulator wait.
+        delay: Control periods until a command has an effect.
+        timing: How time is kept with a plant that does not wait.
+    """
     from wmctrl.commands.driving import drive, load, require_filmable
 
     if film is not None:
@@ -172,6 +183,11 @@ def run_bundle(
     controller = load(
         folder, policy_only=policy_only, provider=provider, threads=threads, public_key_hex=require_signature
     )
+    controller.set_delay(delay)
+    if rate is not None:
+        return run_in_real_time(controller, folder, episodes, seed, env, rate, **timing)
+    if named := [f"--{name.replace('_', '-')}" for name, value in timing.items() if value not in (None, False)]:
+        raise ValueError(f"a simulator that waits takes no {', '.join(named)}; add --rate HZ")
     drives = drive(controller, episodes, seed, film, env)
     for number, driven in enumerate(drives):
         o = driven.outcome
@@ -183,6 +199,40 @@ def run_bundle(
         )
     if film is not None:
         print(f"Film of the last: {film}")
+    return 0
+
+
+def run_in_real_time(
+    controller: "Controller",
+    folder: Path,
+    episodes: int,
+    seed: int,
+    env: str | None,
+    rate: float,
+    *,
+    budget_ms: float | None,
+    beside: bool,
+    fifo: bool,
+    core: int | None,
+    cycles: int | None,
+) -> int:
+    """Drive a plant that does not wait, a line an episode, and tell how punctual the loop was."""
+    from wmctrl.commands.realtime import COLUMNS, Punctuality, Timing, drive, write_report
+
+    timing = Timing(rate, None if budget_ms is None else budget_ms / 1000.0, beside, fifo, core)
+    records = []
+    for number, driven in enumerate(drive(controller, timing, episodes, cycles, seed, env)):
+        records.append(driven.record)
+        r = driven.result
+        ended = "failed" if r.failure else "succeeded" if r.success else "ended"
+        late = f", the plant itself late {r.late} times" if r.late else ""
+        print(f"episode {number}: {ended} after {r.steps} steps, return {r.reward:.2f}{late}", flush=True)
+    found = Punctuality.of(records)
+    show_table(f"{rate:g} Hz, {1000.0 * timing.wanted:.1f} ms for a command", COLUMNS, [found.row(timing)])
+    if (folder / "run.json").exists():  # nothing is added to a bundle
+        report = folder / "report-realtime.html"
+        write_report(report, controller.bundle.manifest.task.id, timing, found)
+        print(f"Report: {report}")
     return 0
 
 

@@ -131,13 +131,18 @@ def matching_task(told: manifest.Task) -> Task:
     Raises:
         ValueError: It observes or commands something else by now.
     """
-    config = {name: entry(name, value) for name, value in told.config.items()}
-    settings = TaskConfig(told.id, told.observe, told.camera[0] if told.camera else 64, config)
+    settings = settings_of(told)
     task = training.make_task(settings)
     if exporting.task_of(task.task_spec, settings) != told:
         task.close()
         raise ValueError(f"{told.id} observes or commands other elements than this bundle; export its run again")
     return task
+
+
+def settings_of(told: manifest.Task) -> TaskConfig:
+    """The settings of the plant that a bundle was made for."""
+    config = {name: entry(name, value) for name, value in told.config.items()}
+    return TaskConfig(told.id, told.observe, told.camera[0] if told.camera else 64, config)
 
 
 def entry(name: str, text: str) -> Any:

@@ -126,6 +126,26 @@ def outlook_strip(outlook: Outlook, period: float) -> Figure:
     return figure
 
 
+def exceedance(times: Mapping[str, NDArray[np.float64]], deadline: float, period: float) -> Figure:
+    """Share of some times (n,) [s] that are longer than any, by name (a complementary distribution function).
+
+    Args:
+        deadline: What they should not be longer than [s].
+        period: Time between two ticks [s].
+    """
+    figure = _figure(5.2, 3.2)
+    axes = figure.add_subplot(1, 1, 1)
+    for color, (name, values) in zip((BLUE, GREY), times.items(), strict=False):
+        longer = 1.0 - np.arange(len(values)) / max(1, len(values))
+        axes.step(1e3 * np.sort(values), longer, where="post", color=color, label=name)
+    axes.axvline(1e3 * deadline, color=RED, linewidth=1.0, linestyle="--", label="deadline")
+    axes.axvline(1e3 * period, color=ORANGE, linewidth=0.8, linestyle=":", label="next tick")
+    axes.set(xscale="log", yscale="log")
+    _label(axes, "time from the tick [ms]", "share that took longer")
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
 def png(figure: Figure) -> bytes:
     """The figure as a PNG file."""
     memory = io.BytesIO()

@@ -51,10 +51,14 @@ class Section:
 
 def write_report(path: Path, title: str, evaluations: Sequence[Evaluation]) -> None:
     """Write the report of some evaluated runs, replacing an older one."""
+    write_page(path, title, [section(evaluation) for evaluation in evaluations])
+
+
+def write_page(path: Path, title: str, sections: Sequence[Section]) -> None:
+    """Write a page of some sections, replacing an older one."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("wmctrl.commands", ""), autoescape=True, trim_blocks=True
     )
-    sections = [section(evaluation) for evaluation in evaluations]
     page = environment.get_template("report.html.j2").render(title=title, sections=sections, version=wmctrl.__version__)
     write_atomic(path, page.encode())
 
@@ -120,8 +124,8 @@ def _curves(found: Evaluation) -> list[Panel]:
         return []
     curve = pictures.learning_curve(rows, bool(found.spec.success))
     return [
-        _drawn("Learning curve", "Return and success against the plant's steps.", curve, wide=True),
-        _drawn(
+        drawn("Learning curve", "Return and success against the plant's steps.", curve, wide=True),
+        drawn(
             "Losses",
             "Every figure of learning against the updates of the world model.",
             pictures.losses(rows),
@@ -138,13 +142,13 @@ def _predictions(found: Evaluation) -> list[Panel]:
     low, high = BAND
     favourites = spec.goal_cost.achieved if spec.goal_cost else ()
     return [
-        _drawn(
+        drawn(
             "Prediction against reality",
             "A lively situation: from its first moment on the model sees only the actions that were really taken.",
             pictures.prediction(foresight, spec.proprio, spec.control_period, favourites),
             wide=True,
         ),
-        _drawn(
+        drawn(
             "Error over the horizon",
             f"Root-mean-square over {len(foresight.actual)} situations, in units of each element's normaliser. "
             f"{foresight.covered:.0%} of the measurements fall into the band that should hold {high - low:.0%}.",
@@ -158,10 +162,11 @@ def _outlook(found: Evaluation) -> list[Panel]:
         return []
     strip = pictures.outlook_strip(found.outlook, found.spec.control_period)
     caption = "What the camera saw, and what the model imagined it would see after the same actions."
-    return [_drawn("Imagined pictures", caption, strip, wide=True)]
+    return [drawn("Imagined pictures", caption, strip, wide=True)]
 
 
-def _drawn(title: str, caption: str, figure: Figure, wide: bool = False) -> Panel:
+def drawn(title: str, caption: str, figure: Figure, wide: bool = False) -> Panel:
+    """A figure as a panel."""
     return Panel(title, caption, data_address("image/png", pictures.png(figure)), wide)
 
 

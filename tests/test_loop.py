@@ -1,0 +1,159 @@
+"""The control loop keeps its phase, counts what it misses, and tells the controller what the plant went on with."""
+
+import gc
+import os
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.clock import Clock, Timed
+from tests.tiny_bundle import CHEETAH, controller
+from wmctrl.runtime.assurance import Assured
+from wmctrl.runtime.clock import Ticker
+from wmctrl.runtime.controller import Controller
+from wmctrl.runtime.decision import SOURCES
+from wmctrl.runtime.loop import Loop, Record
+from wmctrl.runtime.priority import ahead_of_others
+
+PERIOD = 16.0
+SECONDS = {"observe": 0.5, "propose": 1.0, "refine": 4.0, "policy": 0.25}
+"""What graphs take in these tests; numbers that binary floating point holds."""
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def test_ticks_come_once_a_period(clock: Clock) -> None:
+    ticker = Ticker(PERIOD)
+    assert [ticker.wait() for _ in range(3)] == [0, 0, 0]
+    assert clock.now == ticker.tick == 100.0 + 3 * PERIOD
+
+
+@pytest.mark.parametrize(("late", "missed"), [(0.0, 0), (15.9, 0), (16.1, 1), (32.5, 2), (100.0, 6)])
+def test_ticks_that_pass_are_missed_and_the_next_one_is_in_phase(clock: Clock, late: float, missed: int) -> None:
+    ticker = Ticker(PERIOD)
+    ticker.wait()
+    clock.now += late
+    assert ticker.wait() == missed
+    assert clock.now == ticker.tick == 100.0 + (2 + missed) * PERIOD
+
+
+def test_the_first_tick_can_be_given(clock: Clock) -> None:
+    ticker = Ticker(PERIOD, first=107.0)
+    ticker.wait()
+    assert clock.now == ticker.tick == 107.0
+
+
+def test_a_period_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="the period must be above 0 s, came 0"):
+        Ticker(0.0)
+
+
+class Shown(NamedTuple):
+    """What the cart shows."""
+
+    observation: dict[str, NDArray[np.float32]]
+    step: int
+    over: bool
+
+
+class Cart:
+    """Shows its step, and goes on with the last command."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock, self.began, self.ends = clock, clock.now + PERIOD, 1000
+        self.written: list[tuple[float, NDArray[np.float32]]] = []
+
+    def read(self) -> Shown:
+        step = int((self.clock.now - self.began) // PERIOD)
+        return Shown({"proprio": np.full(17, 0.01 * step, np.float32)}, step, step >= self.ends)
+
+    def write(self, command: NDArray[np.float32]) -> None:
+        self.written.append((self.clock.now, command.copy()))
+
+
+def looping(clock: Clock, budget: float | None) -> tuple[Loop, Cart, Timed]:
+    """A loop whose graphs take SECONDS, after decisions that told it so."""
+    loaded = controller(*CHEETAH, "agent.planner.iterations=3", "agent.planner.horizon=5")
+    engine, cart = Timed(loaded.engine, clock, SECONDS), Cart(clock)
+    deployed = Controller(loaded.bundle, engine)
+    deployed.latencies(3)
+    cart.began = clock.now + PERIOD
+    return Loop(Assured(deployed), cart, PERIOD, budget), cart, engine
+
+
+def test_every_cycle_reads_decides_and_writes_within_its_budget(clock: Clock) -> None:
+    loop, cart, _ = looping(clock, budget=10.0)
+    record = Record.of(5)
+    loop.run(record)
+    assert record.cycles == 5
+    assert not record.missed.any()
+    assert not record.woke.any()
+    np.testing.assert_array_equal(record.iterations, 2)
+    np.testing.assert_array_equal(record.wrote, 0.5 + 1.0 + 2 * 4.0)
+    assert [time - cart.began for time, _ in cart.written] == [PERIOD * step + 9.5 for step in range(5)]
+
+
+def test_it_stops_where_the_episode_does_and_goes_on_with_the_same_record(clock: Clock) -> None:
+    loop, cart, _ = looping(clock, budget=10.0)
+    record, cart.ends = Record.of(5), 3
+    loop.run(record)
+    assert (record.cycles, len(cart.written)) == (3, 3)
+    loop.assured.reset()
+    cart.began = clock.now + PERIOD
+    loop.run(record)
+    assert (record.cycles, len(cart.written)) == (5, 5)
+
+
+def test_without_time_to_plan_it_follows_and_reacts_and_says_so(clock: Clock) -> None:
+    loop, _, engine = looping(clock, budget=10.0)
+    engine.seconds["refine"] = 12.0
+    record = Record.of(6)
+    loop.run(record)
+    assert [SOURCES[source] for source in record.source] == [
+        *("plan", "shifted plan", "shifted plan"),
+        *("policy", "policy", "policy"),
+    ]
+
+
+def test_a_cycle_that_takes_too_long_is_counted_and_what_was_sent_meanwhile_is_believed(clock: Clock) -> None:
+    loop, cart, engine = looping(clock, budget=10.0)
+    record, assured = Record.of(4), loop.assured
+    late = iter([4.0, 4.0, 36.0])
+    engine.seconds["refine"] = 4.0
+    run = engine.run
+
+    def slow(name: str, feeds: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        if name == "refine":
+            engine.seconds["refine"] = next(late, 4.0)
+        return run(name, feeds)
+
+    engine.run = slow  # type: ignore[method-assign,assignment]
+    loop.run(record)
+    assert record.missed.tolist() == [0, 0, 2, 0]
+    track = assured.controller.state.track
+    assert track.now == 6  # as many as the plant has gone on
+    assert track.seen == 5
+    np.testing.assert_array_equal(track.sent[-5], cart.written[1][1])
+    np.testing.assert_array_equal(track.sent[-4], cart.written[1][1])
+    np.testing.assert_array_equal(track.sent[-3], cart.written[1][1])
+    np.testing.assert_array_equal(track.sent[-2], cart.written[2][1])
+
+
+def test_priority_is_asked_for_and_given_back_and_what_is_not_granted_is_told() -> None:
+    before = os.sched_getaffinity(0), os.sched_getscheduler(0), gc.isenabled()
+    with ahead_of_others(core=min(before[0])) as refused:
+        assert os.sched_getaffinity(0) == {min(before[0])}
+        assert not gc.isenabled()
+        assert (os.sched_getscheduler(0) == os.SCHED_FIFO) != any("first-in" in one for one in refused)
+    assert (os.sched_getaffinity(0), os.sched_getscheduler(0), gc.isenabled()) == before
+
+
+def test_a_core_that_is_not_there_is_told() -> None:
+    with ahead_of_others(core=4000, fifo=False) as refused:
+        assert len(refused) == 1
+        assert refused[0].startswith("core 4000: ")

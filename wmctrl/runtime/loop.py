@@ -1,0 +1,106 @@
+"""The control loop: read, decide, write, once a period, whatever happens."""
+
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wmctrl.runtime.assurance import Assured
+from wmctrl.runtime.clock import Ticker
+from wmctrl.runtime.decision import SOURCES
+from wmctrl.runtime.limits import Vector
+from wmctrl.runtime.track import Observation
+
+
+class Reading(Protocol):
+    """The newest that a plant has shown."""
+
+    @property
+    def observation(self) -> Observation:
+        """Its sensors' readings."""
+
+    @property
+    def step(self) -> int:
+        """Control periods since its episode began, when they were taken."""
+
+    @property
+    def over(self) -> bool:
+        """Whether that ended its episode."""
+
+
+class Plant(Protocol):
+    """A plant that does not wait: it goes on with the last command that was written."""
+
+    def read(self) -> Reading:
+        """The newest observation; the same again where there is no newer one."""
+
+    def write(self, command: Vector) -> None:
+        """Have a command (A,) applied from the next period on."""
+
+
+@dataclass
+class Record:
+    """What a loop did, cycle by cycle; written without locks while it runs, `cycles` last."""
+
+    woke: NDArray[np.float64]
+    """Time from the tick until the loop ran (cycles,) [s]."""
+    wrote: NDArray[np.float64]
+    """Time from the tick until the command was written (cycles,) [s]."""
+    source: NDArray[np.int8]
+    """Of the command, in SOURCES (cycles,)."""
+    iterations: NDArray[np.int16]
+    """Of the planner (cycles,)."""
+    missed: NDArray[np.int32]
+    """Ticks that passed while the cycle before took too long (cycles,)."""
+    cycles: int = 0
+    """How many are over."""
+    reason: str = ""
+    """Why the last command is not what was decided, where it is not."""
+
+    @classmethod
+    def of(cls, cycles: int) -> "Record":
+        """Room for some cycles."""
+        return cls(
+            woke=np.zeros(cycles),
+            wrote=np.zeros(cycles),
+            source=np.zeros(cycles, np.int8),
+            iterations=np.zeros(cycles, np.int16),
+            missed=np.zeros(cycles, np.int32),
+        )
+
+
+class Loop:
+    """Drives a plant that does not wait."""
+
+    def __init__(self, assured: Assured, plant: Plant, period: float, budget: float | None) -> None:
+        """
+        Args:
+            period: Of the loop [s].
+            budget: Time from a tick until the command is wanted [s]; None where planning goes on beside.
+        """
+        self.assured, self.plant, self.period, self.budget = assured, plant, period, budget
+
+    def run(self, record: Record, first: float | None = None) -> None:
+        """Go on until the record is full, or the plant's episode is over.
+
+        Args:
+            first: The first tick, a time of `time.monotonic` [s].
+        """
+        ticker, controller = Ticker(self.period, first), self.assured.controller
+        for cycle in range(record.cycles, len(record.woke)):
+            missed = ticker.wait()
+            record.woke[cycle] = time.monotonic() - ticker.tick
+            for _ in range(missed):  # the plant went on with the last command
+                controller.send(controller.state.last, None)
+            reading = self.plant.read()
+            if reading.over:
+                return
+            deadline = None if self.budget is None else ticker.tick + self.budget
+            action = self.assured.act(reading.observation, taken=reading.step, deadline=deadline)
+            self.plant.write(action.command)
+            record.wrote[cycle] = time.monotonic() - ticker.tick
+            record.source[cycle] = SOURCES.index(action.source)
+            record.iterations[cycle], record.missed[cycle] = action.iterations, missed
+            record.reason, record.cycles = action.reason, cycle + 1
