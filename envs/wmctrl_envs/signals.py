@@ -52,7 +52,7 @@ class SignalPath:
     """
 
     def __init__(self, proprio: tuple[Element, ...], actions: int) -> None:
-        self._ranges = np.array([_range(element) for element in proprio], np.float32)
+        self._ranges = np.array([range_of(element) for element in proprio], np.float32)
         self._actions = actions
         self._values = dict(_NOMINAL)
         self.reset()
@@ -92,7 +92,8 @@ class SignalPath:
         self._values = dict(snapshot.values)
 
 
-def _range(element: Element) -> float:
+def range_of(element: Element) -> float:
+    """Width of an element's range, 1 where nothing bounds it [its unit]."""
     return element.high - element.low if max(-element.low, element.high) <= UNBOUNDED else 1.0
 
 
