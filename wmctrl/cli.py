@@ -235,10 +235,13 @@ def add_bench_arguments(parser: Parser) -> None:
     parser.add_argument(
         "part",
         nargs="?",
-        choices=("update", "planning", "iteration", "gradient", "all"),
+        choices=("update", "planning", "iteration", "gradient", "all", "latency", "faults"),
         default="all",
-        help="what (all, which leaves out gradient: its graph takes minutes to make)",
+        help="what (all, the first three); latency and faults drive --run within budgets, or with sensors that fail",
     )
+    parser.add_argument("--run", dest="trained", type=Path, metavar="RUN", help="with latency and faults: what drives")
+    parser.add_argument("--episodes", type=count, default=20, metavar="N", help="with these: under each condition (20)")
+    parser.add_argument("--seed", type=seed, default=0, help="with these: episode i starts from this plus i (0)")
     parser.add_argument("--env", metavar="ID", default="HalfCheetah-v5", help="task whose sizes count (HalfCheetah-v5)")
     parser.add_argument("--width", metavar="N", type=count, default=128, help="width of every layer (128)")
     parser.add_argument("--threads", metavar="N", type=count, nargs="+", default=[1, 2], help="one after another (1 2)")

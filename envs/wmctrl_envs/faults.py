@@ -1,7 +1,7 @@
 """Sensors that fail, in kinds and amounts (after realworldrl_suite, Dulac-Arnold et al. 2020), at any time."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -102,11 +102,11 @@ class FaultySensors:
     def reset(self, seed: int) -> None:
         """Before an episode; the same seed fails the same."""
         self.rng = np.random.default_rng(seed)
-        self.past: deque[dict[str, NDArray[Any]]] = deque(maxlen=LONGEST_DELAY + 1)
+        self.past: deque[Mapping[str, NDArray[Any]]] = deque(maxlen=LONGEST_DELAY + 1)
         self.step = -1
         self.frozen: dict[str, NDArray[Any]] = {}
 
-    def arrives(self, observation: dict[str, NDArray[Any]]) -> Reading:
+    def arrives(self, observation: Mapping[str, NDArray[Any]]) -> Reading:
         """What the controller gets when the task shows its next observation."""
         self.step += 1
         self.past.append(observation)

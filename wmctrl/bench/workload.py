@@ -88,7 +88,7 @@ def iterations(agent: Agent) -> Iterator[Workload]:
     """One iteration of the planner: in PyTorch, and in ONNX Runtime as it is deployed."""
     graph = refining(agent)
     inputs = {name: 0.3 * torch.randn(value.shape) for name, value in graph.inputs.items()}
-    inputs |= {name: graph.inputs[name] for name in ("plan_std", "low", "high")}
+    inputs |= {name: graph.inputs[name] for name in ("plan_std", "low", "high", "rate", "risk")}
     inputs["weights"] = torch.ones_like(graph.inputs["weights"])
     arrays = {name: value.numpy() for name, value in inputs.items()}
 

@@ -1,5 +1,6 @@
 """What each command of `wm` does: a function of another room called, and what it found shown."""
 
+import contextlib
 import json
 import os
 import signal
@@ -244,8 +245,19 @@ def show_demo(out: Path) -> int:
     return 0
 
 
-def show_costs(part: str, env: str, width: int, threads: Sequence[int], json: Path | None) -> int:
-    """Measure, show and write what planning and learning cost."""
+def show_costs(
+    part: str,
+    env: str,
+    width: int,
+    threads: Sequence[int],
+    json: Path | None,
+    trained: Path | None,
+    episodes: int,
+    seed: int,
+) -> int:
+    """Measure, show and write what planning and learning cost, or what a run is worth under adverse conditions."""
+    if part in ("latency", "faults"):
+        return show_robustness(part, trained, threads[0], episodes, seed, json)
     from wmctrl.bench import cost, workload
 
     question = workload.Question(env, width, workload.PARTS if part == "all" else (part,))
@@ -254,6 +266,31 @@ def show_costs(part: str, env: str, width: int, threads: Sequence[int], json: Pa
         show_table(title, columns, rows)
     if json is not None:
         cost.write_json(json, question, answers)
+    return 0
+
+
+def show_robustness(part: str, run: Path | None, threads: int, episodes: int, seed: int, json: Path | None) -> int:
+    """Drive a run within budgets, or with sensors that fail, and show and write what that is worth."""
+    from wmctrl.bench import robustness
+    from wmctrl.commands import driving
+
+    if run is None:
+        raise ValueError(f"{part} drives what a run has learned; add --run RUN")
+    controller = driving.load(run, policy_only=False, provider=None, threads=threads, public_key_hex=None)
+    told = controller.bundle.manifest.task
+    with contextlib.closing(driving.matching_task(told)) as task:
+        random, found = robustness.random_return(task, seed), []
+        measured = robustness.budgets if part == "latency" else robustness.faults
+        row = robustness.budget_row if part == "latency" else robustness.fault_row
+        for score in measured(controller, task, episodes, seed):
+            found.append(score)
+            print("  ".join(row(score, found[0], random)), file=sys.stderr, flush=True)
+            if json is not None:
+                robustness.write_json(json, told.id, random, found)
+    columns = robustness.BUDGET_COLUMNS if part == "latency" else robustness.FAULT_COLUMNS
+    title = f"{told.id}, {episodes} episodes each, random actions {random:.4g}"
+    show_table(title, columns, [row(score, found[0], random) for score in found])
+    print(robustness.LEGEND)
     return 0
 
 

@@ -1,0 +1,164 @@
+"""What a deployed controller is worth when its sensors fail, and when it has little time."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from wmctrl_envs.faults import KINDS, Fault, FaultySensors
+from wmctrl_envs.task import Task
+
+from wmctrl.commands import intervals, provenance
+from wmctrl.commands.bundle_driver import AssuredDriver
+from wmctrl.learning.evaluate import Outcome, RandomDriver, drive, drive_episode
+from wmctrl.runtime.assurance import Assured
+from wmctrl.runtime.controller import Controller
+from wmctrl.runtime.files import write_atomic
+from wmctrl.runtime.latency import Latency
+
+SCHEMA = 1
+BEGINS = 0.25
+"""Share of an undisturbed episode's length after which sensors fail."""
+AMOUNTS = ("a little", "much", "severely")
+"""How much they fail, in words."""
+RANDOM_EPISODES = 10
+"""Of random actions, which are worth nothing."""
+ROUNDING = 1e-6
+"""How far a command may be beyond its limits."""
+BUDGETS = (2.0, 5.0, 10.0, 20.0, 50.0)
+"""Times for a decision [ms]; what is unlimited comes after them."""
+WORTH = ("return", "retained", "success", "failure")
+FAULT_COLUMNS = ("fault", "amount", *WORTH, "at rest", "switches/s", "unfit commands")
+BUDGET_COLUMNS = ("budget [ms]", *WORTH, "iterations", "ms p50", "p99", "made by")
+LEGEND = "retained: share of the return above random actions' that is left"
+"""What the columns mean."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Some episodes under the same conditions."""
+
+    name: str
+    """Of the fault, or of the budget."""
+    amount: float
+    """In the fault's unit, or of the budget [ms]; 0 where nothing is wrong."""
+    outcomes: Sequence[Outcome]
+    made_by: dict[str, int]
+    """How many commands came from each source."""
+    unfit: int
+    """Commands that were not finite, or beyond the limits."""
+    switches: float
+    """Times a second that another rung was stood on."""
+    iterations: float
+    """Of the planner, mean over the decisions."""
+    latency: Latency
+
+    @property
+    def reward(self) -> float:
+        """Mean return."""
+        return float(np.mean([outcome.reward for outcome in self.outcomes]))
+
+    def share(self, what: str) -> float:
+        """Share of the episodes that end in `success` or `failure`."""
+        return float(np.mean([getattr(outcome, what) for outcome in self.outcomes]))
+
+    def retained(self, nominal: float, random: float) -> float:
+        """Share of the return above random actions' that is kept, where nothing wrong is worth `nominal`."""
+        return (self.reward - random) / (nominal - random)
+
+
+def driven(driver: AssuredDriver, task: Task, name: str, amount: float, episodes: int, seed: int) -> Score:
+    """Episodes of a plant that waits, from the same seeds whatever is wrong."""
+    outcomes, made_by, seconds, unfit, switches, iterations = [], Counter[str](), [], 0, 0, 0
+    limits = driver.assured.controller.limits
+    for number in range(episodes):
+        outcomes.append(drive_episode(driver, task, seed, number).outcome)
+        commands = np.array([action.command for action in driver.decisions])
+        fits = (limits.low - ROUNDING <= commands) & (commands <= limits.high + ROUNDING)  # no number fails this too
+        unfit += int((~fits.all(1)).sum())
+        switches += int((np.diff(driver.rungs) != 0).sum())
+        made_by.update(action.source for action in driver.decisions)
+        seconds += [action.seconds for action in driver.decisions]
+        iterations += sum(action.iterations for action in driver.decisions)
+    driving = len(seconds) * task.task_spec.control_period
+    return Score(
+        name,
+        amount,
+        outcomes,
+        dict(made_by),
+        unfit,
+        switches / driving,
+        iterations / len(seconds),
+        Latency.of(seconds),
+    )
+
+
+def random_return(task: Task, seed: int) -> float:
+    """Mean return of random actions."""
+    driver = RandomDriver(len(task.task_spec.action))
+    return float(np.mean([outcome.reward for outcome in drive(driver, task, RANDOM_EPISODES, seed)]))
+
+
+def faults(controller: Controller, task: Task, episodes: int, seed: int) -> Iterator[Score]:
+    """Nothing wrong first, and then every kind of fault in three amounts."""
+    assured = Assured(controller)
+    nominal = driven(AssuredDriver(assured), task, "none", 0.0, episodes, seed)
+    yield nominal
+    begins = round(BEGINS * float(np.mean([outcome.length for outcome in nominal.outcomes])))
+    for name, kind in KINDS.items():
+        for amount in kind.amounts:
+            sensors = FaultySensors(Fault(name, amount, begins), task.task_spec)
+            yield driven(AssuredDriver(assured, sensors), task, name, amount, episodes, seed)
+
+
+def budgets(controller: Controller, task: Task, episodes: int, seed: int) -> Iterator[Score]:
+    """No limit first, and then every budget."""
+    controller.latencies(20)  # so that it is warm, and knows how long it takes
+    assured = Assured(controller)
+    yield driven(AssuredDriver(assured), task, "unlimited", 0.0, episodes, seed)
+    for budget in BUDGETS:
+        driver = AssuredDriver(assured, budget=budget / 1000.0)
+        yield driven(driver, task, "budget", budget, episodes, seed)
+
+
+def fault_row(score: Score, nominal: Score, random: float) -> tuple[str, ...]:
+    """A score as a row under FAULT_COLUMNS."""
+    kind = KINDS.get(score.name)
+    word = "" if kind is None else f"{AMOUNTS[kind.amounts.index(score.amount)]} ({score.amount:g} {kind.unit})"
+    total = sum(score.made_by.values())
+    return (
+        *(score.name, word.replace(" 1)", ")"), *_worth(score, nominal, random)),
+        *(f"{score.made_by.get('safe action', 0) / total:.0%}", f"{score.switches:.2f}", f"{score.unfit:,}"),
+    )
+
+
+def budget_row(score: Score, unlimited: Score, random: float) -> tuple[str, ...]:
+    """A score as a row under BUDGET_COLUMNS."""
+    total = sum(score.made_by.values())
+    sources = ", ".join(f"{source} {count / total:.0%}" for source, count in score.made_by.items())
+    return (
+        *(f"{score.amount:g}" if score.amount else score.name, *_worth(score, unlimited, random)),
+        *(f"{score.iterations:.1f}", f"{score.latency.p50:.1f}", f"{score.latency.p99:.1f}", sources),
+    )
+
+
+def _worth(score: Score, nominal: Score, random: float) -> tuple[str, ...]:
+    retained = score.retained(nominal.reward, random)
+    shares = (f"{score.share(what):.2f}" for what in ("success", "failure"))
+    return (intervals.in_digits(score.reward), f"{retained:.0%}", *shares)
+
+
+def write_json(path: Path, task: str, random: float, scores: Sequence[Score]) -> None:
+    """Keep everything that a table's reader may ask for."""
+    content: dict[str, Any] = {
+        "schema": SCHEMA,
+        "command": provenance.command_line(),
+        **provenance.made_by(),
+        "task": task,
+        "random": random,
+        "scores": [asdict(score) | {"amount": str(score.amount)} for score in scores],
+    }
+    write_atomic(path, json.dumps(content, indent=1, allow_nan=False).encode())
