@@ -198,6 +198,7 @@ def add_lookers(command: Callable[..., Parser]) -> None:
     run.add_argument(
         "--delay", type=int, default=0, metavar="N", help="control periods until a command has an effect (0)"
     )
+    run.add_argument("--measure-delay", action="store_true", help="find out while driving, beginning with --delay")
     run.add_argument("--film", type=Path, metavar="FILE", help="animated WebP of the last episode (FILE.webp)")
     demo = command("demo", answers.show_demo, "an arm and a car teach themselves to drive, in under five minutes")
     demo.add_argument("--out", type=Path, default=Path("runs/demo"), metavar="FOLDER", help="where to (runs/demo)")

@@ -168,6 +168,7 @@ def run_bundle(
     env: str | None,
     rate: float | None,
     delay: int,
+    measure_delay: bool,
     **timing: Any,
 ) -> int:
     """Drive with a bundle, a line an episode.
@@ -175,6 +176,7 @@ def run_bundle(
     Args:
         rate: Of a plant that does not wait [Hz]; None has the simulator wait.
         delay: Control periods until a command has an effect.
+        measure_delay: Find that out.
         timing: How time is kept with a plant that does not wait.
     """
     from wmctrl.commands.driving import drive, load, require_filmable
@@ -185,6 +187,8 @@ def run_bundle(
         folder, policy_only=policy_only, provider=provider, threads=threads, public_key_hex=require_signature
     )
     controller.set_delay(delay)
+    if measure_delay:
+        controller.measure_delay()
     if rate is not None:
         return run_in_real_time(controller, folder, episodes, seed, env, rate, **timing)
     if named := [f"--{name.replace('_', '-')}" for name, value in timing.items() if value not in (None, False)]:
@@ -200,6 +204,8 @@ def run_bundle(
         )
     if film is not None:
         print(f"Film of the last: {film}")
+    if measure_delay:
+        print(f"Delay of commands: {controller.follower.delay} control periods")
     return 0
 
 

@@ -13,6 +13,7 @@ from wmctrl.runtime.arguments import hold_whole, part
 from wmctrl.runtime.bundle import Bundle
 from wmctrl.runtime.companion import Companion, Request
 from wmctrl.runtime.decision import PLAN, POLICY, SHIFTED, UNPLANNED, Action, Decision, State
+from wmctrl.runtime.delay import DelayMeter
 from wmctrl.runtime.ed25519 import public_key
 from wmctrl.runtime.engine import PROVIDERS, Computes, Engine, present
 from wmctrl.runtime.latency import Latency
@@ -54,6 +55,7 @@ class Controller:
             noise = NoiseBank(bundle.noise, told.planning.randomness)
             self.planner = Planner(told.planning, len(told.task.action), noise, engine, self.pace)
         self.companion: Companion | None = None
+        self.meter: DelayMeter | None = None
         self.follower = Follower(told, engine, self.pace, trusting=trusting)
         self.weights = dict(told.objective.weights)
         self.limits = Limits.none(len(told.task.action))
@@ -184,6 +186,10 @@ class Controller:
         hold_whole("the delay", periods, 0, LONGEST_DELAY)
         self.follower.delay = int(periods)
 
+    def measure_delay(self) -> None:
+        """Find out how long commands take to have an effect, from now on, and plan for that."""
+        self.meter = DelayMeter(self.follower, self.pace, self.bundle.manifest.task.control_period)
+
     def plan_beside(self) -> None:
         """Plan in a thread of its own from now on: every decision takes what has been planned for it by then.
 
@@ -246,6 +252,8 @@ class Controller:
         wanted = self._goal(observation, goal)
         track, surprise = self.follower.corrected(self.state.track, observation, taken)
         self.state = self.state._replace(track=track, goal=wanted)
+        if self.meter is not None and surprise is not None:
+            self.meter.compare(track)
         return surprise
 
     def decide(self, deadline: float | None = None, *, react: bool = False) -> Decision:

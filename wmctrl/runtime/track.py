@@ -35,6 +35,17 @@ class Belief(NamedTuple):
     """Stochastic state (S,)."""
 
 
+class Correction(NamedTuple):
+    """How an observation corrected a belief."""
+
+    before: Belief
+    """Of the step before it."""
+    sensed: Sensed
+    """The observation, as it was believed."""
+    surprise: float
+    """[nats]"""
+
+
 class Track(NamedTuple):
     """A belief in time. Step 0 is an episode's first observation, and the first decision."""
 
@@ -54,6 +65,8 @@ class Track(NamedTuple):
     """What is remembered of the readings."""
     believed: float
     """Share of the newest observation that was believed."""
+    correction: Correction | None = None
+    """By the newest observation; None where nothing was expected of it."""
 
 
 class Foreseen(NamedTuple):
@@ -122,13 +135,17 @@ class Follower:
         track, believed = self._believed(track, sensed, None if track.seen < 0 else self._foreseen(before, action))
         if not believed:
             return self._waited(track), None
-        with self.pace.timed(OBSERVE):
-            found = self.engine.run(OBSERVE, {**before._asdict(), "action": action, **believed})
-        if not all(np.isfinite(value).all() for value in found.values()):
-            raise ValueError("what is believed after this observation is not finite; check the sensors' readings")
-        belief = Belief(found["next_deter"], found["next_stoch"])
-        track = track._replace(belief=belief, proprio=believed.get("proprio"), at=step, seen=step)
-        return self._waited(track), float(found["surprise"])
+        belief, surprise = self._observed(before, action, believed)
+        correction = None if track.seen < 0 else Correction(before, believed, surprise)
+        proprio = believed.get("proprio")
+        track = track._replace(belief=belief, proprio=proprio, at=step, seen=step, correction=correction)
+        return self._waited(track), surprise
+
+    def surprise(self, track: Track, delay: int) -> float:
+        """How much the newest observation would have surprised if commands took effect after another delay [nats]."""
+        assert track.correction is not None, "something was expected of it"
+        before, sensed, _ = track.correction
+        return self._observed(before, track.sent[track.seen - 1 - delay - track.now], sensed)[1]
 
     def ahead(self, track: Track) -> Track:
         """The track at the step at which the next command takes effect, all sent before it having had theirs.
@@ -166,6 +183,14 @@ class Follower:
             pixels = self.engine.run(DEPICT, foreseen.belief._asdict())["next_camera"]
             whole["camera"] = np.rint(LARGEST_PIXEL * pixels).astype(np.uint8)
         return track, whole
+
+    def _observed(self, before: Belief, action: Vector, sensed: Sensed) -> tuple[Belief, float]:
+        """What is believed after an observation, and how much it surprised [nats]."""
+        with self.pace.timed(OBSERVE):
+            found = self.engine.run(OBSERVE, {**before._asdict(), "action": action, **sensed})
+        if not all(np.isfinite(value).all() for value in found.values()):
+            raise ValueError("what is believed after this observation is not finite; check the sensors' readings")
+        return Belief(found["next_deter"], found["next_stoch"]), float(found["surprise"])
 
     def _before(self, track: Track, step: int) -> tuple[Belief, Vector]:
         """What is believed before the observation of a step, and the command that led there."""
