@@ -10,7 +10,7 @@ import wmctrl_envs
 from wmctrl_envs.faults import KINDS, Fault, FaultySensors
 
 from tests.tiny_bundle import controller
-from wmctrl.bench import robustness
+from wmctrl.bench import planner_faults, robustness
 from wmctrl.cli import main
 from wmctrl.commands.bundle_driver import AssuredDriver
 from wmctrl.learning.evaluate import Outcome, drive_episode
@@ -88,15 +88,26 @@ def test_every_fault_and_every_budget_is_driven_and_kept(
     monkeypatch.setattr(driving, "load", lambda *given, **named: controller(*PENDULUM))
     monkeypatch.setattr(robustness, "KINDS", {name: KINDS[name] for name in ("frozen", "noise")})
     monkeypatch.setattr(robustness, "BUDGETS", (1000.0,))
-    for part, rows in (("faults", 7), ("latency", 2)):
+    monkeypatch.setattr(planner_faults, "planner_faults", lambda *given: [score(-900.0, name="planner slow")])
+    for part, rows in (("faults", 8), ("latency", 2)):
         kept = tmp_path / f"{part}.json"
         assert main(["bench", part, "--run", "anything", "--episodes", "1", "--json", str(kept)]) == 0
         content = json.loads(kept.read_text())
         assert len(content["scores"]) == rows
         assert content["task"] == "Pendulum-v1"
         shown = capsys.readouterr().out
-        assert len(re.findall(r"^ +(?:none|frozen|noise|unlimited|1000) ", shown, re.M)) == rows
+        assert len(re.findall(r"^ +(?:none|frozen|noise|planner slow|unlimited|1000) ", shown, re.M)) == rows
         assert "Pendulum-v1, 1 episodes each, random actions -" in shown
+
+
+@pytest.mark.parametrize("part", ["faults", "latency"])
+def test_a_report_shows_the_table_and_its_picture(tmp_path: Path, part: str) -> None:
+    amounts = KINDS["frozen"].amounts if part == "faults" else (5.0, 10.0, 20.0)
+    scores = [score(9.0), *(score(5.0, name="frozen" if part == "faults" else "budget", amount=a) for a in amounts)]
+    robustness.write_report(tmp_path / "report.html", "Pendulum-v1", part, 1.0, scores)
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<td>50%</td>") == 3
+    assert "data:image/png;base64," in page
 
 
 def test_without_a_run_it_says_what_to_add(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from wmctrl_envs.faults import KINDS, Fault, FaultySensors
 from wmctrl_envs.task import Task
 
-from wmctrl.commands import intervals, provenance
+from wmctrl.commands import intervals, pictures, provenance, report
 from wmctrl.commands.bundle_driver import AssuredDriver
 from wmctrl.learning.evaluate import Outcome, RandomDriver, drive, drive_episode
 from wmctrl.runtime.assurance import Assured
@@ -149,6 +149,38 @@ def _worth(score: Score, nominal: Score, random: float) -> tuple[str, ...]:
     retained = score.retained(nominal.reward, random)
     shares = (f"{score.share(what):.2f}" for what in ("success", "failure"))
     return (intervals.in_digits(score.reward), f"{retained:.0%}", *shares)
+
+
+def write_report(path: Path, task: str, part: str, random: float, scores: Sequence[Score]) -> None:
+    """A page with the table and its picture.
+
+    Args:
+        part: faults or latency.
+    """
+    nominal = scores[0]
+    if part == "faults":
+        kept: dict[str, list[float]] = {}
+        for score in scores[1:]:
+            kept.setdefault(score.name, []).append(score.retained(nominal.reward, random))
+        title, caption = "What is kept", LEGEND
+        picture, columns = pictures.heat_map(kept, AMOUNTS), FAULT_COLUMNS
+    else:
+        title, caption = "Return against the budget", "Mean of the episodes."
+        limited = [(score.amount, score.reward) for score in scores[1:]]
+        budgets, rewards = zip(*limited, strict=True) if limited else ((), ())
+        picture = pictures.budget_curve(budgets, rewards, nominal.reward, random)
+        columns = BUDGET_COLUMNS
+    row = fault_row if part == "faults" else budget_row
+    section = report.Section(
+        title=task,
+        lead=f"{len(nominal.outcomes)} episodes under each condition.",
+        columns=columns,
+        rows=[row(score, nominal, random) for score in scores],
+        panels=[report.drawn(title, caption, picture)],
+        settings=f"command: {' '.join(provenance.command_line())}",
+        facts=provenance.versions(),
+    )
+    report.write_page(path, f"{task}: {part}", [section])
 
 
 def write_json(path: Path, task: str, random: float, scores: Sequence[Score]) -> None:

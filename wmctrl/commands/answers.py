@@ -1,6 +1,7 @@
 """What each command of `wm` does: a function of another room called, and what it found shown."""
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -277,7 +278,7 @@ def show_costs(
 
 def show_robustness(part: str, run: Path | None, threads: int, episodes: int, seed: int, json: Path | None) -> int:
     """Drive a run within budgets, or with sensors that fail, and show and write what that is worth."""
-    from wmctrl.bench import robustness
+    from wmctrl.bench import planner_faults, robustness
     from wmctrl.commands import driving
 
     if run is None:
@@ -286,9 +287,13 @@ def show_robustness(part: str, run: Path | None, threads: int, episodes: int, se
     told = controller.bundle.manifest.task
     with contextlib.closing(driving.matching_task(told)) as task:
         random, found = robustness.random_return(task, seed), []
-        measured = robustness.budgets if part == "latency" else robustness.faults
         row = robustness.budget_row if part == "latency" else robustness.fault_row
-        for score in measured(controller, task, episodes, seed):
+        if part == "latency":
+            scores = robustness.budgets(controller, task, episodes, seed)
+        else:
+            broken = planner_faults.planner_faults(controller, episodes, seed) if controller.planner else ()
+            scores = itertools.chain(robustness.faults(controller, task, episodes, seed), broken)
+        for score in scores:
             found.append(score)
             print("  ".join(row(score, found[0], random)), file=sys.stderr, flush=True)
             if json is not None:
@@ -297,6 +302,10 @@ def show_robustness(part: str, run: Path | None, threads: int, episodes: int, se
     title = f"{told.id}, {episodes} episodes each, random actions {random:.4g}"
     show_table(title, columns, [row(score, found[0], random) for score in found])
     print(robustness.LEGEND)
+    if (run / "run.json").exists():  # nothing is added to a bundle
+        report = run / f"report-{part}.html"
+        robustness.write_report(report, told.id, part, random, found)
+        print(f"Report: {report}")
     return 0
 
 

@@ -146,6 +146,39 @@ def exceedance(times: Mapping[str, NDArray[np.float64]], deadline: float, period
     return figure
 
 
+def heat_map(rows: Mapping[str, Sequence[float]], columns: Sequence[str]) -> Figure:
+    """Shares of what is kept, from none (red) to all (white), by name and column; a row may be shorter."""
+    shares = np.full((len(rows), len(columns)), np.nan)
+    for line, values in zip(shares, rows.values(), strict=True):
+        line[: len(values)] = values
+    figure = _figure(1.2 * len(columns) + 2.4, 0.34 * len(rows) + 0.9)
+    axes = figure.add_subplot(1, 1, 1)
+    axes.imshow(np.clip(shares, 0.0, 1.0), cmap="Reds_r", vmin=0.0, vmax=1.0, aspect="auto")
+    for (line_number, column), share in np.ndenumerate(shares):
+        if np.isfinite(share):
+            axes.text(column, line_number, f"{share:.0%}", ha="center", va="center", fontsize=8)
+    axes.set_xticks(range(len(columns)), columns, fontsize=8)
+    axes.set_yticks(range(len(rows)), [*rows], fontsize=8)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def budget_curve(budgets: Sequence[float], rewards: Sequence[float], unlimited: float, random: float) -> Figure:
+    """Return against the time for a decision [ms], beside unlimited planning and random actions."""
+    figure = _figure(5.2, 3.2)
+    axes = figure.add_subplot(1, 1, 1)
+    axes.plot(budgets, rewards, "o-", color=BLUE, markersize=4, label="within the budget")
+    axes.axhline(unlimited, color=GREY, linewidth=1.0, linestyle="--", label="unlimited")
+    axes.axhline(random, color=RED, linewidth=0.8, linestyle=":", label="random actions")
+    axes.set_xscale("log")
+    axes.set_xticks(budgets, [f"{budget:g}" for budget in budgets])
+    axes.minorticks_off()
+    _label(axes, "time for a decision [ms]", "return of an episode")
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
 def png(figure: Figure) -> bytes:
     """The figure as a PNG file."""
     memory = io.BytesIO()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.live import Live
 from wmctrl_envs.realtime import RealtimePlant, Result
+from wmctrl_envs.task import TaskSpec
 
 from wmctrl.commands import driving, pictures, report, training
 from wmctrl.config_files import to_yaml
@@ -134,9 +135,14 @@ def drive(
     with contextlib.closing(RealtimePlant(make, spec, timing.period)) as plant:
         loop = Loop(assured, plant, timing.period, None if timing.beside else timing.wanted)
         while number < episodes if left is None else left > 0:
-            record = Record.of(spec.max_steps + 1 if left is None else min(spec.max_steps + 1, left))
+            record = Record.of(room(spec) if left is None else min(room(spec), left))
             yield RealDrive(episode(loop, plant, timing, seed + number, record), record)
             number, left = number + 1, None if left is None else left - record.cycles
+
+
+def room(spec: TaskSpec) -> int:
+    """Cycles that an episode may take: twice its steps, for a plant may be late itself."""
+    return 2 * spec.max_steps
 
 
 def episode(loop: Loop, plant: RealtimePlant, timing: Timing, seed: int, record: Record) -> Result:

@@ -50,6 +50,8 @@ class Record:
     """Time from the tick until the command was written (cycles,) [s]."""
     source: NDArray[np.int8]
     """Of the command, in SOURCES (cycles,)."""
+    rung: NDArray[np.int8]
+    """That was stood on, a `Rung` (cycles,)."""
     iterations: NDArray[np.int16]
     """Of the planner (cycles,)."""
     missed: NDArray[np.int32]
@@ -66,6 +68,7 @@ class Record:
             woke=np.zeros(cycles),
             wrote=np.zeros(cycles),
             source=np.zeros(cycles, np.int8),
+            rung=np.zeros(cycles, np.int8),
             iterations=np.zeros(cycles, np.int16),
             missed=np.zeros(cycles, np.int32),
         )
@@ -102,5 +105,6 @@ class Loop:
             self.plant.write(action.command)
             record.wrote[cycle] = time.monotonic() - ticker.tick
             record.source[cycle] = SOURCES.index(action.source)
+            record.rung[cycle] = self.assured.monitor.rung
             record.iterations[cycle], record.missed[cycle] = action.iterations, missed
             record.reason, record.cycles = action.reason, cycle + 1
