@@ -21,12 +21,13 @@ def cheetah() -> dict[str, dict[str, str]]:
 
 
 def test_every_graph_is_told_and_the_whole_decision_last(cheetah: dict[str, dict[str, str]]) -> None:
-    assert [*cheetah] == ["observe", "propose", "refine", "policy", "a decision"]
+    assert [*cheetah] == ["observe", "imagine", "propose", "refine", "policy", "a decision"]
 
 
 def test_a_planned_decision_calls_its_iterations_and_no_policy(cheetah: dict[str, dict[str, str]]) -> None:
     assert {name: cells["calls"] for name, cells in cheetah.items() if cells["calls"]} == {
         "observe": "1",
+        "imagine": "0",
         "propose": "1",
         "refine": "1",
         "policy": "0",
@@ -36,6 +37,7 @@ def test_a_planned_decision_calls_its_iterations_and_no_policy(cheetah: dict[str
     reacting = told(made("Pendulum-v1", "agent.plan=false")[1])
     assert {name: cells["calls"] for name, cells in reacting.items()} == {
         "observe": "1",
+        "imagine": "0",
         "policy": "1",
         "a decision": "",
     }

@@ -1,10 +1,13 @@
-"""Bundles of tiny untrained agents, each converted once a process: conversion takes seconds."""
+"""Bundles of tiny untrained agents, each converted once for all processes: conversion takes seconds."""
 
-import atexit
 import contextlib
+import fcntl
 import functools
+import hashlib
+import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -13,17 +16,24 @@ from wmctrl_export.bundle import write_bundle
 from tests.tiny_run import tiny
 from wmctrl.commands import exporting, observations, training
 from wmctrl.learning.agent import Agent
+from wmctrl.runtime import manifest
 from wmctrl.runtime.controller import Controller
 
 CHEETAH = ("HalfCheetah-v5", "agent.objective.particles=3", "agent.objective.value=1", "agent.objective.risk=0.5")
-"""A planner with proposals, values and drawn futures, where any will do: one process converts it once."""
+"""A planner with proposals, values and drawn futures, where any will do."""
 
 
 def home() -> Path:
-    """A folder for as long as the process lives."""
-    folder = Path(tempfile.mkdtemp())
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+    """An empty folder for as long as the tests run."""
+    return Path(tempfile.mkdtemp(dir=os.environ["WMCTRL_TESTS"]))
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep the other processes of the tests from a folder meanwhile."""
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @functools.cache
@@ -37,8 +47,13 @@ def made(task: str, *overrides: str) -> tuple[Agent, Path]:
     with torch.no_grad():
         for parameter in (*agent.model.parameters(), *agent.behavior.parameters()):
             parameter.add_(0.2 * torch.randn(parameter.shape))
-    folder, shown = home() / "bundle", observations.invented(spec, 5)
-    write_bundle(agent, exporting.task_of(spec, config.task), shown, folder, {"steps": "0"})
+    key = hashlib.sha256(repr((task, *overrides)).encode()).hexdigest()[:16]
+    folder = Path(os.environ["WMCTRL_TESTS"]) / f"bundle-{key}"
+    with alone(folder):
+        if not (folder / manifest.NAME).exists():  # which is written last
+            write_bundle(
+                agent, exporting.task_of(spec, config.task), observations.invented(spec, 5), folder, {"steps": "0"}
+            )
     return agent, folder
 
 
