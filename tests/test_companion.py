@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.tiny_bundle import CHEETAH, controller
+from wmctrl.runtime.assurance import Assured
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.engine import Computes
 
@@ -175,6 +176,50 @@ def test_a_planner_that_hangs_is_replaced_and_its_late_answer_is_not_taken(drive
     gate.set()
     time.sleep(0.1)
     assert driven.companion.answer is newest
+
+
+def test_a_planner_that_is_slower_than_the_loop_answers_late_rather_than_never(driven: Driven) -> None:
+    driven.controller.act(SEEN)
+    driven.answered()
+    turn = threading.Semaphore(0)
+
+    def wait() -> None:
+        turn.acquire(timeout=PATIENCE)
+
+    driven.engine.instead = wait
+    found = []
+    for _ in range(4):
+        for _ in range(2):
+            found.append(driven.controller.act(SEEN).source)
+        before = driven.companion.answer
+        turn.release()  # an iteration every other step
+        until(lambda before=before: driven.companion.answer is not before)  # type: ignore[misc]
+    assert "policy" not in found[2::2]  # which come right after an answer, however late that is
+    turn.release(100)
+
+
+def test_what_is_answered_to_an_episode_is_nothing_to_the_next(driven: Driven) -> None:
+    driven.controller.act(SEEN)
+    driven.answered()
+    gate, begun = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        begun.set()
+        gate.wait(PATIENCE)
+
+    driven.engine.instead = wait
+    driven.controller.act(SEEN)
+    assert begun.wait(PATIENCE)
+    driven.controller.reset()
+    gate.set()
+    time.sleep(0.1)
+    assert driven.companion.answer is None
+
+
+def test_nothing_to_plan_from_is_no_reason_to_fail(driven: Driven) -> None:
+    assured = Assured(driven.controller)
+    found = [assured.act({"proprio": None}) for _ in range(3)]
+    assert [action.source for action in found] == ["safe action"] * 3
 
 
 def test_an_episode_begins_without_the_plans_of_the_last_one(driven: Driven) -> None:

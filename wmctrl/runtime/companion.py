@@ -26,7 +26,7 @@ class Answer(NamedTuple):
 
 
 class Companion:
-    """Plans what was asked for last, and leaves what was asked for before as soon as it may.
+    """Plans what was asked for last; of what was asked for before, only the iteration under way is still made.
 
     ONNX Runtime computes without Python's lock, so both threads run at the same time where there are two cores.
     """
@@ -37,15 +37,22 @@ class Companion:
         """The newest one; it is replaced as a whole."""
         self.problem = ""
         """Why the last request has no answer, where it has none."""
+        self.unanswered = 0
+        """Requests in a row since the newest answer."""
+        self._known: Answer | None = None
+        """The newest answer when something was asked for last."""
         self._request: Request | None = None
+        self._episode = 0
+        """How many were begun; what is answered to one is nothing to the next."""
         self._called = threading.Event()
         self._thread: threading.Thread | None = None
 
     def ask(self, request: Request) -> None:
-        """Plan this from now on; whoever planned and died, or never did, is replaced."""
-        self._request = request
+        """Plan this from now on; whoever died, or has not answered for twice as long as plans last, is replaced."""
+        self.unanswered = self.unanswered + 1 if self.answer is self._known else 0
+        self._known, self._request = self.answer, request
         self._called.set()
-        if not self.alive:
+        if not self.alive or self.unanswered > 2 * self.planner.longest_age + 1:
             self.restart()
 
     @property
@@ -55,12 +62,14 @@ class Companion:
 
     def restart(self) -> None:
         """Plan in a new thread; an old one that hangs is left to itself, and says nothing any more."""
+        self.unanswered = 0
         self._thread = threading.Thread(target=self._work, name="planner", daemon=True)
         self._thread.start()
 
     def forget(self) -> None:
         """Have no answer, before an episode."""
-        self._request, self.answer, self.problem = None, None, ""
+        self._episode += 1
+        self._request, self.answer, self.problem, self.unanswered = None, None, "", 0
 
     def stop(self) -> None:
         """Plan nothing any more, until asked again."""
@@ -69,16 +78,24 @@ class Companion:
 
     def _work(self) -> None:
         """Plan what is asked for, for as long as this is the thread that does."""
-        while self._thread is threading.current_thread():
+        while self._is_current():
             self._called.wait()
             self._called.clear()
-            request = self._request
-            if request is None:
-                continue
-            try:
-                for refined in self.planner.refining(request.plan, request.situation, request.asked):
-                    if self._request is not request or self._thread is not threading.current_thread():
-                        break
+            request, episode = self._request, self._episode
+            if request is not None and self._is_current():
+                self._answer(request, episode)
+
+    def _answer(self, request: Request, episode: int) -> None:
+        """Publish the plan after every iteration, while nothing else is asked for."""
+        try:
+            for refined in self.planner.refining(request.plan, request.situation, request.asked):
+                if self._is_current() and self._episode == episode:
                     self.answer, self.problem = Answer(request.step, refined), ""
-            except Exception as error:  # of whatever kind: the next request may have an answer
-                self.problem = " ".join(str(error).split()) or type(error).__name__
+                if self._request is not request or not self._is_current():
+                    return
+        except Exception as error:  # of whatever kind: the next request may have an answer
+            self.problem = " ".join(str(error).split()) or type(error).__name__
+
+    def _is_current(self) -> bool:
+        """Whether the running thread is the one that plans."""
+        return self._thread is threading.current_thread()

@@ -23,7 +23,7 @@ from wmctrl.runtime.noise import NoiseBank
 from wmctrl.runtime.pace import Pace
 from wmctrl.runtime.planner import Feeds, Planner
 from wmctrl.runtime.records import shown
-from wmctrl.runtime.track import LONGEST_DELAY, Follower, Observation, Track
+from wmctrl.runtime.track import LONGEST_DELAY, Follower, Observation
 
 LARGEST_SEED = 2**64 - 1
 MOST_THREADS = 1024
@@ -265,15 +265,22 @@ class Controller:
         Raises:
             ValueError: Nothing was observed yet, or what is decided is not finite.
         """
-        track = self.follower.ahead(self.state.track)
-        situation = self._situation(track)
+        situation = self._situation()
         if self.planner is None or react:
             found = self._reacted(situation)
         else:
             found = self._planned(self.planner, situation, deadline)
         if not np.isfinite(found.command).all():
             raise ValueError("what is decided is not finite; check the goal, and the networks' parameters")
-        return found._replace(command=self.limits.held(found.command, self.state.last), proprio=track.proprio)
+        return found._replace(command=self.limits.held(found.command, self.state.last))
+
+    def followed(self) -> Decision | None:
+        """What the carried plan says, where there is one that is not too old."""
+        plan, age = self.state.plan, self.state.age
+        if self.planner is None or plan is None or age > self.planner.longest_age:
+            return None
+        command = self.limits.held(plan.mean[0], self.state.last)
+        return Decision(command, SHIFTED, age, None, 0, self.planner.shifted(plan))
 
     def send(self, command: Vector, decided: Decision | None) -> None:
         """Go on to the next step, a command (A,) having been sent; the third step.
@@ -287,13 +294,13 @@ class Controller:
         elif plan is not None and self.planner is not None:
             plan = self.planner.shifted(plan)
         self.state = State(self.follower.advanced(self.state.track, command), plan, age, self.state.goal)
-        if self.companion is not None and self.planner is not None and self.state.track.seen >= 0:
-            self._ask(self.companion, self.planner)
+        if self.companion is not None:
+            self._ask(self.companion)
 
-    def _situation(self, track: Track) -> Feeds:
-        """The belief on a track and the goal, as the graphs take them."""
-        goal = self.state.goal
-        return {**track.belief._asdict(), **({} if goal is None else {"goal": goal})}
+    def _situation(self) -> Feeds:
+        """The belief at which the next command takes effect, and the goal, as the graphs take them."""
+        belief, goal = self.follower.ahead(self.state.track).belief, self.state.goal
+        return {**belief._asdict(), **({} if goal is None else {"goal": goal})}
 
     def _goal(self, observation: Observation, goal: Vector | None) -> Vector | None:
         """The goal (G,) from now on, where the task has one."""
@@ -307,14 +314,6 @@ class Controller:
         if found is None or not np.isfinite(found).all():
             raise ValueError(f"goal must be finite in single precision, came {shown(given)}")
         return found
-
-    def followed(self) -> Decision | None:
-        """What the carried plan says, where there is one that is not too old."""
-        plan, age = self.state.plan, self.state.age
-        if self.planner is None or plan is None or age > self.planner.longest_age:
-            return None
-        command = self.limits.held(plan.mean[0], self.state.last)
-        return Decision(command, SHIFTED, age, None, 0, self.planner.shifted(plan))
 
     def _planned(self, planner: Planner, situation: Feeds, deadline: float | None) -> Decision:
         """By the planner, or where there is no time for it by an earlier plan that is not too old, or the policy."""
@@ -352,14 +351,14 @@ class Controller:
         health, iterations = answer.refined.health, answer.refined.iterations
         return Decision(plan.mean[0], SHIFTED if age else PLAN, age, health, iterations, planner.shifted(plan))
 
-    def _ask(self, companion: Companion, planner: Planner) -> None:
-        """Have the next step planned beside."""
-        plan, track = self.state.plan, self.state.track
-        assert plan is not None, "whoever plans has a plan"
-        answer = companion.answer
-        if answer is not None and track.now - answer.step == 2 * planner.longest_age + 2:
-            companion.restart()
-        companion.ask(Request(track.now, plan, self._situation(self.follower.ahead(track)), self._asked()))
+    def _ask(self, companion: Companion) -> None:
+        """Have the next step planned beside, if there is anything to plan from."""
+        assert self.state.plan is not None, "whoever plans has a plan"
+        try:
+            situation = self._situation()
+        except ValueError:  # nothing was sensed yet, or nothing can be imagined: the next decision tells
+            return
+        companion.ask(Request(self.state.track.now, self.state.plan, situation, self._asked()))
 
     def _reacted(self, situation: Feeds) -> Decision:
         """By the policy."""

@@ -49,8 +49,6 @@ class Decision(NamedTuple):
     """Of the planner."""
     plan: Plan | None
     """To be carried on, one step later; None leaves the one that is carried."""
-    proprio: Vector | None = None
-    """What the sensors are expected to show when the command takes effect (O,); None without any."""
 
 
 class Action(NamedTuple):
