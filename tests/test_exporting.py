@@ -26,8 +26,8 @@ from wmctrl.learning.agent import Agent
 from wmctrl.runtime import golden
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.engine import Arrays, Computes, Engine
-from wmctrl.runtime.manifest import Element
 from wmctrl.runtime.noise import NoiseBank
+from wmctrl.runtime.plant import Element
 
 CAMERA = ("task.camera_size=16", "agent.model.camera_depth=2")
 FAMILIES = {

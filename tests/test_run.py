@@ -24,7 +24,7 @@ from wmctrl.commands.evaluation import evaluate
 from wmctrl.config import TaskConfig
 from wmctrl.config_files import with_overrides
 from wmctrl.learning.evaluate import drive_episode
-from wmctrl.runtime import bundle, manifest, records
+from wmctrl.runtime import bundle, manifest, plant, records
 from wmctrl.runtime.controller import Controller
 
 TASK = "FetchReach-v4"
@@ -339,6 +339,6 @@ def test_a_bundle_is_small() -> None:
 def test_every_plant_is_found_again_from_what_a_manifest_tells(task_id: str) -> None:
     settings = TaskConfig(task_id)
     told = exporting.task_of(training.spec_of(settings), settings)
-    read = records.read(manifest.Task, json.loads(json.dumps(records.plain(told))), "task")
+    read = records.read(plant.Task, json.loads(json.dumps(records.plain(told))), "task")
     with driving.matching_task(read) as task:
         assert exporting.task_of(task.task_spec, settings) == told

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from wmctrl.runtime.manifest import Calibration, Ordinary
+from wmctrl.runtime.plant import Calibration, Ordinary
 from wmctrl.runtime.senses import PATIENCE, STUCK, Senses
 
 CALM = Ordinary(least=-1.0, most=1.0, error=0.1, still=1)

@@ -23,8 +23,9 @@ from wmctrl.runtime import bundle, manifest
 from wmctrl.runtime.bundle import Bundle
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.files import sync_folder, write_atomic
-from wmctrl.runtime.manifest import Calibration, FileEntry, GraphFile, Manifest, Objective, Planning, Port, Task
+from wmctrl.runtime.manifest import FileEntry, GraphFile, Manifest, Objective, Planning, Port
 from wmctrl.runtime.noise import NoiseBank
+from wmctrl.runtime.plant import Calibration, Task
 from wmctrl_export.conversion import converted
 from wmctrl_export.gradients import learning
 from wmctrl_export.graphs import Graph, graphs, weighed

@@ -8,7 +8,7 @@ from wmctrl.learning.agent import Agent
 from wmctrl.model.mdn import kl_to_mixture
 from wmctrl.model.rssm import Belief
 from wmctrl.model.world_model import Batch
-from wmctrl.runtime.manifest import Calibration, Ordinary
+from wmctrl.runtime.plant import Calibration, Ordinary
 
 ORDINARY = 0.999
 """Share of what was recorded that is ordinary."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import onnxruntime
 
 from wmctrl.runtime.engine import CACHE, settings
-from wmctrl.runtime.manifest import Element, Manifest, Task
+from wmctrl.runtime.manifest import Manifest
+from wmctrl.runtime.plant import Element, Task
 
 PAGE = "BOARD.md"
 """What the page is called in a bundle."""

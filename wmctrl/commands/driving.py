@@ -18,7 +18,7 @@ from wmctrl.commands.intervals import in_digits
 from wmctrl.commands.video import film
 from wmctrl.config import TaskConfig
 from wmctrl.learning.evaluate import Outcome, drive_episode
-from wmctrl.runtime import json_file, manifest
+from wmctrl.runtime import json_file, manifest, plant
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.files import write_atomic
 from wmctrl.runtime.latency import Latency
@@ -125,7 +125,7 @@ def require_known(told: str, env: str | None) -> None:
         raise ValueError(f"{told} imports a module that the bundle names; if you know it, add --env {told}")
 
 
-def matching_task(told: manifest.Task) -> Task:
+def matching_task(told: plant.Task) -> Task:
     """The plant that a bundle was made for.
 
     Raises:
@@ -139,7 +139,7 @@ def matching_task(told: manifest.Task) -> Task:
     return task
 
 
-def settings_of(told: manifest.Task) -> TaskConfig:
+def settings_of(told: plant.Task) -> TaskConfig:
     """The settings of the plant that a bundle was made for."""
     config = {name: entry(name, value) for name, value in told.config.items()}
     return TaskConfig(told.id, told.observe, told.camera[0] if told.camera else 64, config)

@@ -31,7 +31,7 @@ from wmctrl.learning.agent import Agent
 from wmctrl.learning.checkpoint import CheckpointFolder
 from wmctrl.learning.replay import Replay
 from wmctrl.model.world_model import Batch
-from wmctrl.runtime import bundle, manifest
+from wmctrl.runtime import bundle, manifest, plant
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.files import read_bounded
 
@@ -352,22 +352,22 @@ def row(what: str, one: Parity) -> tuple[str, ...]:
     return (what, f"{one.steps:,}", *differences, f"{one.same_action:.3f}", f"{one.as_good:.3f}")
 
 
-def task_of(spec: TaskSpec, config: TaskConfig) -> manifest.Task:
+def task_of(spec: TaskSpec, config: TaskConfig) -> plant.Task:
     """A task as a manifest tells it."""
-    return manifest.Task(
+    return plant.Task(
         id=spec.id,
         control_period=spec.control_period,
         proprio=tuple(map(element_of, spec.proprio)),
         goal=tuple(map(element_of, spec.goal)),
         action=tuple(map(element_of, spec.action)),
         camera=spec.camera,
-        safe=tuple(manifest.Gain(gain.action, gain.proprio, gain.gain) for gain in spec.safe),
+        safe=tuple(plant.Gain(gain.action, gain.proprio, gain.gain) for gain in spec.safe),
         observe=config.observe,
         config={name: json.dumps(value) for name, value in config.config.items()},
     )
 
 
-def element_of(element: Element) -> manifest.Element:
+def element_of(element: Element) -> plant.Element:
     """An element as a manifest tells it, which has no number for what nothing bounds."""
     low, high = (value if math.isfinite(value) else None for value in (element.low, element.high))
-    return manifest.Element(element.name, element.unit, low, high)
+    return plant.Element(element.name, element.unit, low, high)

@@ -8,6 +8,7 @@ from typing import Any
 
 from wmctrl.runtime import json_file, records
 from wmctrl.runtime.noise import Randomness
+from wmctrl.runtime.plant import Calibration, Task
 
 NAME = "manifest.json"
 SCHEMA = 3
@@ -15,11 +16,8 @@ LARGEST_FILE = 64 << 20
 """Bytes of the largest file a bundle may hold."""
 LARGEST_BUNDLE = 256 << 20
 """Bytes of all its files."""
-LARGEST_VECTOR = 4096
 LARGEST_WEIGHT = 1e6
 LEAST_RISK = 1e-3
-LARGEST_READING = 3e38
-"""Beyond it nothing is finite in single precision."""
 DTYPES = ("float32", "uint8")
 """Of what graphs take and make."""
 PRECISIONS = ("fp32", "fp16")
@@ -45,22 +43,8 @@ GRADIENT = "gradient."
 """Begins the name of a gradient; its parameter's follows."""
 HEALTH = 5
 """Figures that an iteration of the planner tells of itself."""
-LARGEST_PICTURE = 1024
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}){0,3}")
 """A path within the bundle, downwards alone."""
-
-
-@dataclass(frozen=True)
-class Element:
-    """One scalar of an observation, a goal or an action."""
-
-    name: str
-    unit: str
-    """SI unit, or `1` for a ratio."""
-    low: float | None
-    """Smallest value expected in ordinary driving, in `unit`; None where nothing bounds it."""
-    high: float | None
-    """Largest value expected in ordinary driving, in `unit`."""
 
 
 @dataclass(frozen=True)
@@ -86,58 +70,6 @@ class GraphFile:
     file: str
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
-
-
-@dataclass(frozen=True)
-class Gain:
-    """How much of a command answers to what is sensed, when the plant is to come to rest."""
-
-    action: int
-    """Index of the action."""
-    proprio: int
-    """Index into the observation's `proprio`."""
-    gain: float
-    """Command, in [-1, 1], for one of the element's units."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """The plant that the bundle drives."""
-
-    id: str
-    """As `wm envs` names it."""
-    control_period: float
-    """Time between two actions [s]."""
-    proprio: tuple[Element, ...]
-    """In the order of the observation's `proprio`, in their own units: the graphs normalise."""
-    goal: tuple[Element, ...]
-    action: tuple[Element, ...]
-    """Commands are in [-1, 1]; `low` and `high` are what these stand for physically."""
-    camera: tuple[int, int, int] | None
-    """Height, width, channels of uint8 pixels."""
-    safe: tuple[Gain, ...]
-    """What brings the plant to rest where nothing better is known: commands of zero, plus these, saturated."""
-    observe: tuple[str, ...] | None
-    """Parts of the observation, where they are not the task's usual ones."""
-    config: dict[str, str]
-    """Entries of the environment's own configuration, each as JSON text."""
-
-    def __post_init__(self) -> None:
-        if not 1e-5 <= self.control_period <= 1e3:
-            raise ValueError(f"control_period must be from 1e-5 to 1000 s, came {self.control_period:g}")
-        if not 1 <= len(self.action) <= LARGEST_VECTOR:
-            raise ValueError(f"action must have from 1 to {LARGEST_VECTOR} elements, came {len(self.action)}")
-        if max(len(self.proprio), len(self.goal)) > LARGEST_VECTOR:
-            raise ValueError(f"proprio and goal must have at most {LARGEST_VECTOR} elements")
-        if self.camera is not None and not all(1 <= size <= LARGEST_PICTURE for size in self.camera):
-            raise ValueError(f"camera must be from 1 to {LARGEST_PICTURE} along every axis, came {self.camera}")
-        for gain in self.safe:
-            if not (0 <= gain.action < len(self.action) and 0 <= gain.proprio < len(self.proprio)):
-                raise ValueError(f"safe: no action {gain.action} or no proprio {gain.proprio} is there")
-            if not abs(gain.gain) <= LARGEST_WEIGHT:
-                raise ValueError(f"safe: a gain must be at most {LARGEST_WEIGHT:g} in size, came {gain.gain:g}")
-        if not self.proprio and self.camera is None:
-            raise ValueError("a task observes proprio, a camera or both, came neither")
 
 
 @dataclass(frozen=True)
@@ -193,36 +125,6 @@ def hold_weight(name: str, weight: float) -> None:
     least, most = (LEAST_RISK, 1.0) if name == "risk" else (0.0, LARGEST_WEIGHT)
     if not (isinstance(weight, Real) and least <= weight <= most):
         raise ValueError(f"{name} must be from {least:g} to {most:g}, came {records.shown(weight)}")
-
-
-@dataclass(frozen=True)
-class Ordinary:
-    """What an element's readings are like: of all that were recorded, in its unit."""
-
-    least: float
-    most: float
-    error: float
-    """Distance from what was expected of the reading that 999 of 1,000 do not exceed."""
-    still: int
-    """Most readings in a row that were the same."""
-
-    def __post_init__(self) -> None:
-        if not -LARGEST_READING <= self.least <= self.most <= LARGEST_READING:
-            raise ValueError(f"least and most must be in order and finite, came {self.least:g} and {self.most:g}")
-        if not (0.0 <= self.error <= LARGEST_READING and self.still >= 1):
-            raise ValueError(f"error must be at least 0 and still at least 1, came {self.error:g} and {self.still}")
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What is ordinary: what is beyond is not believed of a sensor, or not expected of the model."""
-
-    surprise: float
-    """Of an observation, that 999 of 1,000 do not exceed [nats]."""
-    proprio: tuple[Ordinary, ...]
-    """Of every element."""
-    still_pictures: int
-    """Most pictures in a row that were the same; 0 without a camera."""
 
 
 @dataclass(frozen=True)

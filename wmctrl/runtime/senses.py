@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmctrl.runtime.limits import Vector
-from wmctrl.runtime.manifest import Calibration
+from wmctrl.runtime.plant import Calibration
 
 BEYOND = 1.0
 """How far a reading may be beyond all that were recorded, as a share of their range."""
