@@ -89,15 +89,32 @@ def test_every_fault_and_every_budget_is_driven_and_kept(
     monkeypatch.setattr(robustness, "KINDS", {name: KINDS[name] for name in ("frozen", "noise")})
     monkeypatch.setattr(robustness, "BUDGETS", (1000.0,))
     monkeypatch.setattr(planner_faults, "planner_faults", lambda *given: [score(-900.0, name="planner slow")])
-    for part, rows in (("faults", 8), ("latency", 2)):
+    for part, rows in (("faults", 8), ("latency", 2), ("delay", 7)):
         kept = tmp_path / f"{part}.json"
         assert main(["bench", part, "--run", "anything", "--episodes", "1", "--json", str(kept)]) == 0
         content = json.loads(kept.read_text())
         assert len(content["scores"]) == rows
         assert content["task"] == "Pendulum-v1"
         shown = capsys.readouterr().out
-        assert len(re.findall(r"^ +(?:none|frozen|noise|planner slow|unlimited|1000) ", shown, re.M)) == rows
+        assert (
+            len(
+                re.findall(
+                    r"^ +(?:none|frozen|noise|planner slow|unlimited|1000|[013] +(?:no delay|known|measured|ignored)) ",
+                    shown,
+                    re.M,
+                )
+            )
+            == rows
+        )
         assert "Pendulum-v1, 1 episodes each, random actions -" in shown
+
+
+def test_a_delayed_command_arrives_later_and_until_then_the_plant_rests(task: wmctrl_envs.task.Task) -> None:
+    driver = AssuredDriver(Assured(controller(*PENDULUM)), delay=3)
+    episode = drive_episode(driver, task, seed=0, number=0)
+    sent = np.array([action.command for action in driver.decisions])
+    np.testing.assert_array_equal(episode.actions[:3], 0.0)
+    np.testing.assert_array_equal(episode.actions[3:], sent[:-3])
 
 
 @pytest.mark.parametrize("part", ["faults", "latency"])

@@ -236,11 +236,11 @@ def add_bench_arguments(parser: Parser) -> None:
     parser.add_argument(
         "part",
         nargs="?",
-        choices=("update", "planning", "iteration", "gradient", "all", "latency", "faults"),
+        choices=("update", "planning", "iteration", "gradient", "all", "latency", "faults", "delay"),
         default="all",
-        help="what (all, the first three); latency and faults drive --run within budgets, or with sensors that fail",
+        help="what (all, the first three); latency, faults and delay drive --run in little time, or with such trouble",
     )
-    parser.add_argument("--run", dest="trained", type=Path, metavar="RUN", help="with latency and faults: what drives")
+    parser.add_argument("--run", dest="trained", type=Path, metavar="RUN", help="with the last three: what drives")
     parser.add_argument("--episodes", type=count, default=20, metavar="N", help="with these: under each condition (20)")
     parser.add_argument("--seed", type=seed, default=0, help="with these: episode i starts from this plus i (0)")
     parser.add_argument("--env", metavar="ID", default="HalfCheetah-v5", help="task whose sizes count (HalfCheetah-v5)")

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,9 @@ BUDGETS = (2.0, 5.0, 10.0, 20.0, 50.0)
 WORTH = ("return", "retained", "success", "failure")
 FAULT_COLUMNS = ("fault", "amount", *WORTH, "at rest", "switches/s", "unfit commands")
 BUDGET_COLUMNS = ("budget [ms]", *WORTH, "iterations", "ms p50", "p99", "made by")
+DELAYS = (1, 3)
+"""Control periods that commands take to reach the plant."""
+DELAY_COLUMNS = ("delay [periods]", "planning", *WORTH)
 LEGEND = "retained: share of the return above random actions' that is left"
 """What the columns mean."""
 
@@ -124,6 +127,24 @@ def budgets(controller: Controller, task: Task, episodes: int, seed: int) -> Ite
         yield driven(driver, task, "budget", budget, episodes, seed)
 
 
+def delays(controller: Controller, task: Task, episodes: int, seed: int) -> Iterator[Score]:
+    """Commands that arrive at once, and then later: with plans that know of it, measure it, or know nothing."""
+    yield driven(AssuredDriver(Assured(controller)), task, "no delay", 0.0, episodes, seed)
+    for delay in DELAYS:
+        for name in ("known", "measured", "ignored"):
+            controller.set_delay(delay if name == "known" else 0)
+            controller.meter = None
+            if name == "measured":
+                controller.measure_delay()
+            driver = AssuredDriver(Assured(controller), delay=delay)
+            yield driven(driver, task, name, delay, episodes, seed)
+
+
+def delay_row(score: Score, nominal: Score, random: float) -> tuple[str, ...]:
+    """A score as a row under DELAY_COLUMNS."""
+    return (f"{score.amount:g}", score.name, *_worth(score, nominal, random))
+
+
 def fault_row(score: Score, nominal: Score, random: float) -> tuple[str, ...]:
     """A score as a row under FAULT_COLUMNS."""
     kind = KINDS.get(score.name)
@@ -151,26 +172,33 @@ def _worth(score: Score, nominal: Score, random: float) -> tuple[str, ...]:
     return (intervals.in_digits(score.reward), f"{retained:.0%}", *shares)
 
 
+Measure = Callable[[Controller, Task, int, int], Iterator[Score]]
+Row = Callable[[Score, Score, float], tuple[str, ...]]
+PARTS: Mapping[str, tuple[Measure, Sequence[str], Row]] = {
+    "latency": (budgets, BUDGET_COLUMNS, budget_row),
+    "faults": (faults, FAULT_COLUMNS, fault_row),
+    "delay": (delays, DELAY_COLUMNS, delay_row),
+}
+"""What can be measured, and how it is shown."""
+
+
 def write_report(path: Path, task: str, part: str, random: float, scores: Sequence[Score]) -> None:
     """A page with the table and its picture.
 
     Args:
-        part: faults or latency.
+        part: faults, latency or delay.
     """
-    nominal = scores[0]
-    if part == "faults":
+    nominal, (_, columns, row) = scores[0], PARTS[part]
+    if part == "latency":
+        title, caption = "Return against the budget", "Mean of the episodes."
+        budgets, rewards = [score.amount for score in scores[1:]], [score.reward for score in scores[1:]]
+        picture = pictures.budget_curve(budgets, rewards, nominal.reward, random)
+    else:
+        title, caption = "What is kept", LEGEND
         kept: dict[str, list[float]] = {}
         for score in scores[1:]:
             kept.setdefault(score.name, []).append(score.retained(nominal.reward, random))
-        title, caption = "What is kept", LEGEND
-        picture, columns = pictures.heat_map(kept, AMOUNTS), FAULT_COLUMNS
-    else:
-        title, caption = "Return against the budget", "Mean of the episodes."
-        limited = [(score.amount, score.reward) for score in scores[1:]]
-        budgets, rewards = zip(*limited, strict=True) if limited else ((), ())
-        picture = pictures.budget_curve(budgets, rewards, nominal.reward, random)
-        columns = BUDGET_COLUMNS
-    row = fault_row if part == "faults" else budget_row
+        picture = pictures.heat_map(kept, AMOUNTS if part == "faults" else [f"{delay} periods" for delay in DELAYS])
     section = report.Section(
         title=task,
         lead=f"{len(nominal.outcomes)} episodes under each condition.",

@@ -263,7 +263,7 @@ def show_costs(
     seed: int,
 ) -> int:
     """Measure, show and write what planning and learning cost, or what a run is worth under adverse conditions."""
-    if part in ("latency", "faults"):
+    if part in ("latency", "faults", "delay"):
         return show_robustness(part, trained, threads[0], episodes, seed, json)
     from wmctrl.bench import cost, workload
 
@@ -287,18 +287,15 @@ def show_robustness(part: str, run: Path | None, threads: int, episodes: int, se
     told = controller.bundle.manifest.task
     with contextlib.closing(driving.matching_task(told)) as task:
         random, found = robustness.random_return(task, seed), []
-        row = robustness.budget_row if part == "latency" else robustness.fault_row
-        if part == "latency":
-            scores = robustness.budgets(controller, task, episodes, seed)
-        else:
-            broken = planner_faults.planner_faults(controller, episodes, seed) if controller.planner else ()
-            scores = itertools.chain(robustness.faults(controller, task, episodes, seed), broken)
+        measure, columns, row = robustness.PARTS[part]
+        scores = measure(controller, task, episodes, seed)
+        if part == "faults" and controller.planner is not None:
+            scores = itertools.chain(scores, planner_faults.planner_faults(controller, episodes, seed))
         for score in scores:
             found.append(score)
             print("  ".join(row(score, found[0], random)), file=sys.stderr, flush=True)
             if json is not None:
                 robustness.write_json(json, told.id, random, found)
-    columns = robustness.BUDGET_COLUMNS if part == "latency" else robustness.FAULT_COLUMNS
     title = f"{told.id}, {episodes} episodes each, random actions {random:.4g}"
     show_table(title, columns, [row(score, found[0], random) for score in found])
     print(robustness.LEGEND)

@@ -47,6 +47,8 @@ class AssuredDriver:
     """Between the plant and the controller; None shows everything as it is."""
     budget: float | None = None
     """Time for every decision [s]; None leaves the planner all its iterations."""
+    delay: int = 0
+    """Control periods that a command takes to reach the plant."""
     decisions: list[Action] = field(default_factory=list)
     """Of the episode that is driven."""
     rungs: list[Rung] = field(default_factory=list)
@@ -74,4 +76,6 @@ class AssuredDriver:
         deadline = None if self.budget is None else time.monotonic() + self.budget
         self.decisions.append(self.assured.act(shown, taken=taken, deadline=deadline))
         self.rungs.append(self.assured.monitor.rung)
-        return self.decisions[-1].command, False
+        arriving = len(self.decisions) - 1 - self.delay
+        at_rest = np.zeros_like(self.decisions[-1].command)
+        return self.decisions[arriving].command if arriving >= 0 else at_rest, False
