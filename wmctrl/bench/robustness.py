@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from wmctrl_envs.faults import KINDS, Fault, FaultySensors
 from wmctrl_envs.task import Task
 
@@ -18,6 +19,7 @@ from wmctrl.runtime.assurance import Assured
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.files import write_atomic
 from wmctrl.runtime.latency import Latency
+from wmctrl.runtime.limits import Limits
 
 SCHEMA = 1
 BEGINS = 0.25
@@ -80,8 +82,7 @@ def driven(driver: AssuredDriver, task: Task, name: str, amount: float, episodes
     for number in range(episodes):
         outcomes.append(drive_episode(driver, task, seed, number).outcome)
         commands = np.array([action.command for action in driver.decisions])
-        fits = (limits.low - ROUNDING <= commands) & (commands <= limits.high + ROUNDING)  # no number fails this too
-        unfit += int((~fits.all(1)).sum())
+        unfit += beyond(limits, commands)
         switches += int((np.diff(driver.rungs) != 0).sum())
         made_by.update(action.source for action in driver.decisions)
         seconds += [action.seconds for action in driver.decisions]
@@ -97,6 +98,14 @@ def driven(driver: AssuredDriver, task: Task, name: str, amount: float, episodes
         iterations / len(seconds),
         Latency.of(seconds),
     )
+
+
+def beyond(limits: Limits, commands: NDArray[np.float32]) -> int:
+    """How many of some commands (n, A) are not finite, or beyond the limits."""
+    fits = (limits.low - ROUNDING <= commands) & (
+        commands <= limits.high + ROUNDING
+    )  # what is no number fails this too
+    return int((~fits.all(1)).sum())
 
 
 def random_return(task: Task, seed: int) -> float:

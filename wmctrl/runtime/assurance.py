@@ -65,7 +65,7 @@ class Monitor:
         """
         self.bounds = bounds
         self.longest_blind = max(2, round(bounds.blind / period))
-        self.longest_trouble = max(2, math.ceil(bounds.calm / period))
+        self.least_calm = max(2, math.ceil(bounds.calm / period))
         self.most_surprise = bounds.surprise * ordinary_surprise
         self.reset()
 
@@ -103,13 +103,10 @@ class Monitor:
     def judged(self, *troubles: Trouble) -> Trouble:
         """The rung to stand on now, the worst of some troubles being what is wrong."""
         worst = max(troubles, key=lambda trouble: trouble.rung)
-        if worst.rung >= self.rung:
+        better = worst.rung < self.rung
+        self.calm = self.calm + 1 if better else 0
+        if not better or self.calm >= self.least_calm:
             self.rung, self.reason, self.calm = worst.rung, worst.reason, 0
-            return worst
-        self.calm += 1
-        if self.calm >= self.longest_trouble:
-            self.rung, self.reason, self.calm = worst.rung, worst.reason, 0
-            return worst
         return Trouble(self.rung, self.reason)
 
 
