@@ -20,7 +20,7 @@ def believed(
     for reading, expected in zip(readings, foreseen or readings, strict=True):
         sensed = {"proprio": np.array(reading, np.float32)}
         doubt, trusted = SENSES.judged(doubt, sensed, np.array(expected, np.float32))
-        found.append(trusted["proprio"].tolist())
+        found.append((trusted["proprio"] > 0.0).tolist())
     return found
 
 
@@ -93,3 +93,52 @@ def test_where_nothing_was_recorded_everything_finite_is_believed() -> None:
         doubt, trusted = trusting.judged(doubt, {"proprio": np.array([value], np.float32)}, expected)
         assert trusted["proprio"].all()
     assert not trusting.judged(doubt, {"proprio": np.array([np.nan], np.float32)}, expected)[1]["proprio"].any()
+
+
+def test_a_whole_reading_that_is_shown_again_is_not_believed_while_anything_should_move() -> None:
+    foreseen = tuple((0.15 * step, 2.0) for step in range(4))
+    assert believed(*[(0.0, 2.0)] * 4, foreseen=foreseen) == [[True, True], *[[False, False]] * 3]
+
+
+def followed(readings: NDArray[np.float32], rate: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Beliefs (T,) and trust (T,) along readings (T,) of a value that is foreseen to grow at a rate."""
+    senses = Senses(1, Calibration(10.0, (Ordinary(least=-50.0, most=50.0, error=0.33, still=1),), 0))
+    doubt, value, beliefs, trusts = senses.start(), readings[0], [], []
+    for step, reading in enumerate(readings):
+        foreseen = np.array([value + rate if step else value], np.float32)
+        doubt, trusted = senses.judged(doubt, {"proprio": np.array([reading], np.float32)}, foreseen)
+        value = (foreseen + trusted["proprio"] * (reading - foreseen)).item()
+        beliefs.append(value)
+        trusts.append(trusted["proprio"].item())
+    return np.array(beliefs), np.array(trusts)
+
+
+def test_a_third_of_the_noise_is_gone_at_least() -> None:
+    rng = np.random.default_rng(0)
+    truth = np.cumsum(0.2 + 0.1 * rng.standard_normal(200))
+    noise = rng.standard_normal(200)
+    beliefs, trusts = followed((truth + noise).astype(np.float32), rate=0.2)
+    assert np.std((beliefs - truth)[20:]) < 0.65 * np.std(noise[20:])
+    assert trusts[20:].max() < 0.8
+
+
+def test_readings_as_exact_as_were_recorded_are_believed_as_they_are() -> None:
+    rng = np.random.default_rng(1)
+    truth = np.cumsum(0.2 + 0.1 * rng.standard_normal(200)).astype(np.float32)
+    _, trusts = followed(truth, rate=0.2)
+    assert trusts.min() == 1.0
+
+
+def test_a_plant_that_does_what_the_model_does_not_know_is_not_taken_for_noise() -> None:
+    truth = np.cumsum(np.full(200, 0.6, np.float32))
+    _, trusts = followed(truth, rate=0.2)
+    assert trusts.min() == 1.0
+
+
+def test_the_trust_comes_back_when_the_noise_is_over() -> None:
+    rng = np.random.default_rng(2)
+    truth = np.cumsum(0.2 + 0.1 * rng.standard_normal(200))
+    noise = np.where(np.arange(200) < 100, rng.standard_normal(200), 0.0)
+    _, trusts = followed((truth + noise).astype(np.float32), rate=0.2)
+    assert trusts[90:100].max() < 0.8
+    assert trusts[-20:].min() > 0.95

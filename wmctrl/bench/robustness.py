@@ -191,6 +191,12 @@ PARTS: Mapping[str, tuple[Measure, Sequence[str], Row]] = {
 """What can be measured, and how it is shown."""
 
 
+def legend(part: str) -> list[str]:
+    """What is to be read in a table."""
+    meanings = [f"{name}: {kind.meaning}" for name, kind in KINDS.items()] if part == "faults" else []
+    return [LEGEND, *meanings]
+
+
 def write_report(path: Path, task: str, part: str, random: float, scores: Sequence[Score]) -> None:
     """A page with the table and its picture.
 
@@ -210,7 +216,7 @@ def write_report(path: Path, task: str, part: str, random: float, scores: Sequen
         picture = pictures.heat_map(kept, AMOUNTS if part == "faults" else [f"{delay} periods" for delay in DELAYS])
     section = report.Section(
         title=task,
-        lead=f"{len(nominal.outcomes)} episodes under each condition.",
+        lead=" ".join([f"{len(nominal.outcomes)} episodes under each condition.", *legend(part)[1:]]),
         columns=columns,
         rows=[row(score, nominal, random) for score in scores],
         panels=[report.drawn(title, caption, picture)],

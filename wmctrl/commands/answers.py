@@ -298,7 +298,7 @@ def show_robustness(part: str, run: Path | None, threads: int, episodes: int, se
                 robustness.write_json(json, told.id, random, found)
     title = f"{told.id}, {episodes} episodes each, random actions {random:.4g}"
     show_table(title, columns, [row(score, found[0], random) for score in found])
-    print(robustness.LEGEND)
+    print("\n".join(robustness.legend(part)))
     if (run / "run.json").exists():  # nothing is added to a bundle
         report = run / f"report-{part}.html"
         robustness.write_report(report, told.id, part, random, found)

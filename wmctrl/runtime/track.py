@@ -22,6 +22,8 @@ LONGEST_DELAY = 8
 LONGEST_WAIT = 8
 """Control periods that an observation is waited for; what comes later is not taken."""
 LARGEST_PIXEL = 255
+NOT_AT_ALL = np.float32(0.0)
+"""How far what is missing is believed."""
 OBSERVE, IMAGINE, DEPICT = "observe", "imagine", "depict"
 """Graphs; the first two are also parts of a decision that are timed."""
 
@@ -64,7 +66,7 @@ class Track(NamedTuple):
     doubt: Doubt
     """What is remembered of the readings."""
     believed: float
-    """Share of the newest observation that was believed."""
+    """Share of the newest observation that was believed, and is of use."""
     correction: Correction | None = None
     """By the newest observation; None where nothing was expected of it."""
 
@@ -164,7 +166,7 @@ class Follower:
         return {name: value for name, value in given.items() if value is not None}
 
     def _believed(self, track: Track, sensed: Sensed, foreseen: Foreseen | None) -> tuple[Track, Sensed]:
-        """The track, and an observation in which what is not believed is as it was foreseen; nothing if nothing is."""
+        """The track, and an observation as far as it is believed, as foreseen beyond that; nothing if nothing is."""
         if foreseen is None and (
             len(sensed) < len(self.parts) or not all(np.isfinite(value).all() for value in sensed.values())
         ):
@@ -172,13 +174,15 @@ class Follower:
         doubt, trusted = self.senses.judged(track.doubt, sensed, None if foreseen is None else foreseen.proprio)
         if foreseen is None:
             return track._replace(doubt=doubt), sensed
-        shares = {name: float(trusted[name].mean()) if name in sensed else 0.0 for name in self.parts}
-        track = track._replace(doubt=doubt, believed=sum(shares.values()) / len(shares))
+        shares = {name: float((trusted[name] > 0.0).mean()) if name in sensed else 0.0 for name in self.parts}
+        useful = shares | ({"proprio": 0.0} if doubt.errors.blurred else {})
+        track = track._replace(doubt=doubt, believed=sum(useful.values()) / len(useful))
         if not any(shares.values()):
             return track, {}
         whole = dict(sensed)
-        if foreseen.proprio is not None and shares["proprio"] < 1.0:
-            whole["proprio"] = np.where(trusted.get("proprio", False), sensed.get("proprio", 0.0), foreseen.proprio)
+        if foreseen.proprio is not None:
+            expected = foreseen.proprio
+            whole["proprio"] = blended(expected, sensed.get("proprio", expected), trusted.get("proprio", NOT_AT_ALL))
         if not shares.get("camera", 1.0):
             pixels = self.engine.run(DEPICT, foreseen.belief._asdict())["next_camera"]
             whole["camera"] = np.rint(LARGEST_PIXEL * pixels).astype(np.uint8)
@@ -219,3 +223,9 @@ class Follower:
     def _waited(self, track: Track) -> Track:
         """The track, an observation being waited for no longer than LONGEST_WAIT."""
         return track if track.seen < 0 else self._imagined(track, track.now - LONGEST_WAIT)
+
+
+def blended(foreseen: Vector, reading: Vector, trust: Vector | np.float32) -> Vector:
+    """A reading (O,) as far as it is believed (O,), from 0 to 1, what was foreseen (O,) as to the rest."""
+    change = trust * (np.where(trust > 0.0, reading, foreseen) - foreseen)  # what is not believed may be no number
+    return np.where(trust < 1.0, foreseen + change, reading)
