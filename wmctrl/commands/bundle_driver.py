@@ -1,7 +1,7 @@
 """A bundle's controller among the drivers that are evaluated, bare or behind its monitor."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,8 @@ class BundleDriver:
     """A bundle's controller as a driver."""
 
     controller: Controller
+    shown: Callable[[Observation], Observation] = lambda observation: observation
+    """What the controller gets of an observation."""
     decisions: list[Action] = field(default_factory=list)
     """Of the episode that is driven."""
 
@@ -34,7 +36,7 @@ class BundleDriver:
         if first:
             self.controller.reset(int(generator.integers(2**63)))
             self.decisions.clear()
-        self.decisions.append(self.controller.act(observation))
+        self.decisions.append(self.controller.act(self.shown(observation)))
         return self.decisions[-1].command, False
 
 

@@ -15,6 +15,7 @@ from wmctrl_envs.task import Task
 from wmctrl.commands import evaluation, exporting, training
 from wmctrl.commands.bundle_driver import BundleDriver
 from wmctrl.commands.intervals import in_digits
+from wmctrl.commands.keyboard import Panel
 from wmctrl.commands.video import film
 from wmctrl.config import TaskConfig
 from wmctrl.learning.evaluate import Outcome, drive_episode
@@ -54,7 +55,7 @@ def load(
 def drive(
     controller: Controller, episodes: int, seed: int, shown: Path | None, env: str | None = None
 ) -> Iterator[Drive]:
-    """Drive episodes with a bundle, a live line beside; the last one is filmed.
+    """Drive episodes with a bundle, a live line beside, whose keys change what for; the last one is filmed.
 
     Args:
         shown: Where the film goes; None films nothing.
@@ -66,15 +67,16 @@ def drive(
     told = controller.bundle.manifest.task
     require_known(told.id, env)
     with contextlib.closing(matching_task(told)) as task:
-        driver = BundleDriver(controller)
+        panel = Panel(controller)
+        driver = BundleDriver(controller, panel.goal.shown)
         for number in range(episodes):
             pictures: list[NDArray[np.uint8]] = []
             filmed = shown is not None and number == episodes - 1
-            with Live(console=Console(stderr=True), refresh_per_second=4, transient=True) as live:
+            with Live(console=Console(stderr=True), refresh_per_second=4, transient=True) as live, panel.listening():
 
                 def watch(task: Task, live: Live = live, pictures: list[Any] = pictures, filmed: bool = filmed) -> None:
                     if live.console.is_interactive:  # elsewhere its last line would run into what is printed next
-                        live.update(line(driver, task))
+                        live.update(line(driver, task) + panel.line())
                     if filmed:
                         pictures.append(evaluation.picture(task))
 

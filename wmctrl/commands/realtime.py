@@ -13,15 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.live import Live
-from wmctrl_envs.realtime import RealtimePlant, Result
+from wmctrl_envs.realtime import Reading, RealtimePlant, Result
 from wmctrl_envs.task import TaskSpec
 
 from wmctrl.commands import driving, pictures, report, training
+from wmctrl.commands.keyboard import MovedGoal, Panel
 from wmctrl.config_files import to_yaml
 from wmctrl.runtime.assurance import Assured
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.decision import SOURCES
 from wmctrl.runtime.latency import Latency
+from wmctrl.runtime.limits import Vector
 from wmctrl.runtime.loop import Loop, Record
 from wmctrl.runtime.priority import ahead_of_others
 
@@ -130,13 +132,15 @@ def drive(
     if timing.beside:
         controller.plan_beside()
     controller.latencies(20)  # so that it is warm, and knows how long it takes
-    assured, left, number = Assured(controller), cycles, 0
+    assured, panel, left, number = Assured(controller), Panel(controller), cycles, 0
     make = partial(training.make_task, settings)
     with contextlib.closing(RealtimePlant(make, spec, timing.period)) as plant:
-        loop = Loop(assured, plant, timing.period, None if timing.beside else timing.wanted)
+        loop = Loop(assured, Steered(plant, panel.goal), timing.period, None if timing.beside else timing.wanted)
         while number < episodes if left is None else left > 0:
             record = Record.of(room(spec) if left is None else min(room(spec), left))
-            yield RealDrive(episode(loop, plant, timing, seed + number, record), record)
+            with watched(record, timing, panel):
+                result = episode(loop, plant, timing, seed + number, record)
+            yield RealDrive(result, record)
             number, left = number + 1, None if left is None else left - record.cycles
 
 
@@ -145,11 +149,27 @@ def room(spec: TaskSpec) -> int:
     return 2 * spec.max_steps
 
 
+class Steered:
+    """A plant whose goal people move."""
+
+    def __init__(self, plant: RealtimePlant, goal: MovedGoal) -> None:
+        self.plant, self.goal = plant, goal
+
+    def read(self) -> Reading:
+        """The newest observation."""
+        reading = self.plant.read()
+        return reading._replace(observation=self.goal.shown(reading.observation))
+
+    def write(self, command: Vector) -> None:
+        """Have a command (A,) applied from the next step on."""
+        self.plant.write(command)
+
+
 def episode(loop: Loop, plant: RealtimePlant, timing: Timing, seed: int, record: Record) -> Result:
-    """One episode, a live line beside."""
+    """One episode."""
     loop.assured.reset(seed)
     plant.reset(seed)
-    with watched(record, timing), ahead_of_others(timing.core, fifo=timing.fifo) as refused:
+    with ahead_of_others(timing.core, fifo=timing.fifo) as refused:
         if refused:
             Console(stderr=True).print("; ".join(refused), style="yellow")
         begins = time.monotonic() + LEAD_IN
@@ -159,14 +179,14 @@ def episode(loop: Loop, plant: RealtimePlant, timing: Timing, seed: int, record:
 
 
 @contextlib.contextmanager
-def watched(record: Record, timing: Timing) -> Iterator[None]:
-    """A live line on a terminal; whoever watches only looks."""
+def watched(record: Record, timing: Timing, panel: Panel) -> Iterator[None]:
+    """A live line on a terminal, whose keys change what is driven for."""
     over = threading.Event()
-    with Live(console=Console(stderr=True), refresh_per_second=4, transient=True) as live:
+    with Live(console=Console(stderr=True), refresh_per_second=4, transient=True) as live, panel.listening():
 
         def watch() -> None:
             while not over.wait(0.25):
-                live.update(line(record, timing))
+                live.update(line(record, timing) + panel.line())
 
         watcher = threading.Thread(target=watch, name="watcher", daemon=True)
         if live.console.is_interactive:  # elsewhere its last line would run into what is printed next
