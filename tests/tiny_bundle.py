@@ -14,9 +14,9 @@ import torch
 from wmctrl_export.bundle import write_bundle
 
 from tests.tiny_run import tiny
-from wmctrl.commands import exporting, observations, training
+from wmctrl.commands import exporting, nominal, observations, training
 from wmctrl.learning.agent import Agent
-from wmctrl.runtime import manifest
+from wmctrl.runtime import bundle, manifest
 from wmctrl.runtime.controller import Controller
 
 CHEETAH = ("HalfCheetah-v5", "agent.objective.particles=3", "agent.objective.value=1", "agent.objective.risk=0.5")
@@ -55,6 +55,23 @@ def made(task: str, *overrides: str) -> tuple[Agent, Path]:
                 agent, exporting.task_of(spec, config.task), observations.invented(spec, 5), folder, {"steps": "0"}
             )
     return agent, folder
+
+
+@functools.cache
+def taught(task: str, *overrides: str) -> Path:
+    """The bundle of such an agent that can go on learning; it is not to be changed."""
+    agent, config = made(task, *overrides)[0], tiny(task, *overrides)
+    with contextlib.closing(training.make_task(config.task)) as plant:
+        spec = plant.task_spec
+    key = hashlib.sha256(repr(("taught", task, *overrides)).encode()).hexdigest()[:16]
+    folder = Path(os.environ["WMCTRL_TESTS"]) / f"bundle-{key}"
+    with alone(folder):
+        if not (folder / bundle.IMPORTANCE).exists():  # which is written last
+            told, seen = exporting.task_of(spec, config.task), observations.invented(spec, 5)
+            write_bundle(agent, told, seen, folder, {"steps": "0"}, config.replay)
+            driving = Controller.load(folder, provider="cpu", in_time=False)
+            nominal.add_memories(folder, agent, config, driving, steps=600)
+    return folder
 
 
 def controller(task: str, *overrides: str, policy_only: bool = False) -> Controller:

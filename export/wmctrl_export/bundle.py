@@ -171,6 +171,16 @@ def write_bundle(
         write_atomic(folder / name, content)
 
 
+def extend(folder: Path, arrays: Mapping[str, Mapping[str, NDArray[Any]]]) -> None:
+    """Add files of arrays to a bundle that was written, or replace them."""
+    told = manifest.parse((folder / manifest.NAME).read_bytes())
+    contents = {name: save(dict(held)) for name, held in arrays.items()}
+    for name, content in contents.items():
+        write_atomic(folder / name, content)
+    told = dataclasses.replace(told, files=told.files | entries(contents))
+    write_atomic(folder / manifest.NAME, manifest.written(told))
+
+
 def described(
     agent: Agent,
     task: Task,

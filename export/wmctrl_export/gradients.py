@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, functionalize, grad_and_value
 from torch.fx import GraphModule
@@ -123,6 +125,16 @@ def behaving(agent: Agent) -> Graph:
     if c.stochastic:
         inputs |= future_inputs(agent, N, H)
     return differentiated("behavior_gradient", agent, inputs, moved=(SPREAD,))
+
+
+def parameters(agent: Agent) -> dict[str, NDArray[np.float32]]:
+    """All parameters that graphs of learning take, by their names there: the averaged ones, which drive."""
+    modules = {"model": agent.model, "behavior": agent.behavior}
+    return {
+        f"{module}.{name}": np.ascontiguousarray(value.detach().numpy())
+        for module, held in modules.items()
+        for name, value in held.named_parameters()
+    }
 
 
 def learning(agent: Agent, replay: ReplayConfig) -> dict[str, Graph]:

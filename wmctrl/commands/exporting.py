@@ -23,7 +23,7 @@ from wmctrl_export.parity import SAME_ACTION, Parity, parity
 from wmctrl_export.regret import Regret, regret
 from wmctrl_export.targets import TARGETS
 
-from wmctrl.commands import observations, provenance, run_folder, training
+from wmctrl.commands import nominal, observations, provenance, run_folder, training
 from wmctrl.config import Config, TaskConfig
 from wmctrl.config_files import to_yaml
 from wmctrl.learning import arithmetic
@@ -260,6 +260,7 @@ def _checked(origin: Origin, folder: Path, states: int, *, learn: bool, precisio
     made = Export(folder, len(sizes), sum(sizes), planner, policy)
     if learn:
         made = replace(made, gradients=gradient_parities(origin, folder))
+        nominal.add_memories(folder, agent, origin.config, controller)
     if precision == "fp16" and controller.planner is not None:
         with tempfile.TemporaryDirectory() as beside:
             write_bundle(agent, task, shown, Path(beside) / FOLDER, made_by)

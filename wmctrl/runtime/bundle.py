@@ -1,7 +1,7 @@
 """A bundle's folder, read and checked before anything in it is used."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from wmctrl.runtime.manifest import GraphFile, Manifest
 SIGNATURE = "manifest.sig"
 NOISE = "noise.safetensors"
 GOLDEN = "golden.safetensors"
+PARAMETERS, IMPORTANCE, NOMINAL = "parameters.safetensors", "importance.safetensors", "nominal.safetensors"
+"""What a learner goes on from."""
 LARGEST_MANIFEST = 4 << 20
 REMEDY = "copy the bundle's folder again, or export the run again with `wm export RUN`"
 """Ends every refusal of what is in a folder."""
@@ -29,6 +31,12 @@ class Bundle:
     """Contents of the graphs' files by file name."""
     noise: dict[str, NDArray[Any]]
     golden: dict[str, NDArray[Any]]
+    parameters: dict[str, NDArray[Any]] = field(default_factory=dict)
+    """Of the networks, where it learns."""
+    importance: dict[str, NDArray[Any]] = field(default_factory=dict)
+    """How much they matter to what was learned: a diagonal of the Fisher information."""
+    nominal: dict[str, NDArray[Any]] = field(default_factory=dict)
+    """Steps on the plant that was learned, in order, and their `surprise` [nats]."""
 
 
 def load(folder: Path, public_key: bytes | None = None, *, learning: bool = False) -> Bundle:
@@ -59,7 +67,7 @@ def _checked(folder: Path, public_key: bytes | None, learning: bool) -> Bundle:
     contents = {}
     for name in told.files:
         content = _verified(folder, name, told)
-        if name in files | {NOISE, GOLDEN}:
+        if name in files | {NOISE, GOLDEN} | ({PARAMETERS, IMPORTANCE, NOMINAL} if learning else set()):
             contents[name] = content
     work = 0
     for name, graph in told.graphs.items():
@@ -79,6 +87,7 @@ def _checked(folder: Path, public_key: bytes | None, learning: bool) -> Bundle:
         {file: contents[file] for file in files},
         _arrays(contents, NOISE),
         _arrays(contents, GOLDEN),
+        *(_arrays(contents, name) if name in contents else {} for name in (PARAMETERS, IMPORTANCE, NOMINAL)),
     )
 
 

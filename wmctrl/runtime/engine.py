@@ -96,16 +96,23 @@ class Engine:
             ValueError: There is no such parameter, or it is of another shape, not finite, or beyond what a graph's type
                 holds; nothing has changed.
         """
+        self.take(self.prepared(values))
+
+    def prepared(self, values: Arrays) -> dict[str, dict[str, NDArray[Any]]]:
+        """Parameters as the graphs take them, for `take`; the arguments and refusals are those of `override`."""
         held = self._held(values)
-        given: list[tuple[str, str, NDArray[Any]]] = []
+        found = {graph: dict(arrays) for graph, arrays in self.overrides.items()}
         for graph, port in self._ports():
             name = port.name.removesuffix(TRANSPOSED)
             if name in held:
                 value = rounded(held[name], TYPES[port.type], name)
                 turned = value.T if port.name.endswith(TRANSPOSED) else value
-                given.append((graph, port.name, np.ascontiguousarray(turned)))
-        for graph, port_name, array in given:
-            self.overrides[graph][port_name] = array
+                found[graph][port.name] = np.ascontiguousarray(turned)
+        return found
+
+    def take(self, prepared: dict[str, dict[str, NDArray[Any]]]) -> None:
+        """Compute with prepared parameters from now on; whatever runs meanwhile ends with the old ones."""
+        self.overrides = prepared
 
     def _held(self, values: Arrays) -> dict[str, NDArray[Any]]:
         """Parameters as arrays, where the graphs have such ones and they are finite."""

@@ -1,0 +1,264 @@
+"""Learning while driving, over a plant by hand: what is noticed, learned, promoted, refused, undone and recognised."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.test_experience import TASK
+from wmctrl.runtime.adapter import Adaptation, Adapter
+from wmctrl.runtime.experience import Columns, Layout, step_of
+from wmctrl.runtime.plant import Task
+
+BARE = Task(**{**TASK.__dict__, "goal": (), "camera": None})
+LAYOUT = Layout.of(BARE)
+NOMINAL = 1.0
+"""Gain of the plant that was learned first: what a command moves it by."""
+Parameters = dict[str, NDArray[np.float32]]
+
+
+def gain(value: float) -> Parameters:
+    return {"model.gain": np.array([value], np.float32)}
+
+
+class Plant:
+    """Moves by its gain times the command; how badly a model foresees that is the difference of their gains."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.gain, self.place, self.count = NOMINAL, 0.0, 0
+
+    def step(self, believed: float) -> tuple[dict[str, Any], float]:
+        """A step, and how much it surprises who believes in a gain."""
+        command = float(self.rng.uniform(-1.0, 1.0))
+        self.place = 0.9 * self.place + self.gain * command
+        self.count += 1
+        seen = {"proprio": np.array([self.place, self.gain * command], np.float32)}
+        error = abs(self.gain - believed) * 3.0
+        surprise = float(np.exp(0.3 * self.rng.standard_normal() + error))
+        return step_of(seen, np.array([command], np.float32), first=self.count == 1, reward=self.count), surprise
+
+
+class Engine:
+    """Drives with a gain."""
+
+    def __init__(self) -> None:
+        self.gain, self.taken = NOMINAL, 0
+
+    def parameters(self) -> dict[str, tuple[int, ...]]:
+        return {"model.gain": (1,)}
+
+    def prepared(self, values: Parameters) -> dict[str, dict[str, NDArray[Any]]]:
+        return {"observe": dict(values)}
+
+    def take(self, prepared: dict[str, dict[str, NDArray[Any]]]) -> None:
+        self.gain, self.taken = float(prepared["observe"]["model.gain"][0]), self.taken + 1
+
+
+class Learner:
+    """Learns the gain that sequences of another plant than the first show, some of the way at a time."""
+
+    sequences, length = 8, 4
+
+    def __init__(self, rate: float = 0.3) -> None:
+        self.rate, self.generator = rate, np.random.default_rng(0)
+        self.parameters, self.consolidated = gain(NOMINAL), 0
+        self.old_shares: list[float] = []
+
+    def restart(self, parameters: Parameters) -> None:
+        self.parameters = {name: value.copy() for name, value in parameters.items()}
+
+    def update(self, batch: Columns) -> float:
+        shown = batch["proprio"][..., 1] / batch["action"][..., 0]
+        old = np.isclose(shown.mean(1), NOMINAL)
+        self.old_shares.append(float(old.mean()))
+        new = np.float32(shown[~old].mean() if not old.all() else NOMINAL)
+        moved = self.parameters["model.gain"] + self.rate * (new - self.parameters["model.gain"])
+        if not np.isfinite(moved).all() or abs(moved[0]) > 1e6:
+            raise ValueError("the gradient's norm became inf")
+        self.parameters = {"model.gain": moved}
+        return 0.0
+
+    def consolidate(self, draw: Callable[[], Columns], batches: int) -> None:
+        self.consolidated += 1
+        for _ in range(batches):
+            draw()
+
+
+class Judge:
+    """Tells how far a gain is from what steps show; of those that are kept of the first plant, always `first`."""
+
+    def __init__(self, first: float = 0.1) -> None:
+        self.first = first
+
+    def error(self, parameters: Parameters, steps: Columns, since: int = 0) -> float:
+        shown = float(np.median(steps["proprio"][since:, 1] / steps["action"][since:, 0]))
+        believed = float(parameters["model.gain"][0])
+        if since == 0 and shown == pytest.approx(NOMINAL) and believed != NOMINAL:
+            return self.first
+        return abs(believed - shown) + 0.1
+
+
+def nominal_steps() -> Columns:
+    plant, steps, surprises = Plant(seed=9), [], []
+    plant.count = -1000  # no number of these comes again
+    for _ in range(600):
+        step, surprise = plant.step(NOMINAL)
+        steps.append(step)
+        surprises.append(surprise)
+    return LAYOUT.columns(steps) | {"surprise": np.array(surprises, np.float32)}
+
+
+class World:
+    """A plant that is driven and adapted to."""
+
+    def __init__(self, learner: Learner | None = None, judge: Judge | None = None, **config: Any) -> None:
+        self.plant, self.engine, self.learner = Plant(seed=0), Engine(), learner or Learner()
+        self.adapter = Adapter(
+            LAYOUT, nominal_steps(), self.engine, self.learner, judge or Judge(), Adaptation(**config)
+        )
+
+    def drive(self, steps: int, gain: float = NOMINAL, work: int = 1) -> list[str]:
+        """What happened meanwhile."""
+        self.plant.gain, told = gain, len(self.adapter.state.events)
+        for _ in range(steps):
+            step, surprise = self.plant.step(self.engine.gain)
+            self.adapter.note(step, surprise)
+            for _ in range(work):
+                self.adapter.work()
+        return [event.what for event in self.adapter.state.events[told:]]
+
+
+def test_nothing_is_learned_while_nothing_changes() -> None:
+    world = World()
+    assert world.drive(5000) == []
+    assert world.learner.old_shares == []
+
+
+def test_a_change_is_noticed_learned_and_driven_by() -> None:
+    world = World()
+    world.drive(300)
+    happened = world.drive(300, gain=0.5)
+    assert happened[0] == "alarm"
+    assert "promoted" in happened
+    assert world.engine.gain == pytest.approx(0.5, abs=0.05)
+
+
+def test_an_alarm_tells_when_the_change_was() -> None:
+    world = World()
+    world.drive(300)
+    world.drive(100, gain=0.5)
+    alarm = world.adapter.state.events[0]
+    assert alarm.what == "alarm"
+    assert abs(int(alarm.detail.removeprefix("since step ")) - 300) < 20
+
+
+def test_what_is_learned_is_judged_by_steps_that_came_later() -> None:
+    """Steps pay their number."""
+    newest: list[float] = [0.0]
+    judged: list[float] = []
+
+    class Learning(Learner):
+        def update(self, batch: Columns) -> float:
+            newest.append(float(batch["reward"].max()))
+            return super().update(batch)
+
+    class Judging(Judge):
+        def error(self, parameters: Parameters, steps: Columns, since: int = 0) -> float:
+            if since and len(steps["reward"]) - since >= 40:  # fewer only tell plants that are known from each other
+                judged.append(float(steps["reward"][since]))
+                assert judged[-1] > max(newest)
+            return super().error(parameters, steps, since)
+
+    world = World(learner=Learning(), judge=Judging(), fresh=40, updates=5)
+    world.drive(300)
+    world.drive(300, gain=0.5)
+    assert len(set(judged)) > 3
+
+
+def test_a_share_of_every_batch_is_of_the_first_plant() -> None:
+    world = World(replay=0.25)
+    world.drive(300)
+    world.drive(120, gain=0.5)
+    assert world.learner.old_shares
+    assert set(world.learner.old_shares) == {0.25}
+
+
+def test_what_forgets_the_first_plant_is_not_driven_by_and_more_of_it_is_replayed() -> None:
+    world = World(judge=Judge(first=0.2))
+    world.drive(300)
+    happened = world.drive(600, gain=0.5)
+    assert "promoted" not in happened
+    assert world.engine.gain == NOMINAL
+    assert world.adapter.state.replay == pytest.approx(world.adapter.config.most_replay)
+
+
+def test_without_the_gate_whatever_was_learned_drives() -> None:
+    world = World(judge=Judge(first=0.2), gate=False, replay=0.0)
+    world.drive(300)
+    world.drive(200, gain=0.5)
+    assert world.engine.gain == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("rate", [-300.0, np.nan, 3.0])
+def test_learning_that_diverges_never_drives(rate: float) -> None:
+    world = World(learner=Learner(rate=rate))
+    world.drive(300)
+    happened = world.drive(1000, gain=0.5)
+    assert "promoted" not in happened
+    assert world.engine.gain == NOMINAL
+    if not abs(rate) < 10.0:
+        assert "refused" in happened
+
+
+def test_the_first_plant_is_recognised_when_it_comes_back() -> None:
+    world = World()
+    world.drive(300)
+    world.drive(300, gain=0.5)
+    happened = world.drive(300)
+    assert "recognised" in happened
+    assert world.engine.gain == NOMINAL
+
+
+def test_a_plant_that_was_learned_is_recognised_when_it_comes_back() -> None:
+    world = World(consolidated=200)
+    world.drive(300)
+    assert "consolidated" in world.drive(1000, gain=0.5)
+    learned = world.engine.gain
+    world.drive(1000)
+    assert world.engine.gain == NOMINAL
+    happened = world.drive(200, gain=0.5)
+    assert "recognised" in happened
+    assert world.engine.gain == learned
+
+
+def test_learning_ends_when_nothing_new_is_found() -> None:
+    world = World(consolidated=200)
+    world.drive(300)
+    world.drive(1000, gain=0.5)
+    assert not world.adapter.state.learning
+    assert world.learner.consolidated == 1
+
+
+def test_parameters_change_between_two_steps_alone() -> None:
+    world = World()
+    world.drive(300)
+    world.plant.gain = 0.5
+    for _ in range(300):
+        step, surprise = world.plant.step(world.engine.gain)
+        world.adapter.note(step, surprise)
+        before = world.engine.taken
+        world.adapter.work()
+        assert world.engine.taken == before
+    assert world.engine.taken > 0
+
+
+def test_only_so_many_plants_are_remembered_and_the_first_always() -> None:
+    world = World(consolidated=150, regimes=3)
+    world.drive(300)
+    for value in (0.5, 2.0, 0.2, 3.0):
+        world.drive(900, gain=value)
+    assert len(world.adapter.regimes) == 3
+    assert world.adapter.regimes[0] is world.adapter.nominal

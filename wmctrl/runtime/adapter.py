@@ -1,0 +1,344 @@
+"""Learning while driving: notices that the plant has changed, learns the new one, and drives by what proved better.
+
+Whoever drives calls `note` after every step, which costs some microseconds; all that takes time is done by `work`, a
+piece at a time, in a thread of its own or between two steps of a simulator that waits. Learned parameters are but
+candidates until they foresee steps that they were not learned from better than those that drive, and the plant that
+was learned first hardly worse (the gate). What drove before, and what was learned first, remain: the best one drives.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wmctrl.runtime import bundle
+from wmctrl.runtime.controller import Controller
+from wmctrl.runtime.drift import Drift, Ordinary, features, ordinary_excess
+from wmctrl.runtime.engine import Engine
+from wmctrl.runtime.ewc import Consolidation
+from wmctrl.runtime.experience import Columns, Layout, Memory, batch_of
+from wmctrl.runtime.hindcast import Judge
+from wmctrl.runtime.learner import Learner, Parameters
+
+RETAINED = 0.2
+"""Share of the nominal steps that is not learned from, and tells how well the first plant is still known."""
+RATE = 1e-4
+"""Learning rate."""
+STRENGTH = 0.1
+"""Of elastic weight consolidation."""
+RECOGNISING = 20
+"""Steps since a change by which a plant that is known is told from others."""
+SETTLED = 20
+"""Steps before those that judge, so that the belief is settled."""
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """How is learned while driving."""
+
+    replay: float = 0.5
+    """Share of stored sequences in a batch, the rest being new."""
+    most_replay: float = 0.9
+    """What it rises to where the first plant is being forgotten."""
+    gate: bool = True
+    """Drive only by what proved better; otherwise by whatever was learned last."""
+    always: bool = False
+    """Learn whether or not anything has changed."""
+    capacity: int = 20_000
+    """Steps that are remembered."""
+    fresh: int = 50
+    """Steps that judge what was learned before they came."""
+    updates: int = 20
+    """Of the model, at least, before it is judged."""
+    better: float = 0.02
+    """Share by which errors must be smaller to change what drives."""
+    forgotten: float = 0.1
+    """Share by which errors on the first plant may be larger."""
+    consolidated: int = 300
+    """Steps without an alarm after which what was learned is consolidated."""
+    regimes: int = 8
+    """Plants that are remembered, the first one included."""
+
+
+class Drives(Protocol):
+    """What drives, and can with other parameters."""
+
+    def parameters(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of those that it takes."""
+
+    def prepared(self, values: Parameters) -> dict[str, dict[str, NDArray[Any]]]:
+        """Parameters as it takes them."""
+
+    def take(self, prepared: dict[str, dict[str, NDArray[Any]]]) -> None:
+        """Drive with prepared parameters from now on."""
+
+
+class Learns(Protocol):
+    """What improves parameters by sequences."""
+
+    sequences: int
+    length: int
+    generator: np.random.Generator
+    parameters: Parameters
+
+    def restart(self, parameters: Parameters) -> None:
+        """Go on from other parameters."""
+
+    def update(self, batch: Columns) -> float:
+        """Learn from sequences (B, T, ...); refuses what is not finite by a ValueError."""
+
+    def consolidate(self, draw: Callable[[], Columns], batches: int) -> None:
+        """Hold on to what is known of what is drawn."""
+
+
+class Judges(Protocol):
+    """What tells how badly parameters foresee recorded steps."""
+
+    def error(self, parameters: Parameters, steps: Columns, since: int = 0) -> float:
+        """Of the steps from one on; infinite where it cannot be told."""
+
+
+class Event(NamedTuple):
+    """Something that happened to what is known."""
+
+    step: int
+    what: str
+    """alarm, promoted, kept, rolled back, recognised, consolidated or refused."""
+    detail: str
+
+
+@dataclass
+class Regime:
+    """A plant that was learned."""
+
+    parameters: Parameters
+    since: int
+    """Step at which it was met first; 0 is the nominal one."""
+
+
+@dataclass
+class Standing:
+    """How learning stands."""
+
+    learning: bool = False
+    untried: bool = False
+    """Whether none of the plants that are known was tried yet on what has changed."""
+    since: int = 0
+    """Step of the change that is being learned."""
+    frontier: int = 0
+    """Steps before it are learned from, those after it judge."""
+    updates: int = 0
+    """Since what is learned was judged last."""
+    calm: int = 0
+    """Step of the last alarm or promotion."""
+    replay: float = 0.5
+    events: list[Event] = field(default_factory=list)
+
+
+class Adapter:
+    """Keeps a controller's parameters those of the plant it drives."""
+
+    def __init__(
+        self, layout: Layout, steps: Columns, engine: Drives, learner: Learns, judge: Judges, config: Adaptation
+    ) -> None:
+        """
+        Args:
+            steps: On the plant that was learned first, in order, with their `surprise`.
+            engine: What drives.
+            judge: Tells how badly parameters foresee recorded steps.
+
+        Raises:
+            ValueError: There are too few steps.
+        """
+        self.layout, self.engine, self.learner, self.judge, self.config = layout, engine, learner, judge, config
+        self.nominal = Regime(dict(learner.parameters), 0)
+        self.active, self.previous = self.nominal, self.nominal
+        self.regimes = [self.nominal]
+        self.memory = Memory(self.layout, self.config.capacity)
+        self.stored = Memory.of(self.layout, steps)
+        self.kept = round((1.0 - RETAINED) * len(self.stored))
+        """Nominal steps before it are learned from, those after it are the retention set."""
+        self.expectation, excess = ordinary_excess(steps)
+        self.ordinary = Ordinary.of(excess)
+        self.driven = engine.parameters()
+        self.first_error = judge.error(self.nominal.parameters, self._retained())
+        self.drift, self.state = Drift(), Standing(replay=self.config.replay, learning=self.config.always)
+        self.wanted: dict[str, dict[str, NDArray[Any]]] | None = None
+        """Parameters that drive from the next step on."""
+
+    @classmethod
+    def of(
+        cls,
+        controller: Controller,
+        config: Adaptation,
+        *,
+        rate: float = RATE,
+        strength: float = STRENGTH,
+        seed: int = 0,
+    ) -> "Adapter":
+        """Of a controller whose bundle can learn.
+
+        Args:
+            rate: Learning rate.
+            strength: Of elastic weight consolidation.
+
+        Raises:
+            ValueError: The bundle cannot learn, or is damaged.
+        """
+        held = bundle.load(controller.bundle.folder, learning=True)
+        consolidation = Consolidation(strength)
+        learner = Learner(held, consolidation, rate)
+        consolidation.keep(held.parameters, held.importance)
+        assert isinstance(controller.engine, Engine), "what drives takes other parameters"
+        return cls(Layout.of(held.manifest.task), held.nominal, controller.engine, learner, Judge(held), config)
+
+    def note(self, step: dict[str, Any], surprise: float | None) -> bytes:
+        """Remember a step and watch for drift; the step as it is logged.
+
+        Args:
+            surprise: Of its observation [nats]; None where there is none, as of an episode's first.
+        """
+        if self.wanted is not None:
+            self.engine.take(self.wanted)
+            self.wanted = None
+        packed = self.layout.packed(step)
+        self.memory.add(packed, surprise or 0.0)
+        self.drift = self.drift.watched(self._excess(surprise), self.ordinary)
+        if self.drift.rings:
+            self._alarm()
+        return packed
+
+    def _excess(self, surprise: float | None) -> float | None:
+        """What exceeds the expected surprise of the newest step [nats]; None until an episode's fourth."""
+        last = self.memory.steps(self.memory.total - 3, self.memory.total)
+        if surprise is None or len(last["reward"]) < 3 or last["is_first"].any():
+            return None
+        return float(self.expectation.excess(features(last), np.array([surprise]))[0])
+
+    def work(self) -> bool:
+        """A piece of learning or judging; whether there was anything to do."""
+        s, c, now = self.state, self.config, self.memory.total
+        if not s.learning:
+            return False
+        if s.untried and now - s.since >= RECOGNISING:
+            self._recognise()
+        elif s.frontier - s.since < self.learner.length:
+            s.frontier = now
+            return False
+        elif s.updates < c.updates or (c.gate and now - s.frontier < c.fresh):
+            self._learn()
+        else:
+            self._judge()
+        return True
+
+    def _alarm(self) -> None:
+        """The plant has changed: what was learned of others is tried first, and then it is learned."""
+        s, now = self.state, self.memory.total
+        self._tell("alarm", f"since step {self.drift.since}")
+        if not s.learning:
+            s.learning, s.since, s.frontier, s.updates = True, min(self.drift.since, now), now, 0
+            s.untried, s.replay = self.config.gate, self.config.replay
+            self.learner.restart(self.active.parameters)
+        s.calm = now
+        self.drift = self.drift.restarted()
+
+    def _recognise(self) -> None:
+        """Drive by a plant that is known already, where that foresees best what has come since the change."""
+        self.state.untried = False
+        begin = max(self.state.since - SETTLED, 0)
+        recent, since = self.memory.steps(begin, self.memory.total), self.state.since - begin
+        errors = {id(one): self.judge.error(one.parameters, recent, since) for one in self._contenders()}
+        self._undo(errors)
+
+    def _undo(self, errors: dict[int, float]) -> bool:
+        """Drive by what drove before, or by a plant that is known, where its error is smaller; whether that is so."""
+        now, best = errors[id(self.active)], min(self._contenders(), key=lambda one: errors[id(one)])
+        if not errors[id(best)] < (1.0 - self.config.better) * now:
+            return False
+        what = "recognised" if any(best is one for one in self.regimes) else "rolled back"
+        self._tell(what, f"error {errors[id(best)]:.3f}, {now:.3f} of what drives")
+        self._drive(best)
+        self.learner.restart(best.parameters)
+        return True
+
+    def _learn(self) -> None:
+        """An update of the candidate."""
+        s, L = self.state, self.learner
+        stored = round(s.replay * L.sequences)
+        parts = []
+        if stored < L.sequences:
+            new = L.sequences - stored
+            parts.append(self.memory.drawn(new, L.length, L.generator, s.since, s.frontier))
+        if stored:
+            parts.append(self.stored.drawn(stored, L.length, L.generator, until=self.kept))
+        try:
+            L.update(batch_of(np.concatenate(parts)))
+        except ValueError as error:  # it is learned anew from what drives, which did not change
+            self._tell("refused", str(error))
+            L.restart(self.active.parameters)
+        s.updates += 1
+
+    def _judge(self) -> None:
+        """Let the best drive: what was learned, what drives, what drove before, or what was learned first."""
+        s, c, L = self.state, self.config, self.learner
+        candidate = Regime(dict(L.parameters), s.since)
+        if not c.gate:
+            self._drive(candidate)
+        else:
+            recent, since = self._fresh()
+            errors = {id(one): self.judge.error(one.parameters, recent, since) for one in self._contenders()}
+            learned = self.judge.error(candidate.parameters, recent, since)
+            retained = self.judge.error(candidate.parameters, self._retained())
+            now = errors[id(self.active)]
+            keeps = retained <= (1.0 + c.forgotten) * self.first_error
+            told = f"error {learned:.3f}, {now:.3f} of what drives, {retained:.3f} on the first plant"
+            if keeps and learned < (1.0 - c.better) * now and learned <= min(errors.values()):
+                self._tell("promoted", told)
+                self._drive(candidate)
+            elif not self._undo(errors):
+                self._tell("kept", told)
+            if not keeps:
+                s.replay = min(c.most_replay, s.replay + 0.1)
+        s.frontier, s.updates = self.memory.total, 0
+        if not c.always and self.memory.total - s.calm >= c.consolidated:
+            self._consolidate()
+
+    def _consolidate(self) -> None:
+        """Hold on to what was learned, and learn no more until something changes."""
+        s, L = self.state, self.learner
+        s.learning = False
+        if self.active is self.nominal:
+            return
+        L.restart(self.active.parameters)
+        L.consolidate(
+            lambda: batch_of(self.memory.drawn(L.sequences, L.length, L.generator, s.since, self.memory.total)), 8
+        )
+        others = [one for one in self.regimes if one is not self.nominal and one is not self.active]
+        self.regimes = [self.nominal, *[*others, self.active][1 - self.config.regimes :]]
+        self._tell("consolidated", f"{len(self.regimes)} plants are known")
+
+    def _contenders(self) -> list[Regime]:
+        """What could drive, and did."""
+        return list({id(one): one for one in (self.active, self.previous, *self.regimes)}.values())
+
+    def _drive(self, regime: Regime) -> None:
+        """Drive by other parameters from the next step on."""
+        if regime is not self.active:
+            self.previous, self.active = self.active, regime
+        held = {name: value for name, value in regime.parameters.items() if name in self.driven}
+        self.wanted = self.engine.prepared(held)
+        self.drift = self.drift.restarted()
+
+    def _fresh(self) -> tuple[Columns, int]:
+        """Steps that judge, after some that settle the belief; and where they begin."""
+        begin = max(self.state.frontier - SETTLED, self.memory.total - len(self.memory), 0)
+        return self.memory.steps(begin, self.memory.total), self.state.frontier - begin
+
+    def _retained(self) -> Columns:
+        """Steps on the first plant that nothing is learned from."""
+        return self.stored.steps(self.kept, self.stored.total)
+
+    def _tell(self, what: str, detail: str) -> None:
+        self.state.events.append(Event(self.memory.total, what, detail))

@@ -1,0 +1,93 @@
+"""Elastic weight consolidation: what was learned holds parameters the tighter, the more it depends on them.
+
+Kirkpatrick et al. 2017. Of any function with gradients: nothing here knows what it computes.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Arrays = Mapping[str, NDArray[Any]]
+"""Parameters, or what belongs to each of them, by name."""
+
+
+def importance(gradients: Iterable[Arrays], samples: int) -> dict[str, NDArray[np.float32]]:
+    """Diagonal of the Fisher information: mean square of log-likelihood gradients.
+
+    Args:
+        gradients: Of mean losses of batches.
+        samples: That each was a mean over. The mean of n independent gradients has 1 / n of their mean square.
+
+    Raises:
+        ValueError: There are none.
+    """
+    total: dict[str, NDArray[np.float32]] = {}
+    count = 0
+    for found in gradients:
+        count += 1
+        for name, gradient in found.items():
+            total[name] = total.get(name, np.float32(0.0)) + gradient**2
+    if not count:
+        raise ValueError("importance needs the gradients of at least one batch, came none")
+    return {name: value * np.float32(samples / count) for name, value in total.items()}
+
+
+class Anchor:
+    """Parameters as they were when something was known, and how much each mattered to it."""
+
+    def __init__(self, parameters: Arrays, matters: Arrays) -> None:
+        """
+        Args:
+            matters: Their `importance`; of those that are missing, none.
+        """
+        self.parameters = {name: np.array(parameters[name], np.float32) for name in matters}
+        self.matters = {name: np.array(value, np.float32) for name, value in matters.items()}
+
+
+class Consolidation:
+    """What holds parameters: an anchor for everything that is to be kept, or one that follows (online EWC)."""
+
+    def __init__(self, strength: float, decay: float | None = None) -> None:
+        """
+        Args:
+            strength: lambda, of the penalty 1/2 lambda sum F (theta - theta*)^2.
+            decay: Share of the importance that stays when something new is consolidated, about its newest parameters
+                (online EWC, Schwarz et al. 2018); None keeps an anchor of its own for everything.
+
+        Raises:
+            ValueError: The strength is negative, or the decay no share.
+        """
+        if not strength >= 0.0:
+            raise ValueError(f"strength must be at least 0, came {strength:g}")
+        if decay is not None and not 0.0 <= decay <= 1.0:
+            raise ValueError(f"decay must be from 0 to 1, came {decay:g}")
+        self.strength, self.decay = strength, decay
+        self.anchors: list[Anchor] = []
+
+    def keep(self, parameters: Arrays, matters: Arrays) -> None:
+        """Hold on to what is known now."""
+        if self.decay is not None and self.anchors:
+            (old,) = self.anchors
+            matters = {name: value + self.decay * old.matters.get(name, 0.0) for name, value in matters.items()}
+            self.anchors.clear()
+        self.anchors.append(Anchor(parameters, matters))
+
+    def penalty(self, parameters: Arrays) -> float:
+        """What parameters cost for being away from their anchors."""
+        squares = (
+            float((matters * (parameters[name] - anchor.parameters[name]) ** 2).sum(dtype=np.float64))
+            for anchor in self.anchors
+            for name, matters in anchor.matters.items()
+        )
+        return 0.5 * self.strength * sum(squares)
+
+    def gradient(self, parameters: Arrays) -> dict[str, NDArray[np.float32]]:
+        """Of the penalty, by name; parameters that nothing holds are not in it."""
+        found: dict[str, NDArray[np.float32]] = {}
+        for anchor in self.anchors:
+            for name, matters in anchor.matters.items():
+                pull = self.strength * matters * (parameters[name] - anchor.parameters[name])
+                found[name] = np.asarray(found.get(name, 0.0) + pull, np.float32)
+        return found

@@ -1,0 +1,156 @@
+"""What is remembered of a step, as bytes in a log and as columns to learn from."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wmctrl.runtime.plant import Task
+
+Columns = dict[str, NDArray[Any]]
+"""Steps in order, each (n, ...) by name."""
+LARGEST_SURPRISE = 0.99
+"""Share of the surprises from which on they all count the same."""
+LEAST_CHANCE = 0.1
+"""Surprise that even a step without any counts as [nats]."""
+FLAGS = ("terminated", "failure", "is_first")
+"""1 where the plant ended the episode, where it failed, and where an episode starts."""
+
+
+def step_of(
+    observation: Mapping[str, Any], action: NDArray[np.float32], *, first: bool, **outcome: float
+) -> dict[str, Any]:
+    """An observation and what led to it.
+
+    Args:
+        action: The one before it (A,).
+        first: Whether it is an episode's first.
+        outcome: `reward`, `terminated` and `failure` on arrival, as far as they are known; 0 otherwise.
+    """
+    known = {"reward": 0.0, "terminated": 0.0, "failure": 0.0} | outcome
+    return {**observation, "action": action, "is_first": float(first), **known}
+
+
+@dataclass(frozen=True)
+class Field:
+    """A part of a step."""
+
+    name: str
+    dtype: str
+    """As numpy names it."""
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The parts of a step: an observation, and what led to it."""
+
+    task: str
+    fields: tuple[Field, ...]
+
+    @classmethod
+    def of(cls, task: Task) -> "Layout":
+        """Of a bundle's plant."""
+        single = {"action": (len(task.action),), "reward": (), **dict.fromkeys(FLAGS, ())}
+        single |= {name: (len(part),) for name in ("proprio", "goal") if (part := getattr(task, name))}
+        fields = [Field(name, "float32", shape) for name, shape in single.items()]
+        if task.camera is not None:
+            fields.append(Field("camera", "uint8", task.camera))
+        return cls(task.id, tuple(fields))
+
+    @property
+    def kind(self) -> bytes:
+        """What tells steps of this layout from others in a log."""
+        parts = [[field.name, field.dtype, field.shape] for field in self.fields]
+        return json.dumps([self.task, parts]).encode()
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of a step in one piece."""
+        return np.dtype([(field.name, np.dtype(field.dtype).newbyteorder("<"), field.shape) for field in self.fields])
+
+    def packed(self, step: Mapping[str, Any]) -> bytes:
+        """A step as bytes."""
+        row = np.zeros((), self.dtype)
+        for field in self.fields:
+            row[field.name] = step[field.name]
+        return row.tobytes()
+
+    def unpacked(self, payloads: Iterable[bytes]) -> Columns:
+        """Steps from bytes; those of another length are left out."""
+        size = self.dtype.itemsize
+        rows = np.frombuffer(b"".join(one for one in payloads if len(one) == size), self.dtype)
+        return {field.name: np.ascontiguousarray(rows[field.name]) for field in self.fields}
+
+    def columns(self, steps: Sequence[Mapping[str, Any]]) -> Columns:
+        """Steps from their parts."""
+        return self.unpacked([self.packed(step) for step in steps])
+
+
+class Memory:
+    """The last steps, in order, from which sequences are drawn to learn from."""
+
+    def __init__(self, layout: Layout, capacity: int) -> None:
+        """
+        Args:
+            capacity: Steps that are kept; the oldest are forgotten first.
+        """
+        self.capacity, self.total = capacity, 0
+        self.rows = np.zeros(capacity, layout.dtype)
+        self.surprise = np.zeros(capacity)
+        """Of every step [nats]."""
+
+    def __len__(self) -> int:
+        return min(self.total, self.capacity)
+
+    def add(self, packed: bytes, surprise: float) -> None:
+        """Remember a step."""
+        place = self.total % self.capacity
+        self.rows[place] = np.frombuffer(packed, self.rows.dtype)[0]
+        self.surprise[place] = surprise
+        self.total += 1
+
+    @classmethod
+    def of(cls, layout: Layout, steps: Columns) -> "Memory":
+        """All of some steps, with their `surprise`."""
+        found = cls(layout, len(steps["reward"]))
+        for index in range(found.capacity):
+            step = {field.name: steps[field.name][index] for field in layout.fields}
+            found.add(layout.packed(step), float(steps["surprise"][index]))
+        return found
+
+    def steps(self, begin: int, end: int) -> Columns:
+        """Steps from a number to before another, as far as they are remembered."""
+        numbers = np.arange(max(begin, self.total - len(self)), min(end, self.total))
+        return batch_of(self.rows[numbers % self.capacity])
+
+    def drawn(
+        self, count: int, length: int, generator: np.random.Generator, since: int = 0, until: int | None = None
+    ) -> NDArray[Any]:
+        """Sequences (count, length) of the steps from a number to before another, the more surprising ones more often.
+
+        A sequence's chance goes with its mean surprise, that of each step counted up to the 99th percentile: what is
+        beyond would be drawn for the sake of a broken reading.
+
+        Raises:
+            ValueError: There are fewer steps than a sequence has.
+        """
+        first, last = max(since, self.total - len(self)), self.total if until is None else min(until, self.total)
+        begins = np.arange(first, last - length + 1)
+        if not len(begins):
+            raise ValueError(f"a sequence has {length} steps, came {last - first}")
+        places = (begins[:, None] + np.arange(length)) % self.capacity
+        surprise = self.surprise[places]
+        weight = np.minimum(surprise, np.quantile(surprise, LARGEST_SURPRISE)).mean(1) + LEAST_CHANCE
+        chosen = generator.choice(len(begins), count, p=weight / weight.sum())
+        found: NDArray[Any] = self.rows[places[chosen]]
+        return found
+
+
+def batch_of(rows: NDArray[Any]) -> Columns:
+    """Steps (...,) as columns (..., ...) by name."""
+    names = rows.dtype.names or ()
+    return {name: np.ascontiguousarray(rows[name]) for name in names}

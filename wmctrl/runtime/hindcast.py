@@ -1,0 +1,106 @@
+"""How well parameters predict what was recorded: a model is judged by foreseeing what has already happened."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wmctrl.runtime.bundle import Bundle
+from wmctrl.runtime.engine import Computes, Engine
+from wmctrl.runtime.experience import Columns
+from wmctrl.runtime.learner import Parameters
+from wmctrl.runtime.plant import Element
+from wmctrl.runtime.track import IMAGINE, OBSERVE, Belief
+
+AHEAD = 5
+"""Steps that are foreseen."""
+EVERY = 2
+"""Steps between two places from which they are."""
+SETTLING = 3
+"""Steps after an episode's start, or the recording's, before anything is foreseen: until then nothing is known."""
+LARGEST = 10.0
+"""Error of an element beyond which it counts no more, in standard deviations of what was recorded."""
+
+
+LEAST_SPREAD, LARGEST_RANGE = 0.05, 1e6
+"""Share of an element's range that its readings spread at least; a larger range says nothing."""
+GRAPHS = (OBSERVE, IMAGINE)
+
+
+class Judge:
+    """Computes beside what drives, with whatever parameters are judged."""
+
+    def __init__(self, held: Bundle) -> None:
+        """
+        Args:
+            held: With recorded steps of its plant.
+        """
+        told = held.manifest
+        self.engine = Engine({name: told.graphs[name] for name in GRAPHS}, held.graphs, "cpu", 1)
+        self.sizes, self.known = told.state_sizes, self.engine.parameters()
+        self.spread = spread(held.nominal["proprio"], told.task.proprio)
+
+    def error(self, parameters: Parameters, steps: Columns, since: int = 0) -> float:
+        """How badly parameters foresee recorded steps from one on; infinite where they do not at all."""
+        try:
+            self.engine.override({name: value for name, value in parameters.items() if name in self.known})
+        except ValueError:  # they are not finite
+            return float("inf")
+        found = hindcast(self.engine, steps, self.spread, self.sizes, since)
+        return found if np.isfinite(found) else float("inf")
+
+
+def spread(readings: NDArray[np.float32], elements: Sequence[Element]) -> NDArray[np.float32]:
+    """How far each element's readings (n, O) spread; what hardly moved counts as some of its range."""
+    ranges = np.array([0.0 if one.low is None or one.high is None else one.high - one.low for one in elements])
+    least = np.where(ranges < LARGEST_RANGE, LEAST_SPREAD * ranges, 0.0)
+    return np.maximum(np.maximum(readings.std(0), least), 1e-6).astype(np.float32)
+
+
+def hindcast(
+    engine: Computes, steps: Columns, spread: NDArray[np.float32], sizes: tuple[int, int], since: int = 0
+) -> float:
+    """Root mean square error of proprioception, foreseen up to AHEAD steps without looking; nan where nothing could be.
+
+    Args:
+        steps: In order, (n, ...) by name.
+        spread: Unit of every element's error (O,).
+        sizes: Of the belief's memory and stochastic state, D and S.
+        since: Step from which on it is judged; those before only settle the belief.
+    """
+    count, errors = len(steps["reward"]), []
+    rest = Belief(*(np.zeros(size, np.float32) for size in sizes))
+    belief, known = rest, 0
+    for now in range(count):
+        if steps["is_first"][now]:
+            belief, known = rest, 0
+        belief = observed(engine, belief, steps, now)
+        known += 1
+        if known > SETTLING and now >= since and now % EVERY == 0:
+            errors += foreseen(engine, belief, steps, now, spread)
+    return float(np.sqrt(np.mean(errors))) if errors else float("nan")
+
+
+def observed(engine: Computes, belief: Belief, steps: Columns, now: int) -> Belief:
+    """What is believed after a recorded step."""
+    first = bool(steps["is_first"][now])
+    action = np.zeros_like(steps["action"][now]) if first else steps["action"][now]
+    seen: Columns = {name: steps[name][now] for name in ("proprio", "camera") if name in steps}
+    found = engine.run(OBSERVE, {**belief._asdict(), "action": action, **seen})
+    return Belief(found["next_deter"], found["next_stoch"])
+
+
+def foreseen(
+    engine: Computes, belief: Belief, steps: Columns, now: int, spread: NDArray[np.float32]
+) -> list[NDArray[Any]]:
+    """Squared errors (O,) of what is foreseen from a recorded step on, within its episode."""
+    errors = []
+    for then in range(now + 1, min(now + 1 + AHEAD, len(steps["reward"]))):
+        if steps["is_first"][then]:
+            break
+        found = engine.run(IMAGINE, {**belief._asdict(), "action": steps["action"][then]})
+        belief = Belief(found["next_deter"], found["next_stoch"])
+        off = np.minimum(np.abs(found["next_proprio"] - steps["proprio"][then]) / spread, LARGEST)
+        errors.append(np.where(np.isfinite(off), off, LARGEST) ** 2)
+    return errors
