@@ -1,5 +1,6 @@
 """Learning while driving, over a plant by hand: what is noticed, learned, promoted, refused, undone and recognised."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.test_experience import TASK
-from wmctrl.runtime.adapter import Adaptation, Adapter
+from wmctrl.runtime.adapter import Adaptation, Adapter, Learning
 from wmctrl.runtime.experience import Columns, Layout, step_of
 from wmctrl.runtime.plant import Task
 
@@ -262,3 +263,33 @@ def test_only_so_many_plants_are_remembered_and_the_first_always() -> None:
         world.drive(900, gain=value)
     assert len(world.adapter.regimes) == 3
     assert world.adapter.regimes[0] is world.adapter.nominal
+
+
+def test_a_thread_of_its_own_learns_within_its_share() -> None:
+    world = World(fresh=30, updates=5)
+    world.drive(300, work=0)
+    learning = Learning(world.adapter, share=0.5)
+    end = time.monotonic() + 20.0
+    while "promoted" not in {event.what for event in world.adapter.state.events} and time.monotonic() < end:
+        world.drive(5, gain=0.5, work=0)
+        time.sleep(0.005)
+    learning.close()
+    world.drive(1, gain=0.5, work=0)
+    assert learning.problem == ""
+    assert world.engine.gain == pytest.approx(0.5, abs=0.1)
+
+
+def test_learning_that_breaks_down_leaves_driving_alone() -> None:
+    world = World(always=True)
+    world.learner.sequences = "many"  # type: ignore[assignment]
+    learning = Learning(world.adapter, share=1.0)
+    world.drive(30, work=0)
+    learning.thread.join(10.0)
+    assert learning.problem
+    world.drive(30, work=0)
+    assert world.engine.gain == NOMINAL
+
+
+def test_a_share_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="above 0 and at most 1, came 0"):
+        Learning(World().adapter, share=0.0)

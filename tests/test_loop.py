@@ -2,7 +2,7 @@
 
 import gc
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -59,6 +59,8 @@ class Shown(NamedTuple):
     observation: dict[str, NDArray[np.float32]]
     step: int
     over: bool
+    reward: float = 0.0
+    failure: bool = False
 
 
 class Cart:
@@ -157,3 +159,34 @@ def test_a_core_that_is_not_there_is_told() -> None:
     with ahead_of_others(core=4000, fifo=False) as refused:
         assert len(refused) == 1
         assert refused[0].startswith("core 4000: ")
+
+
+class Noting:
+    """Remembers the steps that it is told of."""
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, Any]] = []
+
+    def note(self, step: dict[str, Any], surprise: float | None) -> bytes:
+        self.steps.append(step)
+        return b""
+
+
+class Paying(Cart):
+    """Pays two for every step."""
+
+    def read(self) -> Shown:
+        shown = super().read()
+        return shown._replace(reward=2.0 * shown.step)
+
+
+def test_every_step_is_learned_from_once_with_the_command_that_led_to_it_and_what_it_paid(clock: Clock) -> None:
+    loop, _, _ = looping(clock, budget=10.0)
+    paying, noting = Paying(clock), Noting()
+    paying.ends = 8
+    loop.plant, loop.adapter = paying, noting  # type: ignore[assignment]
+    loop.run(Record.of(50), paying.began)
+    assert [step["is_first"] for step in noting.steps] == [1.0] + [0.0] * 8, "that which ends the episode included"
+    assert [step["reward"] for step in noting.steps] == [0.0] + [2.0] * 8
+    for step, (_, command) in zip(noting.steps[1:], paying.written, strict=True):
+        np.testing.assert_array_equal(step["action"], command)

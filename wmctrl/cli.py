@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import wmctrl
-from wmctrl.commands import answers
+from wmctrl.commands import answers, evidence
 from wmctrl.commands.typed import typed
 from wmctrl.config_files import nearest
 
@@ -86,7 +86,7 @@ def parsers() -> tuple[Parser, dict[str, Parser]]:
     )
     add_lookers(command)
     add_bench_arguments(
-        command("bench", answers.show_costs, "what planning and learning cost, against this machine's limit")
+        command("bench", evidence.show_costs, "what planning and learning cost, against this machine's limit")
     )
     add_evidence(command)
     doctor = command(
@@ -199,6 +199,15 @@ def add_lookers(command: Callable[..., Parser]) -> None:
         "--delay", type=int, default=0, metavar="N", help="control periods until a command has an effect (0)"
     )
     run.add_argument("--measure-delay", action="store_true", help="find out while driving, beginning with --delay")
+    run.add_argument("--adapt", action="store_true", help="with --rate: learn while driving, as the plant changes")
+    run.add_argument("--adapt-cpu", type=float, metavar="SHARE", help="with --adapt: of a processor core (0.5)")
+    run.add_argument(
+        "--plant",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="with --rate: a physical parameter that is not nominal (see wm envs ID); may be repeated",
+    )
     run.add_argument("--film", type=Path, metavar="FILE", help="animated WebP of the last episode (FILE.webp)")
     demo = command("demo", answers.show_demo, "an arm and a car teach themselves to drive, in under five minutes")
     demo.add_argument("--out", type=Path, default=Path("runs/demo"), metavar="FOLDER", help="where to (runs/demo)")
@@ -207,7 +216,7 @@ def add_lookers(command: Callable[..., Parser]) -> None:
 def add_evidence(command: Callable[..., Parser]) -> None:
     """The commands that stand behind the tables."""
     trials = command(
-        "trials", answers.show_trials, "train and evaluate a task over several seeds; the evidence behind a table"
+        "trials", evidence.show_trials, "train and evaluate a task over several seeds; the evidence behind a table"
     )
     trials.add_argument("--env", metavar="ID", required=True, help="the task; see wm envs")
     trials.add_argument(
@@ -221,8 +230,19 @@ def add_evidence(command: Callable[..., Parser]) -> None:
         "--look-every", type=count, default=0, metavar="N", help="steps between looks, of as many episodes"
     )
     trials.add_argument("--resume", action="store_true", help="go on with the newest runs of these settings and seeds")
+    stress = command(
+        "stress", evidence.show_stress, "change the plant while it is driven, with and without learning, and compare"
+    )
+    stress.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder of a bundle that can learn, or of its run")
+    stress.add_argument(
+        "--suite", default="quick", metavar="FILE", help="YAML of shifts, or one of: quick, robotics, driving (quick)"
+    )
+    stress.add_argument("--seeds", metavar="S", type=seed, nargs="+", help="other seeds than the suite's")
+    stress.add_argument("--arms", metavar="ARM", nargs="+", help="other arms than the suite's")
+    stress.add_argument("--processes", metavar="N", type=count, default=2, help="courses at a time (2)")
+    stress.add_argument("--env", metavar="ID", help="the task, where the bundle names one of a module that is not ours")
     endure = command(
-        "endure", answers.show_endurance, "kill a training again and again, and compare it with one left alone"
+        "endure", evidence.show_endurance, "kill a training again and again, and compare it with one left alone"
     )
     endure.add_argument("--env", metavar="ID", required=True, help="the task; see wm envs")
     endure.add_argument("--steps", metavar="N", type=count, default=1000, help="of both runs (1000)")

@@ -3,7 +3,7 @@
 import math
 import multiprocessing
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing.sharedctypes import RawArray, RawValue
 from typing import Any, NamedTuple
 
@@ -28,6 +28,10 @@ class Reading(NamedTuple):
     """Control periods since the episode began."""
     over: bool
     """Whether that ended the episode."""
+    reward: float
+    """Sum of the rewards until then."""
+    failure: bool
+    """Whether the plant has failed."""
 
 
 class Result(NamedTuple):
@@ -82,15 +86,24 @@ class Shared:
 class RealtimePlant:
     """A task that steps once a period of the wall clock, from the time an episode is told to run."""
 
-    def __init__(self, make: Callable[[], Task], spec: TaskSpec, period: float) -> None:
+    def __init__(
+        self,
+        make: Callable[[], Task],
+        spec: TaskSpec,
+        period: float,
+        parameters: Mapping[str, float] | None = None,
+    ) -> None:
         """
         Args:
             make: Makes the task, in the other process.
             period: Of the wall clock between two steps, whatever the task's own is [s].
+            parameters: Physical ones, where they are not nominal.
         """
         context = multiprocessing.get_context("spawn")
         self.spec, self.period, self.shared = spec, period, Shared(spec)
-        self.process = context.Process(target=_live, args=(make, self.shared, period), daemon=True)
+        self.process = context.Process(
+            target=_live, args=(make, self.shared, period, dict(parameters or {})), daemon=True
+        )
         self.process.start()
 
     def reset(self, seed: int) -> None:
@@ -114,7 +127,7 @@ class RealtimePlant:
     def read(self) -> Reading:
         """The newest observation."""
         observation, result = self.shared.seen()
-        return Reading(observation, result.steps, result.over)
+        return Reading(observation, result.steps, result.over, result.reward, result.failure)
 
     def write(self, command: NDArray[np.float32]) -> None:
         """Have a command (A,) applied from the next step on."""
@@ -138,13 +151,13 @@ class RealtimePlant:
             self.process.kill()
 
 
-def _live(make: Callable[[], Task], shared: Shared, period: float) -> None:
+def _live(make: Callable[[], Task], shared: Shared, period: float, parameters: dict[str, float]) -> None:
     """The other process: begins and runs episodes as it is told."""
     try:
         task = make()
         while (state := shared.state.value) != CLOSE:
             if state == BEGIN:
-                observation, info = task.reset(seed=shared.seed.value)
+                observation, info = task.reset(seed=shared.seed.value, options={"parameters": parameters})
                 shared.publish(observation, Result(0.0, 0, info["success"], info["failure"], 0, False))
                 shared.state.value = READY
             elif state == RUN:

@@ -1,7 +1,5 @@
 """What each command of `wm` does: a function of another room called, and what it found shown."""
 
-import contextlib
-import itertools
 import json
 import os
 import signal
@@ -26,6 +24,9 @@ PIPED_WIDTH = 140
 """Columns of a table that goes to a file or another program."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 """Test processes that each start a thread per core would slow one another down."""
+
+HALF = 0.5
+"""Share of a core that learning takes where nothing else is said."""
 
 
 def train(
@@ -192,7 +193,7 @@ def run_bundle(
         controller.measure_delay()
     if rate is not None:
         return run_in_real_time(controller, folder, episodes, seed, env, rate, **timing)
-    if named := [f"--{name.replace('_', '-')}" for name, value in timing.items() if value not in (None, False)]:
+    if named := [f"--{name.replace('_', '-')}" for name, value in timing.items() if value not in (None, False, [])]:
         raise ValueError(f"a simulator that waits takes no {', '.join(named)}; add --rate HZ")
     drives = drive(controller, episodes, seed, film, env)
     for number, driven in enumerate(drives):
@@ -223,18 +224,39 @@ def run_in_real_time(
     fifo: bool,
     core: int | None,
     cycles: int | None,
+    adapt: bool,
+    adapt_cpu: float | None,
+    plant: Sequence[str],
 ) -> int:
-    """Drive a plant that does not wait, a line an episode, and tell how punctual the loop was."""
-    from wmctrl.commands.realtime import COLUMNS, Punctuality, Timing, drive, write_report
+    """Drive a plant that does not wait, a line an episode, and tell how punctual the loop was, and what was learned.
+
+    Args:
+        adapt: Learn meanwhile, for a share `adapt_cpu` of a core.
+        plant: Physical parameters that are not nominal, as `name=value`.
+    """
+    from wmctrl.commands.realtime import COLUMNS, Punctuality, Timing, drive, parameters_of, write_report
+    from wmctrl.runtime.adapter import Adaptation, Adapter, Learning
 
     timing = Timing(rate, None if budget_ms is None else budget_ms / 1000.0, beside, fifo, core)
-    records = []
-    for number, driven in enumerate(drive(controller, timing, episodes, cycles, seed, env)):
+    adapter = Adapter.of(controller, Adaptation()) if adapt else None
+    learning = None if adapter is None else Learning(adapter, adapt_cpu or HALF)
+    records, told = [], 0
+    for number, driven in enumerate(
+        drive(controller, timing, episodes, cycles, seed, env, adapter, parameters_of(plant))
+    ):
         records.append(driven.record)
         r = driven.result
         ended = "failed" if r.failure else "succeeded" if r.success else "ended"
         late = f", the plant itself late {r.late} times" if r.late else ""
         print(f"episode {number}: {ended} after {r.steps} steps, return {r.reward:.2f}{late}", flush=True)
+        if adapter is not None:
+            for event in adapter.state.events[told:]:
+                print(f"  step {event.step}: {event.what}, {event.detail}", flush=True)
+            told = len(adapter.state.events)
+    if learning is not None:
+        learning.close()
+        if learning.problem:
+            print(f"learning stopped: {learning.problem}", file=sys.stderr)
     found = Punctuality.of(records)
     show_table(f"{rate:g} Hz, {1000.0 * timing.wanted:.1f} ms for a command", COLUMNS, [found.row(timing)])
     if (folder / "run.json").exists():  # nothing is added to a bundle
@@ -250,105 +272,6 @@ def show_demo(out: Path) -> int:
 
     Demo().run(out, partial(print, flush=True))
     return 0
-
-
-def show_costs(
-    part: str,
-    env: str,
-    width: int,
-    threads: Sequence[int],
-    json: Path | None,
-    trained: Path | None,
-    episodes: int,
-    seed: int,
-) -> int:
-    """Measure, show and write what planning and learning cost, or what a run is worth under adverse conditions."""
-    if part in ("latency", "faults", "delay"):
-        return show_robustness(part, trained, threads[0], episodes, seed, json)
-    from wmctrl.bench import cost, workload
-
-    question = workload.Question(env, width, workload.PARTS if part == "all" else (part,))
-    answers = list(cost.bench(question, threads))
-    for title, columns, rows in cost.tables(answers):
-        show_table(title, columns, rows)
-    if json is not None:
-        cost.write_json(json, question, answers)
-    return 0
-
-
-def show_robustness(part: str, run: Path | None, threads: int, episodes: int, seed: int, json: Path | None) -> int:
-    """Drive a run within budgets, or with sensors that fail, and show and write what that is worth."""
-    from wmctrl.bench import planner_faults, robustness
-    from wmctrl.commands import driving
-
-    if run is None:
-        raise ValueError(f"{part} drives what a run has learned; add --run RUN")
-    controller = driving.load(run, policy_only=False, provider=None, threads=threads, public_key_hex=None)
-    told = controller.bundle.manifest.task
-    with contextlib.closing(driving.matching_task(told)) as task:
-        random, found = robustness.random_return(task, seed), []
-        measure, columns, row = robustness.PARTS[part]
-        scores = measure(controller, task, episodes, seed)
-        if part == "faults" and controller.planner is not None:
-            scores = itertools.chain(scores, planner_faults.planner_faults(controller, episodes, seed))
-        for score in scores:
-            found.append(score)
-            print("  ".join(row(score, found[0], random)), file=sys.stderr, flush=True)
-            if json is not None:
-                robustness.write_json(json, told.id, random, found)
-    title = f"{told.id}, {episodes} episodes each, random actions {random:.4g}"
-    show_table(title, columns, [row(score, found[0], random) for score in found])
-    print("\n".join(robustness.legend(part)))
-    if (run / "run.json").exists():  # nothing is added to a bundle
-        report = run / f"report-{part}.html"
-        robustness.write_report(report, told.id, part, random, found)
-        print(f"Report: {report}")
-    return 0
-
-
-def show_trials(
-    *,
-    env: str,
-    seeds: Sequence[int],
-    episodes: int,
-    overrides: Sequence[str],
-    config: Path | None,
-    json: Path | None,
-    out: Path,
-    look_every: int,
-    resume: bool,
-) -> int:
-    """Train and evaluate seed after seed, and show and write what was found."""
-    from wmctrl.bench import trials
-    from wmctrl.commands import training
-    from wmctrl.config import resolve
-
-    require_file("--config", config)
-    settings = resolve(env, config, tuple(overrides))
-    spec = training.spec_of(settings.task)
-    found = []
-    for trial in trials.trials(settings, seeds, episodes, out, look_every=look_every, resume=resume):
-        found.append(trial)
-        rows = [*(trials.row(one, spec) for one in found), trials.total(found, spec)]
-        show_table(f"{env}, {episodes} episodes a seed", trials.COLUMNS, rows)
-        if json is not None:
-            trials.write_json(json, found, spec)
-    return 0
-
-
-def show_endurance(env: str, steps: int, kills: int, seed: int, out: Path) -> int:
-    """Kill and resume a training, and say whether it came out as if it had been left alone; 1 when it did not."""
-    from wmctrl.bench.endurance import endure
-    from wmctrl.config import resolve
-
-    # Ten checkpoints a run, so that most kills find one to go on from and lose something after it.
-    settings = {"steps": steps, "checkpoint_every": max(1, steps // 10), "evaluate_every": 0}
-    config = resolve(env, overrides=tuple(f"schedule.{name}={value}" for name, value in settings.items()))
-    found = endure(config, out, kills, seed)
-    print(f"killed {len(found.killed_at)} times, with steps saved: {', '.join(map(str, found.killed_at))}")
-    unequal = ", ".join(found.differences)
-    print(f"not equal: {unequal}" if unequal else "equal bit for bit: weights, moments, replay, figures")
-    return int(bool(found.differences))
 
 
 def show_envs(task: str | None) -> int:

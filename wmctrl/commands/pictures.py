@@ -25,6 +25,8 @@ STRIP = 8
 COLUMNS = 4
 """Panels side by side in a grid."""
 BLUE, ORANGE, GREY, RED = "#2563eb", "#ea7317", "#9ca3af", "#dc2626"
+SMOOTHED = 9
+"""Episodes that a running mean is over."""
 
 
 def learning_curve(rows: Sequence[Row], has_success: bool) -> Figure:
@@ -176,6 +178,22 @@ def budget_curve(budgets: Sequence[float], rewards: Sequence[float], unlimited: 
     axes.minorticks_off()
     _label(axes, "time for a decision [ms]", "return of an episode")
     axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def recovery(courses: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> Figure:
+    """Returns of episodes against the steps since a change, by name: each a dot, and their running mean."""
+    figure = _figure(5.2, 3.2)
+    axes = figure.add_subplot(1, 1, 1)
+    for number, (name, (steps, rewards)) in enumerate(courses.items()):
+        color = GREY if number == 0 else f"C{number - 1}"
+        axes.plot(steps, rewards, ".", color=color, markersize=2.5, alpha=0.4)
+        kernel = np.ones(min(SMOOTHED, len(rewards)))
+        smooth = np.convolve(rewards, kernel, "valid") / len(kernel)
+        axes.plot(steps[len(kernel) - 1 :], smooth, color=color, linewidth=1.2, label=name)
+    axes.axvline(0.0, color=RED, linewidth=0.8, linestyle=":")
+    _label(axes, "steps since the change", "return of an episode")
+    axes.legend(frameon=False, fontsize=7)
     return figure
 
 

@@ -4,7 +4,7 @@ import contextlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from wmctrl_envs.task import TaskSpec
 from wmctrl.commands import driving, pictures, report, training
 from wmctrl.commands.keyboard import MovedGoal, Panel
 from wmctrl.config_files import to_yaml
+from wmctrl.runtime.adapter import Adapter
 from wmctrl.runtime.assurance import Assured
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.decision import SOURCES
@@ -115,12 +116,21 @@ class RealDrive:
 
 
 def drive(
-    controller: Controller, timing: Timing, episodes: int, cycles: int | None, seed: int, env: str | None
+    controller: Controller,
+    timing: Timing,
+    episodes: int,
+    cycles: int | None,
+    seed: int,
+    env: str | None,
+    adapter: Adapter | None = None,
+    shift: Mapping[str, float] | None = None,
 ) -> Iterator[RealDrive]:
     """Drive episodes in real time; what the system refuses to do for punctuality is told on stderr.
 
     Args:
         cycles: Stop after so many control periods of all episodes together, and drive as many as that takes.
+        adapter: What learns meanwhile, and is given time by whoever calls.
+        shift: Physical parameters of the plant, where they are not nominal.
 
     Raises:
         ValueError: The bundle was made for another task, or the plant broke down.
@@ -134,14 +144,33 @@ def drive(
     controller.latencies(20)  # so that it is warm, and knows how long it takes
     assured, panel, left, number = Assured(controller), Panel(controller), cycles, 0
     make = partial(training.make_task, settings)
-    with contextlib.closing(RealtimePlant(make, spec, timing.period)) as plant:
-        loop = Loop(assured, Steered(plant, panel.goal), timing.period, None if timing.beside else timing.wanted)
+    with contextlib.closing(RealtimePlant(make, spec, timing.period, shift)) as plant:
+        budget = None if timing.beside else timing.wanted
+        loop = Loop(assured, Steered(plant, panel.goal), timing.period, budget, adapter)
         while number < episodes if left is None else left > 0:
             record = Record.of(room(spec) if left is None else min(room(spec), left))
             with watched(record, timing, panel):
                 result = episode(loop, plant, timing, seed + number, record)
             yield RealDrive(result, record)
             number, left = number + 1, None if left is None else left - record.cycles
+
+
+def parameters_of(given: Sequence[str]) -> dict[str, float]:
+    """Physical parameters from texts such as `ground_friction=0.2`.
+
+    Raises:
+        ValueError: One is none.
+    """
+    found = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            equals = ""
+        if not (equals and name):
+            raise ValueError(f"--plant must read name=value, such as ground_friction=0.2; came {text!r}")
+    return found
 
 
 def room(spec: TaskSpec) -> int:

@@ -1,11 +1,14 @@
 """Learning while driving: notices that the plant has changed, learns the new one, and drives by what proved better.
 
-Whoever drives calls `note` after every step, which costs some microseconds; all that takes time is done by `work`, a
-piece at a time, in a thread of its own or between two steps of a simulator that waits. Learned parameters are but
-candidates until they foresee steps that they were not learned from better than those that drive, and the plant that
-was learned first hardly worse (the gate). What drove before, and what was learned first, remain: the best one drives.
+Whoever drives calls `note` after every step, which takes a fraction of a millisecond; all that takes longer is done by
+`work`, a piece at a time, in a thread of its own (`Learning`) or between two steps of a simulator that waits. Learned
+parameters are but candidates until they foresee steps that they were not learned from better than those that drive,
+and the plant that was learned first hardly worse (the gate). What drove before, and what was learned first, remain: the
+best one drives.
 """
 
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -24,6 +27,8 @@ from wmctrl.runtime.learner import Learner, Parameters
 
 RETAINED = 0.2
 """Share of the nominal steps that is not learned from, and tells how well the first plant is still known."""
+IDLE = 0.05
+"""Time between two looks for work where there is none [s]."""
 RATE = 1e-4
 """Learning rate."""
 STRENGTH = 0.1
@@ -109,6 +114,14 @@ class Event(NamedTuple):
     detail: str
 
 
+class Alarm(NamedTuple):
+    """Drift that was noticed."""
+
+    step: int
+    since: int
+    """Step after which it seems to have begun."""
+
+
 @dataclass
 class Regime:
     """A plant that was learned."""
@@ -167,6 +180,8 @@ class Adapter:
         self.drift, self.state = Drift(), Standing(replay=self.config.replay, learning=self.config.always)
         self.wanted: dict[str, dict[str, NDArray[Any]]] | None = None
         """Parameters that drive from the next step on."""
+        self.rung: Alarm | None = None
+        """What drift was noticed, and not answered yet."""
 
     @classmethod
     def of(
@@ -202,12 +217,12 @@ class Adapter:
         """
         if self.wanted is not None:
             self.engine.take(self.wanted)
-            self.wanted = None
+            self.wanted, self.drift = None, self.drift.restarted()
         packed = self.layout.packed(step)
         self.memory.add(packed, surprise or 0.0)
         self.drift = self.drift.watched(self._excess(surprise), self.ordinary)
         if self.drift.rings:
-            self._alarm()
+            self.rung, self.drift = Alarm(self.memory.total, self.drift.since), self.drift.restarted()
         return packed
 
     def _excess(self, surprise: float | None) -> float | None:
@@ -220,6 +235,9 @@ class Adapter:
     def work(self) -> bool:
         """A piece of learning or judging; whether there was anything to do."""
         s, c, now = self.state, self.config, self.memory.total
+        if self.rung is not None:
+            alarm, self.rung = self.rung, None
+            self._answer(alarm)
         if not s.learning:
             return False
         if s.untried and now - s.since >= RECOGNISING:
@@ -233,16 +251,15 @@ class Adapter:
             self._judge()
         return True
 
-    def _alarm(self) -> None:
-        """The plant has changed: what was learned of others is tried first, and then it is learned."""
-        s, now = self.state, self.memory.total
-        self._tell("alarm", f"since step {self.drift.since}")
+    def _answer(self, alarm: Alarm) -> None:
+        """The plant has changed: what is known of others is tried first, and then it is learned."""
+        s = self.state
+        s.events.append(Event(alarm.step, "alarm", f"since step {alarm.since}"))
         if not s.learning:
-            s.learning, s.since, s.frontier, s.updates = True, min(self.drift.since, now), now, 0
+            s.learning, s.since, s.frontier, s.updates = True, alarm.since, alarm.step, 0
             s.untried, s.replay = self.config.gate, self.config.replay
             self.learner.restart(self.active.parameters)
-        s.calm = now
-        self.drift = self.drift.restarted()
+        s.calm = alarm.step
 
     def _recognise(self) -> None:
         """Drive by a plant that is known already, where that foresees best what has come since the change."""
@@ -329,7 +346,6 @@ class Adapter:
             self.previous, self.active = self.active, regime
         held = {name: value for name, value in regime.parameters.items() if name in self.driven}
         self.wanted = self.engine.prepared(held)
-        self.drift = self.drift.restarted()
 
     def _fresh(self) -> tuple[Columns, int]:
         """Steps that judge, after some that settle the belief; and where they begin."""
@@ -342,3 +358,35 @@ class Adapter:
 
     def _tell(self, what: str, detail: str) -> None:
         self.state.events.append(Event(self.memory.total, what, detail))
+
+
+class Learning:
+    """Has an adapter work in a thread of its own, for a share of a processor core's time."""
+
+    def __init__(self, adapter: Adapter, share: float) -> None:
+        """
+        Args:
+            share: Of a core, above 0 and at most 1.
+        """
+        if not 0.0 < share <= 1.0:
+            raise ValueError(f"the share of a core must be above 0 and at most 1, came {share:g}")
+        self.adapter, self.share, self.problem = adapter, share, ""
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self._live, name="learning", daemon=True)
+        self.thread.start()
+
+    def _live(self) -> None:
+        while not self.over.is_set():
+            began = time.monotonic()
+            try:
+                busy = self.adapter.work()
+            except Exception as error:  # of whatever kind: driving goes on with what it has
+                self.problem = " ".join(str(error).split())
+                return
+            taken = time.monotonic() - began
+            self.over.wait(taken * (1.0 / self.share - 1.0) if busy else IDLE)
+
+    def close(self) -> None:
+        """Stop after the piece that is being done."""
+        self.over.set()
+        self.thread.join()

@@ -16,6 +16,8 @@ LARGEST_SURPRISE = 0.99
 """Share of the surprises from which on they all count the same."""
 LEAST_CHANCE = 0.1
 """Surprise that even a step without any counts as [nats]."""
+SPARED = 0.01
+"""Share of the steps, the oldest, that are not drawn: they may be overwritten meanwhile."""
 FLAGS = ("terminated", "failure", "is_first")
 """1 where the plant ended the episode, where it failed, and where an episode starts."""
 
@@ -138,7 +140,9 @@ class Memory:
         Raises:
             ValueError: There are fewer steps than a sequence has.
         """
-        first, last = max(since, self.total - len(self)), self.total if until is None else min(until, self.total)
+        total = self.total  # which may grow meanwhile, the oldest steps being overwritten
+        first = max(since, total - len(self) + (int(SPARED * self.capacity) if total > self.capacity else 0))
+        last = total if until is None else min(until, total)
         begins = np.arange(first, last - length + 1)
         if not len(begins):
             raise ValueError(f"a sequence has {length} steps, came {last - first}")

@@ -7,9 +7,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from wmctrl.runtime.adapter import Adapter
 from wmctrl.runtime.assurance import Assured
 from wmctrl.runtime.clock import Ticker
 from wmctrl.runtime.decision import SOURCES
+from wmctrl.runtime.experience import step_of
 from wmctrl.runtime.limits import Vector
 from wmctrl.runtime.track import Observation
 
@@ -28,6 +30,14 @@ class Reading(Protocol):
     @property
     def over(self) -> bool:
         """Whether that ended its episode."""
+
+    @property
+    def reward(self) -> float:
+        """Sum of the rewards until then, as far as the plant tells."""
+
+    @property
+    def failure(self) -> bool:
+        """Whether the plant has failed."""
 
 
 class Plant(Protocol):
@@ -77,13 +87,17 @@ class Record:
 class Loop:
     """Drives a plant that does not wait."""
 
-    def __init__(self, assured: Assured, plant: Plant, period: float, budget: float | None) -> None:
+    def __init__(
+        self, assured: Assured, plant: Plant, period: float, budget: float | None, adapter: Adapter | None = None
+    ) -> None:
         """
         Args:
             period: Of the loop [s].
             budget: Time from a tick until the command is wanted [s]; None where planning goes on beside.
+            adapter: What learns from the steps.
         """
         self.assured, self.plant, self.period, self.budget = assured, plant, period, budget
+        self.adapter, self.noted, self.earned = adapter, -2, 0.0
 
     def run(self, record: Record, first: float | None = None) -> None:
         """Go on until the record is full, or the plant's episode is over.
@@ -97,14 +111,30 @@ class Loop:
             record.woke[cycle] = time.monotonic() - ticker.tick
             for _ in range(missed):  # the plant went on with the last command
                 controller.send(controller.state.last, None)
-            reading = self.plant.read()
+            reading, last = self.plant.read(), controller.state.last
             if reading.over:
+                self._note(reading, last, None)
                 return
             deadline = None if self.budget is None else ticker.tick + self.budget
             action = self.assured.act(reading.observation, taken=reading.step, deadline=deadline)
             self.plant.write(action.command)
             record.wrote[cycle] = time.monotonic() - ticker.tick
+            self._note(reading, last, action.surprise)
             record.source[cycle] = SOURCES.index(action.source)
             record.rung[cycle] = self.assured.monitor.rung
             record.iterations[cycle], record.missed[cycle] = action.iterations, missed
             record.reason, record.cycles = action.reason, cycle + 1
+
+    def _note(self, reading: Reading, last: Vector, surprise: float | None) -> None:
+        """Have a step learned from, once, after its command was written.
+
+        Args:
+            last: The command that led to it (A,).
+        """
+        if self.adapter is None or reading.step == self.noted:
+            return
+        first = reading.step != self.noted + 1  # what was missed cannot be learned from
+        earned = reading.reward - (0.0 if first else self.earned)
+        ended = {"reward": earned, "terminated": reading.over and reading.failure, "failure": reading.failure}
+        self.adapter.note(step_of(reading.observation, last, first=first, **ended), surprise)
+        self.noted, self.earned = reading.step, reading.reward

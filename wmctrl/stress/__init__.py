@@ -1,1 +1,1 @@
-"""Home of the stress tests, which are not built yet."""
+"""Stress tests: how a controller fares while its plant changes, with and without learning."""

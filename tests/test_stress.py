@@ -1,0 +1,165 @@
+"""Stress tests: how shifts come, what a suite refuses, what courses are worth, and one that is driven."""
+
+import contextlib
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import wmctrl_envs
+from wmctrl_envs.task import Parameter
+
+from tests.test_learner import CHEETAH
+from tests.tiny_bundle import made, taught
+from wmctrl.cli import main
+from wmctrl.commands import driving, stressing
+from wmctrl.commands.stressing import Cell
+from wmctrl.runtime.adapter import Event
+from wmctrl.runtime.controller import Controller
+from wmctrl.stress.arms import ARMS
+from wmctrl.stress.course import Course, Episode, Trace
+from wmctrl.stress.figures import worth
+from wmctrl.stress.suite import SCHEDULES, Shift, Suite, strength
+
+WEAK = {"weak": {"motor_gain": 0.6}}
+FRICTION = Parameter("motor_gain", "1", 1.0, 0.3, 1.5)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_there_is_always_between_none_and_all_of_a_shift(schedule: str) -> None:
+    values = [strength(schedule, step, 400, seed=3) for step in range(400)]
+    assert min(values) >= 0.0
+    assert max(values) <= 1.0
+    assert values == [strength(schedule, step, 400, seed=3) for step in range(400)]
+
+
+def test_schedules_go_where_their_names_say() -> None:
+    def values(schedule: str) -> list[float]:
+        return [strength(schedule, step, 400, seed=0) for step in (0, 50, 99, 100, 200, 399)]
+
+    assert values("step") == [1.0] * 6
+    assert values("drift") == pytest.approx([0.0, 0.125, 0.2475, 0.25, 0.5, 0.9975])
+    assert values("saw_wave") == pytest.approx([0.0, 0.5, 0.99, 0.0, 0.0, 0.99])
+    assert values("cyclic")[:4] == pytest.approx([0.0, 1.0, 0.5 - 0.5 * math.cos(2 * math.pi * 0.99), 0.0], abs=1e-9)
+    walked = [strength("random_walk", step, 400, seed=0) for step in range(400)]
+    assert walked[0] == 0.0
+    assert 0.0 < np.abs(np.diff(walked)).max() < 0.3
+    assert walked != [strength("random_walk", step, 400, seed=1) for step in range(400)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"shifts": {}}, "shifts must name one at least"),
+        ({"shifts": WEAK, "schedules": {"week": "drift"}}, "unknown shift 'week'; did you mean weak"),
+        ({"shifts": WEAK, "nominal": 0}, "nominal must be at least 1 step, came 0"),
+        ({"shifts": WEAK, "seeds": ()}, "arms and seeds must name one at least"),
+    ],
+)
+def test_a_suite_that_asks_nothing_is_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Suite(**settings)  # type: ignore[arg-type]
+
+
+def test_a_shift_of_what_a_task_does_not_have_or_too_far_is_refused() -> None:
+    known = {"motor_gain": FRICTION}
+    with pytest.raises(ValueError, match="unknown parameter in shift weak 'motor_gian'; did you mean motor_gain"):
+        Suite(shifts={"weak": {"motor_gian": 0.5}}).require_known(known)
+    with pytest.raises(ValueError, match=r"shift weak: motor_gain must be from 0\.3 to 1\.5, came 0\.1"):
+        Suite(shifts={"weak": {"motor_gain": 0.1}}).require_known(known)
+    with pytest.raises(ValueError, match="unknown schedule 'steps'; did you mean step"):
+        Suite(shifts=WEAK, schedules={"weak": "steps"}).shift("weak")
+
+
+def test_the_suites_that_travel_with_the_package_are_sound() -> None:
+    found = stressing.suite_of("quick", "HalfCheetah-v5")
+    with contextlib.closing(wmctrl_envs.make("HalfCheetah-v5")) as task:
+        found.require_known({parameter.name: parameter for parameter in task.task_spec.parameters})
+    with pytest.raises(ValueError, match="there is no suite quik; did you mean quick"):
+        stressing.suite_of("quik", "HalfCheetah-v5")
+    with pytest.raises(ValueError, match="tasks has nothing for Hopper-v5; known: "):
+        stressing.suite_of("quick", "Hopper-v5")
+
+
+def course(returns: dict[str, list[float]], events: tuple[Event, ...] = (), failures: int = 0) -> Trace:
+    """A course of episodes of ten steps."""
+    episodes, phases, step = [], [], 0
+    for phase, rewards in returns.items():
+        phases.append(step)
+        for number, reward in enumerate(rewards):
+            failed = phase == "shifted" and number < failures
+            episodes.append(Episode(phase, step, 10, reward, False, failed, 0.0))
+            step += 10
+    return Trace(tuple(episodes), events, tuple(phases), 1.0)
+
+
+def test_a_course_is_worth_what_of_the_cost_came_back() -> None:
+    frozen = course({"nominal": [10.0, 10.0], "shifted": [4.0] * 6, "after": [10.0]})
+    events = (Event(5, "alarm", ""), Event(33, "alarm", ""), Event(44, "promoted", ""), Event(50, "alarm", ""))
+    learned = course({"nominal": [10.0, 10.0], "shifted": [4, 4, 5, 6, 7, 9], "after": [9.5]}, events, failures=2)
+    found = worth(learned, frozen)
+    assert (found.nominal, found.frozen, found.adapted) == (10.0, 4.0, 8.0)
+    assert found.recovery == pytest.approx(4.0 / 6.0)
+    assert found.after == pytest.approx(-0.5)
+    assert found.delay == 13.0
+    assert (found.false_alarms, found.failures) == (1, 2)
+
+
+def test_where_a_change_costs_nothing_there_is_nothing_to_recover() -> None:
+    frozen = course({"nominal": [4.0], "shifted": [5.0] * 3, "after": [4.0]})
+    assert math.isnan(worth(frozen, frozen).recovery)
+    assert math.isnan(worth(frozen, frozen).delay)
+
+
+def test_courses_that_learn_nothing_come_first_whatever_is_asked() -> None:
+    suite = Suite(shifts=WEAK | {"heavy": {"mass_scale": 1.5}}, arms=("replay",), seeds=(4, 5))
+    assert stressing.cells(suite) == [
+        *(Cell(shift, "frozen", seed) for shift in ("weak", "heavy") for seed in (4, 5)),
+        *(Cell(shift, "replay", seed) for shift in ("weak", "heavy") for seed in (4, 5)),
+    ]
+    with pytest.raises(ValueError, match="unknown arm 'EWK'; did you mean EWC"):
+        stressing.cells(replace(suite, arms=("EWK",)))
+
+
+def test_a_course_that_was_kept_is_read_as_it_was_and_only_for_what_made_it(tmp_path: Path) -> None:
+    trace = course({"nominal": [1.0], "shifted": [2.0], "after": []}, (Event(3, "alarm", "since step 1"),))
+    path = tmp_path / Cell("weak motors", "EWC + replay", 1).file
+    stressing.write(path, trace, "settings")
+    assert stressing.read(path, "settings") == trace
+    assert stressing.read(path, "others") is None
+    assert stressing.read(tmp_path / "none.json", "settings") is None
+
+
+def test_a_bundle_is_driven_over_a_change_and_what_is_kept_is_not_driven_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = taught(*CHEETAH)
+    suite = Suite(shifts=WEAK, nominal=10, shifted=10, after=0, arms=("EWC + replay + gate",), seeds=(0,))
+    kept, found = tmp_path / "kept", {}
+    for cell in stressing.cells(suite):
+        controller, arm = Controller.load(place, provider="cpu", in_time=False), ARMS[cell.arm]
+        with contextlib.closing(driving.matching_task(controller.bundle.manifest.task)) as task:
+            adapter = None if arm is None else arm.adapter(controller)
+            found[cell] = Course(controller, task, adapter, cell.seed).drive(suite, suite.shift(cell.shift))
+        assert [one.phase for one in found[cell].episodes] == ["nominal", "shifted"]
+        assert adapter is None or len(adapter.memory) == 2002
+        stressing.write(kept / cell.file, found[cell], stressing._settings(place, suite))
+    monkeypatch.setattr(stressing, "_driven", None)
+    assert dict(stressing.run(place, suite, kept, 1, None)) == found
+    stressing.write_report(kept / "report.html", "HalfCheetah-v5", suite, found)
+    assert "EWC + replay + gate" in (kept / "report.html").read_text()
+
+
+def test_a_bundle_that_cannot_learn_is_refused_before_anything_is_driven(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite = tmp_path / "suite.yaml"
+    suite.write_text("tasks: {HalfCheetah-v5: {shifts: {weak: {motor_gain: 0.6}}}}")
+    assert main(["stress", str(made(*CHEETAH)[1]), "--suite", str(suite)]) == 2
+    assert "cannot learn; write it with `./wm export" in capsys.readouterr().err
+
+
+def test_a_shift_is_a_change_of_something() -> None:
+    with pytest.raises(ValueError, match="parameters must name one at least"):
+        Shift({})

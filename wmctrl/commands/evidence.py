@@ -1,0 +1,142 @@
+"""Answers of the commands that stand behind tables and claims: measurements, trials, stress tests."""
+
+import contextlib
+import dataclasses
+import itertools
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from wmctrl.commands.answers import require_file, show_table
+
+
+def show_costs(
+    part: str,
+    env: str,
+    width: int,
+    threads: Sequence[int],
+    json: Path | None,
+    trained: Path | None,
+    episodes: int,
+    seed: int,
+) -> int:
+    """Measure, show and write what planning and learning cost, or what a run is worth under adverse conditions."""
+    if part in ("latency", "faults", "delay"):
+        return show_robustness(part, trained, threads[0], episodes, seed, json)
+    from wmctrl.bench import cost, workload
+
+    question = workload.Question(env, width, workload.PARTS if part == "all" else (part,))
+    answers = list(cost.bench(question, threads))
+    for title, columns, rows in cost.tables(answers):
+        show_table(title, columns, rows)
+    if json is not None:
+        cost.write_json(json, question, answers)
+    return 0
+
+
+def show_robustness(part: str, run: Path | None, threads: int, episodes: int, seed: int, json: Path | None) -> int:
+    """Drive a run within budgets, or with sensors that fail, and show and write what that is worth."""
+    from wmctrl.bench import planner_faults, robustness
+    from wmctrl.commands import driving
+
+    if run is None:
+        raise ValueError(f"{part} drives what a run has learned; add --run RUN")
+    controller = driving.load(run, policy_only=False, provider=None, threads=threads, public_key_hex=None)
+    told = controller.bundle.manifest.task
+    with contextlib.closing(driving.matching_task(told)) as task:
+        random, found = robustness.random_return(task, seed), []
+        measure, columns, row = robustness.PARTS[part]
+        scores = measure(controller, task, episodes, seed)
+        if part == "faults" and controller.planner is not None:
+            scores = itertools.chain(scores, planner_faults.planner_faults(controller, episodes, seed))
+        for score in scores:
+            found.append(score)
+            print("  ".join(row(score, found[0], random)), file=sys.stderr, flush=True)
+            if json is not None:
+                robustness.write_json(json, told.id, random, found)
+    title = f"{told.id}, {episodes} episodes each, random actions {random:.4g}"
+    show_table(title, columns, [row(score, found[0], random) for score in found])
+    print("\n".join(robustness.legend(part)))
+    if (run / "run.json").exists():  # nothing is added to a bundle
+        report = run / f"report-{part}.html"
+        robustness.write_report(report, told.id, part, random, found)
+        print(f"Report: {report}")
+    return 0
+
+
+def show_stress(
+    bundle: Path, suite: str, seeds: Sequence[int] | None, arms: Sequence[str] | None, processes: int, env: str | None
+) -> int:
+    """Drive a suite's courses, a bar beside, and show and write what they are worth."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from wmctrl.commands import driving, stressing
+    from wmctrl.runtime import manifest
+
+    place = driving.bundle_in(bundle)
+    task = manifest.parse((place / manifest.NAME).read_bytes()).task.id
+    asked = stressing.suite_of(suite, task)
+    asked = dataclasses.replace(
+        asked, seeds=tuple(seeds) if seeds else asked.seeds, arms=tuple(arms) if arms else asked.arms
+    )
+    kept = (bundle if (bundle / "run.json").exists() else Path("runs")) / f"stress-{Path(suite).stem}"
+    found = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task(f"{task}, {processes} at a time", total=len(stressing.cells(asked)))
+        for cell, trace in stressing.run(bundle, asked, kept, processes, env):
+            found[cell] = trace
+            progress.advance(bar)
+            print(f"{cell.shift}, {cell.arm}, seed {cell.seed}: {trace.seconds:.0f} s", file=sys.stderr, flush=True)
+    show_table(f"{task} under stress", stressing.COLUMNS, stressing.rows(stressing.compared(found)))
+    print(stressing.LEGEND)
+    report = kept / "report.html"
+    stressing.write_report(report, task, asked, found)
+    print(f"Report: {report}")
+    return 0
+
+
+def show_trials(
+    *,
+    env: str,
+    seeds: Sequence[int],
+    episodes: int,
+    overrides: Sequence[str],
+    config: Path | None,
+    json: Path | None,
+    out: Path,
+    look_every: int,
+    resume: bool,
+) -> int:
+    """Train and evaluate seed after seed, and show and write what was found."""
+    from wmctrl.bench import trials
+    from wmctrl.commands import training
+    from wmctrl.config import resolve
+
+    require_file("--config", config)
+    settings = resolve(env, config, tuple(overrides))
+    spec = training.spec_of(settings.task)
+    found = []
+    for trial in trials.trials(settings, seeds, episodes, out, look_every=look_every, resume=resume):
+        found.append(trial)
+        rows = [*(trials.row(one, spec) for one in found), trials.total(found, spec)]
+        show_table(f"{env}, {episodes} episodes a seed", trials.COLUMNS, rows)
+        if json is not None:
+            trials.write_json(json, found, spec)
+    return 0
+
+
+def show_endurance(env: str, steps: int, kills: int, seed: int, out: Path) -> int:
+    """Kill and resume a training, and say whether it came out as if it had been left alone; 1 when it did not."""
+    from wmctrl.bench.endurance import endure
+    from wmctrl.config import resolve
+
+    # Ten checkpoints a run, so that most kills find one to go on from and lose something after it.
+    settings = {"steps": steps, "checkpoint_every": max(1, steps // 10), "evaluate_every": 0}
+    config = resolve(env, overrides=tuple(f"schedule.{name}={value}" for name, value in settings.items()))
+    found = endure(config, out, kills, seed)
+    print(f"killed {len(found.killed_at)} times, with steps saved: {', '.join(map(str, found.killed_at))}")
+    unequal = ", ".join(found.differences)
+    print(f"not equal: {unequal}" if unequal else "equal bit for bit: weights, moments, replay, figures")
+    return int(bool(found.differences))

@@ -1,0 +1,228 @@
+"""What `wm stress` does: courses over shifts, arms and seeds in several processes, kept one by one, and a report."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import multiprocessing
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from wmctrl_envs.suggestion import refuse_unknown
+
+from wmctrl.commands import driving, intervals, pictures, provenance, report
+from wmctrl.config_files import from_mapping, nearest, read_yaml, shipped, to_yaml
+from wmctrl.runtime import bundle, json_file
+from wmctrl.runtime.adapter import Event
+from wmctrl.runtime.controller import Controller
+from wmctrl.runtime.files import read_bounded, write_atomic
+from wmctrl.runtime.manifest import NAME as MANIFEST
+from wmctrl.stress.arms import ARMS
+from wmctrl.stress.course import Course, Episode, Trace
+from wmctrl.stress.figures import Worth, worth
+from wmctrl.stress.suite import Suite
+
+SUITES = Path("configs/stress")
+"""Folder of the suites that travel with the package."""
+FROZEN = "frozen"
+LARGEST = 64 << 20
+"""Bytes of a kept course."""
+MEASURED = ("recovery", "adapted", "frozen", "nominal", "after", "delay")
+"""Figures of `Worth` that are means over the seeds."""
+COLUMNS = (
+    "shift",
+    "arm",
+    "recovery",
+    "return",
+    "of frozen",
+    "of nominal",
+    "after",
+    "delay",
+    "false alarms",
+    "failures",
+)
+
+
+LEGEND = """\
+recovery: share of what the change cost that came back, late in it; of nominal: return before the change
+after: return on the nominal plant again, beside that of who learned nothing; delay: steps until the first alarm
+failures: while the change lasted, beyond those of who learned nothing; in parentheses: 95 % intervals over the seeds"""
+"""What the columns mean."""
+
+
+class Cell(NamedTuple):
+    """One course of a suite."""
+
+    shift: str
+    arm: str
+    seed: int
+
+    @property
+    def file(self) -> str:
+        """Where it is kept."""
+        plain = "".join(letter if letter.isalnum() else "-" for letter in f"{self.shift}-{self.arm}")
+        return f"{plain}-s{self.seed}.json"
+
+
+def suite_of(given: str, task: str) -> Suite:
+    """A suite from a YAML file, or one by name that travels with the package, as far as it is for a task.
+
+    Raises:
+        ValueError: There is no such suite, it is broken, or has nothing for the task.
+    """
+    path = Path(given)
+    if not path.suffix:
+        names = [one.stem for one in sorted(shipped(str(SUITES)).glob("*.yaml"))]
+        if given not in names:
+            raise ValueError(f"there is no suite {given}; {nearest(given, names)}, or name a YAML file")
+        path = shipped(str(SUITES)) / f"{given}.yaml"
+    content = read_yaml(path)
+    tasks = content.pop("tasks", {})
+    if task not in tasks:
+        raise ValueError(f"{path}: tasks has nothing for {task}; known: {', '.join(tasks) or 'none'}")
+    return from_mapping(Suite, content | tasks[task], f"{path}: {task}")
+
+
+def cells(suite: Suite) -> list[Cell]:
+    """All courses of a suite; those that learn nothing come first, for the others are held against them."""
+    refuse_unknown("arm", suite.arms, ARMS)
+    arms = [FROZEN, *(arm for arm in suite.arms if arm != FROZEN)]
+    return [Cell(shift, arm, seed) for arm in arms for shift in suite.shifts for seed in suite.seeds]
+
+
+def run(folder: Path, suite: Suite, kept: Path, processes: int, env: str | None) -> Iterator[tuple[Cell, Trace]]:
+    """Drive every course of a suite that is not kept yet, and tell of each as it is over.
+
+    Args:
+        folder: Of a bundle that can learn, or of its run.
+        kept: Folder of the courses.
+        env: The task, for those that are not ours to import.
+
+    Raises:
+        ValueError: The bundle cannot learn, or a shift is not one of its task.
+    """
+    place = driving.bundle_in(folder)
+    held = bundle.load(place, learning=True)
+    if not held.parameters and set(suite.arms) - {FROZEN}:
+        raise ValueError(f"{place} cannot learn; write it with `wm export {folder} --learn`")
+    driving.require_known(held.manifest.task.id, env)
+    with contextlib.closing(driving.matching_task(held.manifest.task)) as task:
+        suite.require_known({parameter.name: parameter for parameter in task.task_spec.parameters})
+    settings = _settings(place, suite)
+    wanted = []
+    for cell in cells(suite):
+        found = read(kept / cell.file, settings)
+        if found is None:
+            wanted.append(cell)
+        else:
+            yield cell, found
+    if not wanted:
+        return
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(min(processes, len(wanted))) as pool:
+        for cell, trace in pool.imap_unordered(partial(_driven, place, suite), wanted):
+            write(kept / cell.file, trace, settings)
+            yield cell, trace
+
+
+def _settings(place: Path, suite: Suite) -> str:
+    """What tells courses of this bundle and suite from others."""
+    manifest = (place / MANIFEST).read_bytes()
+    course = dataclasses.replace(suite, arms=(FROZEN,), seeds=(0,))  # more of these leave the others as they are
+    return hashlib.sha256(manifest + to_yaml(course).encode()).hexdigest()
+
+
+def _driven(place: Path, suite: Suite, cell: Cell) -> tuple[Cell, Trace]:
+    """A course, in a process of its own."""
+    controller = Controller.load(place, provider="cpu", in_time=False)
+    arm = ARMS[cell.arm]
+    with contextlib.closing(driving.matching_task(controller.bundle.manifest.task)) as task:
+        course = Course(controller, task, None if arm is None else arm.adapter(controller), cell.seed)
+        return cell, course.drive(suite, suite.shift(cell.shift))
+
+
+def write(path: Path, trace: Trace, settings: str) -> None:
+    """Keep a course."""
+    content = {"settings": settings, **provenance.made_by(), **dataclasses.asdict(trace)}
+    content["events"] = [event._asdict() for event in trace.events]
+    write_atomic(path, json.dumps(content, indent=1).encode())
+
+
+def read(path: Path, settings: str) -> Trace | None:
+    """A course that was kept; None where there is none of these settings."""
+    if not path.exists():
+        return None
+    content = json_file.parse(read_bounded(path, LARGEST), path.name)
+    if content.get("settings") != settings:
+        return None
+    episodes = tuple(Episode(**one) for one in content["episodes"])
+    events = tuple(Event(**one) for one in content["events"])
+    return Trace(episodes, events, tuple(content["phases"]), content["seconds"])
+
+
+def compared(found: Mapping[Cell, Trace]) -> dict[tuple[str, str], list[Worth]]:
+    """What the courses are worth, by shift and arm, as far as the frozen ones are there."""
+    table: dict[tuple[str, str], list[Worth]] = {}
+    for cell, trace in found.items():
+        frozen = found.get(cell._replace(arm=FROZEN))
+        if frozen is not None:
+            table.setdefault((cell.shift, cell.arm), []).append(worth(trace, frozen))
+    return table
+
+
+def rows(table: Mapping[tuple[str, str], Sequence[Worth]]) -> list[tuple[str, ...]]:
+    """Figures under COLUMNS."""
+    found = []
+    for (shift, arm), worths in table.items():
+        means = [_estimate([getattr(one, name) for one in worths]) for name in MEASURED]
+        if arm == FROZEN:  # which these are told beside
+            means[0], means[4], means[5] = "", "", ""
+        counts = [str(sum(getattr(one, name) for one in worths)) for name in ("false_alarms", "failures")]
+        found.append((shift, arm, *means, *counts))
+    return found
+
+
+def _estimate(values: Sequence[float]) -> str:
+    """A mean with its interval, of what is known."""
+    known = np.array([value for value in values if np.isfinite(value)])
+    if not len(known):
+        return ""
+    if len(known) == 1:
+        return intervals.in_digits(float(known[0]))
+    found = intervals.mean(known)
+    return f"{intervals.in_digits(found.value)} ({intervals.in_digits(found.low)} to {intervals.in_digits(found.high)})"
+
+
+def write_report(path: Path, task: str, suite: Suite, found: Mapping[Cell, Trace]) -> None:
+    """A page with the table, a curve for every shift, and a map of what was recovered."""
+    table = compared(found)
+    arms = [arm for arm in dict.fromkeys(cell.arm for cell in found) if arm != FROZEN]
+    recovered = {
+        shift: [float(np.mean([one.recovery for one in table[shift, arm]])) for arm in arms if (shift, arm) in table]
+        for shift in suite.shifts
+    }
+    mapped = pictures.heat_map(recovered, arms)
+    panels = [report.drawn("Recovery", "Share of the change's cost that came back.", mapped)]
+    for shift in suite.shifts:
+        curves = {arm: [found[cell] for cell in found if cell[:2] == (shift, arm)] for arm in (FROZEN, *arms)}
+        drawn = pictures.recovery({arm: _points(traces) for arm, traces in curves.items() if traces})
+        panels.append(report.drawn(shift, "Returns of the episodes, all seeds, from the change on.", drawn))
+    section = report.Section(
+        title=task,
+        lead=f"{len(suite.seeds)} seeds, {suite.nominal} steps before the change, {suite.shifted} of it.",
+        columns=COLUMNS,
+        rows=rows(table),
+        panels=panels,
+        settings=to_yaml(suite),
+        facts=provenance.versions(),
+    )
+    report.write_page(path, f"{task} under stress", [section])
+
+
+def _points(traces: Sequence[Trace]) -> tuple[list[float], list[float]]:
+    """Steps since the change and returns of the episodes of some courses."""
+    points: list[Any] = sorted((one.begins - trace.phases[1], one.reward) for trace in traces for one in trace.episodes)
+    return [step for step, _ in points], [reward for _, reward in points]

@@ -1,0 +1,107 @@
+"""A course: a controller drives a plant that is nominal, then shifted, then nominal again, and may learn meanwhile."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from wmctrl_envs.task import Task
+
+from wmctrl.runtime.adapter import Adapter, Event
+from wmctrl.runtime.controller import Controller
+from wmctrl.runtime.experience import step_of
+from wmctrl.stress.suite import Shift, Suite, strength
+
+WORK = 0.5
+"""Pieces of learning for every control step of a simulator that waits: less than half a core does in 200 ms."""
+PHASES = ("nominal", "shifted", "after")
+
+
+@dataclass(frozen=True)
+class Episode:
+    """An episode of a course."""
+
+    phase: str
+    begins: int
+    """Step of the course."""
+    length: int
+    reward: float
+    success: bool
+    failure: bool
+    surprise: float
+    """Mean of its observations' [nats]."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """How a course went."""
+
+    episodes: tuple[Episode, ...]
+    events: tuple[Event, ...]
+    """Of learning."""
+    phases: tuple[int, ...]
+    """Steps at which the phases began."""
+    seconds: float
+
+
+class Course:
+    """Drives one controller."""
+
+    def __init__(self, controller: Controller, task: Task, adapter: Adapter | None, seed: int) -> None:
+        self.controller, self.task, self.adapter, self.seed = controller, task, adapter, seed
+        nominal = {parameter.name: parameter.nominal for parameter in task.task_spec.parameters}
+        self.nominal, self.step, self.number, self.owed = nominal, 0, 0, 0.0
+
+    def drive(self, suite: Suite, shift: Shift) -> Trace:
+        """The whole course; a phase ends with the episode in which its steps are over."""
+        began, episodes, phases = time.monotonic(), list[Episode](), []
+        for phase in PHASES:
+            phases.append(self.step)
+            episodes += self._phase(phase, getattr(suite, phase), shift if phase == "shifted" else None)
+        events = () if self.adapter is None else tuple(self.adapter.state.events)
+        return Trace(tuple(episodes), events, tuple(phases), time.monotonic() - began)
+
+    def _phase(self, phase: str, steps: int, shift: Shift | None) -> Iterator[Episode]:
+        begins = self.step
+        while self.step - begins < steps:
+            yield self._episode(phase, begins, steps, shift)
+
+    def _parameters(self, shift: Shift | None, step: int, steps: int) -> dict[str, float]:
+        """Of the plant at a step of a phase."""
+        if shift is None:
+            return {}
+        share = strength(shift.schedule, step, steps, self.seed)
+        return {name: (1.0 - share) * self.nominal[name] + share * to for name, to in shift.parameters.items()}
+
+    def _episode(self, phase: str, begins: int, steps: int, shift: Shift | None) -> Episode:
+        first, total, surprises = self.step, 0.0, list[float]()
+        parameters = self._parameters(shift, self.step - begins, steps)
+        start = 1000 * self.seed + self.number
+        self.controller.reset(start)
+        observation, info = self.task.reset(seed=start, options={"parameters": parameters})
+        self.number += 1
+        step, over = step_of(observation, self.controller.state.last, first=True), False
+        while True:
+            action = self.controller.act(observation)
+            surprises.append(action.surprise or 0.0)
+            self._learn(step, action.surprise)
+            if over:
+                break
+            observation, reward, terminated, truncated, info = self.task.step(action.command)
+            self.step, total, over = self.step + 1, total + float(reward), terminated or truncated
+            outcome: dict[str, Any] = {"reward": float(reward), "terminated": terminated, "failure": info["failure"]}
+            step = step_of(observation, action.command, first=False, **outcome)
+            if shift is not None and shift.schedule != "step":
+                self.task.set_parameters(self._parameters(shift, self.step - begins, steps))
+        success, failure = bool(info["success"]), bool(info["failure"])
+        return Episode(phase, first, self.step - first, total, success, failure, float(np.mean(surprises[1:])))
+
+    def _learn(self, step: dict[str, Any], surprise: float | None) -> None:
+        """Remember a step, and do what learning is due by then."""
+        if self.adapter is None:
+            return
+        self.adapter.note(step, surprise)
+        self.owed += WORK
+        while self.owed >= 1.0:
+            self.owed = self.owed - 1.0 if self.adapter.work() else 0.0

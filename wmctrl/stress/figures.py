@@ -1,0 +1,69 @@
+"""What a course is worth: how much of the nominal return comes back, how soon, and what it costs."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from wmctrl.stress.course import Episode, Trace
+
+LATE = 1.0 / 3.0
+"""Share of the shifted phase, its last, that tells what was recovered."""
+
+
+class Worth(NamedTuple):
+    """Of one course, beside the frozen one with the same seed."""
+
+    nominal: float
+    """Mean return before the change."""
+    frozen: float
+    """Late in the change, of who learns nothing."""
+    adapted: float
+    """Late in the change."""
+    recovery: float
+    """Share of what the change cost that came back."""
+    after: float
+    """Mean return on the nominal plant again, relative to who learns nothing: what was forgotten is missing."""
+    delay: float
+    """Steps from the change to the first alarm; nan where there was none."""
+    false_alarms: int
+    """Before the change."""
+    failures: int
+    """While it lasted, beyond those of who learns nothing."""
+
+
+def late(trace: Trace) -> list[Episode]:
+    """Episodes late in the shifted phase."""
+    begins, ends = trace.phases[1], trace.phases[2]
+    since = ends - LATE * (ends - begins)
+    return [one for one in of_phase(trace, "shifted") if one.begins + one.length > since]
+
+
+def of_phase(trace: Trace, phase: str) -> list[Episode]:
+    """Episodes of a phase."""
+    return [one for one in trace.episodes if one.phase == phase]
+
+
+def mean_return(episodes: Sequence[Episode]) -> float:
+    """Of some episodes; nan where there are none."""
+    return float(np.mean([one.reward for one in episodes])) if episodes else float("nan")
+
+
+def worth(trace: Trace, frozen: Trace) -> Worth:
+    """What a course is worth, beside that of who learns nothing."""
+    nominal = mean_return(of_phase(frozen, "nominal"))
+    without, adapted = mean_return(late(frozen)), mean_return(late(trace))
+    cost = nominal - without
+    alarms = [event.step for event in trace.events if event.what == "alarm"]
+    found = [step - trace.phases[1] for step in alarms if step > trace.phases[1]]
+    failures = [sum(one.failure for one in of_phase(course, "shifted")) for course in (trace, frozen)]
+    return Worth(
+        nominal=nominal,
+        frozen=without,
+        adapted=adapted,
+        recovery=(adapted - without) / cost if cost > 0.0 else float("nan"),
+        after=mean_return(of_phase(trace, "after")) - mean_return(of_phase(frozen, "after")),
+        delay=float(found[0]) if found else float("nan"),
+        false_alarms=sum(step <= trace.phases[1] for step in alarms),
+        failures=failures[0] - failures[1],
+    )

@@ -1,0 +1,100 @@
+"""What a stress test asks: which shifts of a task's parameters, how they come, and for how long."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from wmctrl_envs.suggestion import refuse_unknown
+from wmctrl_envs.task import Parameter
+
+SCHEDULES = ("step", "drift", "random_walk", "cyclic", "saw_wave")
+"""How a shift comes, after realworldrl_suite (Dulac-Arnold et al. 2020)."""
+PERIOD = 0.25
+"""Of a cycle or a saw's tooth, as a share of the shifted phase."""
+WALK = 0.05
+"""Standard deviation of a walk's step, as a share of the shift."""
+
+
+@dataclass(frozen=True)
+class Shift:
+    """A change of the plant."""
+
+    parameters: dict[str, float]
+    """Where physical parameters go, by name."""
+    schedule: str = "step"
+
+    def __post_init__(self) -> None:
+        refuse_unknown("schedule", [self.schedule], SCHEDULES)
+        if not self.parameters:
+            raise ValueError("parameters must name one at least, came none")
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A stress test of one controller."""
+
+    shifts: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Parameters of each shift, by its name; one that goes by steps unless `schedules` says otherwise."""
+    schedules: dict[str, str] = field(default_factory=dict)
+    """Of shifts, by name."""
+    nominal: int = 200
+    """Steps before the change; an episode that has begun is ended."""
+    shifted: int = 1000
+    """Steps of the change."""
+    after: int = 200
+    """Steps on the nominal plant again."""
+    arms: tuple[str, ...] = ("frozen", "fine-tune", "replay", "EWC", "EWC + replay", "EWC + replay + gate")
+    seeds: tuple[int, ...] = (0, 1, 2)
+
+    def __post_init__(self) -> None:
+        if not self.shifts:
+            raise ValueError("shifts must name one at least, came none")
+        refuse_unknown("shift", self.schedules, self.shifts)
+        for name in ("nominal", "shifted"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1 step, came {getattr(self, name)}")
+        if self.after < 0 or not self.arms or not self.seeds:
+            raise ValueError("after must be at least 0, and arms and seeds must name one at least")
+
+    def shift(self, name: str) -> Shift:
+        """One of the shifts."""
+        return Shift(self.shifts[name], self.schedules.get(name, "step"))
+
+    def require_known(self, parameters: Mapping[str, Parameter]) -> None:
+        """Refuse shifts of parameters that a task does not have, or to where they cannot go.
+
+        Raises:
+            ValueError: There is one; says which is nearest, or how far it goes.
+        """
+        for name, values in self.shifts.items():
+            refuse_unknown(f"parameter in shift {name}", values, parameters)
+            for parameter, value in values.items():
+                low, high = parameters[parameter].low, parameters[parameter].high
+                if not low <= value <= high:
+                    raise ValueError(f"shift {name}: {parameter} must be from {low:g} to {high:g}, came {value:g}")
+
+
+def strength(schedule: str, step: int, steps: int, seed: int) -> float:
+    """How much of a shift there is at a step of its phase, from 0 to 1.
+
+    Args:
+        steps: Of the phase.
+    """
+    done = step / max(1, steps)
+    if schedule == "drift":
+        return min(1.0, done)
+    if schedule == "cyclic":
+        return 0.5 - 0.5 * math.cos(2.0 * math.pi * done / PERIOD)
+    if schedule == "saw_wave":
+        return (done / PERIOD) % 1.0
+    if schedule == "random_walk":
+        return _walk(step, seed)
+    return 1.0
+
+
+def _walk(step: int, seed: int) -> float:
+    """A random walk that is reflected at 0 and 1, and begins at 0."""
+    place = float(np.random.default_rng(seed).normal(0.0, WALK, step).sum())
+    folded = abs(place) % 2.0
+    return 2.0 - folded if folded > 1.0 else folded
