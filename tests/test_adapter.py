@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tests.test_experience import TASK
 from wmctrl.runtime.adapter import Adaptation, Adapter, Learning
 from wmctrl.runtime.experience import Columns, Layout, step_of
+from wmctrl.runtime.keeping import Keeper
 from wmctrl.runtime.plant import Task
 
 BARE = Task(**{**TASK.__dict__, "goal": (), "camera": None})
@@ -103,22 +104,27 @@ class Judge:
 
 
 def nominal_steps() -> Columns:
-    plant, steps, surprises = Plant(seed=9), [], []
+    plant, steps = Plant(seed=9), []
     plant.count = -1000  # no number of these comes again
     for _ in range(600):
         step, surprise = plant.step(NOMINAL)
-        steps.append(step)
-        surprises.append(surprise)
-    return LAYOUT.columns(steps) | {"surprise": np.array(surprises, np.float32)}
+        steps.append(step | {"surprise": surprise})
+    return LAYOUT.columns(steps)
 
 
 class World:
     """A plant that is driven and adapted to."""
 
-    def __init__(self, learner: Learner | None = None, judge: Judge | None = None, **config: Any) -> None:
+    def __init__(
+        self,
+        learner: Learner | None = None,
+        judge: Judge | None = None,
+        keeper: Keeper | None = None,
+        **config: Any,
+    ) -> None:
         self.plant, self.engine, self.learner = Plant(seed=0), Engine(), learner or Learner()
         self.adapter = Adapter(
-            LAYOUT, nominal_steps(), self.engine, self.learner, judge or Judge(), Adaptation(**config)
+            LAYOUT, nominal_steps(), self.engine, self.learner, judge or Judge(), Adaptation(**config), keeper
         )
 
     def drive(self, steps: int, gain: float = NOMINAL, work: int = 1) -> list[str]:

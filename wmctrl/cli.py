@@ -201,6 +201,7 @@ def add_lookers(command: Callable[..., Parser]) -> None:
     run.add_argument("--measure-delay", action="store_true", help="find out while driving, beginning with --delay")
     run.add_argument("--adapt", action="store_true", help="with --rate: learn while driving, as the plant changes")
     run.add_argument("--adapt-cpu", type=float, metavar="SHARE", help="with --adapt: of a processor core (0.5)")
+    run.add_argument("--memory", type=Path, metavar="FOLDER", help="with --adapt: where it is kept (RUN/adapted)")
     run.add_argument(
         "--plant",
         metavar="NAME=VALUE",

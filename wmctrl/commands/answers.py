@@ -226,19 +226,22 @@ def run_in_real_time(
     cycles: int | None,
     adapt: bool,
     adapt_cpu: float | None,
+    memory: Path | None,
     plant: Sequence[str],
 ) -> int:
     """Drive a plant that does not wait, a line an episode, and tell how punctual the loop was, and what was learned.
 
     Args:
         adapt: Learn meanwhile, for a share `adapt_cpu` of a core.
+        memory: Where that is kept; None keeps it with the run, if it is a run's bundle that drives.
         plant: Physical parameters that are not nominal, as `name=value`.
     """
     from wmctrl.commands.realtime import COLUMNS, Punctuality, Timing, drive, parameters_of, write_report
     from wmctrl.runtime.adapter import Adaptation, Adapter, Learning
 
     timing = Timing(rate, None if budget_ms is None else budget_ms / 1000.0, beside, fifo, core)
-    adapter = Adapter.of(controller, Adaptation()) if adapt else None
+    home = memory or (folder / "adapted" if (folder / "run.json").exists() else None)
+    adapter = Adapter.of(controller, Adaptation(), kept=home) if adapt else None
     learning = None if adapter is None else Learning(adapter, adapt_cpu or HALF)
     records, told = [], 0
     for number, driven in enumerate(
@@ -257,6 +260,9 @@ def run_in_real_time(
         learning.close()
         if learning.problem:
             print(f"learning stopped: {learning.problem}", file=sys.stderr)
+    if adapter is not None and adapter.keeper is not None:
+        adapter.keeper.close()
+        print(f"What was learned is kept in {home}: the next --adapt goes on from there")
     found = Punctuality.of(records)
     show_table(f"{rate:g} Hz, {1000.0 * timing.wanted:.1f} ms for a command", COLUMNS, [found.row(timing)])
     if (folder / "run.json").exists():  # nothing is added to a bundle

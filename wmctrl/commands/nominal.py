@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from wmctrl_envs.task import Task
 from wmctrl_export.bundle import extend
@@ -45,27 +44,20 @@ def add_memories(folder: Path, agent: Agent, config: Config, controller: Control
 
 
 def driven(controller: Controller, task: Task, steps: int, seed: int) -> dict[str, NDArray[Any]]:
-    """Steps of a plant, in order, and how much each surprised [nats]; nothing surprises about an episode's first."""
-    found, surprises = [], []
-    for step, surprise in _episodes(controller, task, seed):
-        found.append(step)
-        surprises.append(surprise)
-        if len(found) == steps:
-            break
-    columns = Layout.of(controller.bundle.manifest.task).columns(found)
-    return columns | {"surprise": np.array(surprises, np.float32)}
+    """Steps of a plant, in order; nothing surprises about an episode's first."""
+    episodes = _episodes(controller, task, seed)
+    return Layout.of(controller.bundle.manifest.task).columns([next(episodes) for _ in range(steps)])
 
 
-def _episodes(controller: Controller, task: Task, seed: int) -> Iterator[tuple[dict[str, Any], float]]:
+def _episodes(controller: Controller, task: Task, number: int) -> Iterator[dict[str, Any]]:
     """Step after step, episode after episode."""
-    number = seed
     while True:
         controller.reset(number)
         observation, _ = task.reset(seed=number)
         step, over = step_of(observation, controller.state.last, first=True), False
         while True:
             action = controller.act(observation)
-            yield step, 0.0 if step["is_first"] or action.surprise is None else action.surprise
+            yield step | {"surprise": 0.0 if step["is_first"] else action.surprise or 0.0}
             if over:
                 break
             observation, reward, terminated, truncated, info = task.step(action.command)

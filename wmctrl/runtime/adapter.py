@@ -11,18 +11,20 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wmctrl.runtime import bundle
+from wmctrl.runtime import bundle, manifest
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.drift import Drift, Ordinary, features, ordinary_excess
 from wmctrl.runtime.engine import Engine
 from wmctrl.runtime.ewc import Consolidation
 from wmctrl.runtime.experience import Columns, Layout, Memory, batch_of
 from wmctrl.runtime.hindcast import Judge
+from wmctrl.runtime.keeping import Keeper, Known, origin_of
 from wmctrl.runtime.learner import Learner, Parameters
 
 RETAINED = 0.2
@@ -154,13 +156,21 @@ class Adapter:
     """Keeps a controller's parameters those of the plant it drives."""
 
     def __init__(
-        self, layout: Layout, steps: Columns, engine: Drives, learner: Learns, judge: Judges, config: Adaptation
+        self,
+        layout: Layout,
+        steps: Columns,
+        engine: Drives,
+        learner: Learns,
+        judge: Judges,
+        config: Adaptation,
+        keeper: Keeper | None = None,
     ) -> None:
         """
         Args:
-            steps: On the plant that was learned first, in order, with their `surprise`.
+            steps: On the plant that was learned first, in order.
             engine: What drives.
             judge: Tells how badly parameters foresee recorded steps.
+            keeper: Where all is kept, and gone on from.
 
         Raises:
             ValueError: There are too few steps.
@@ -182,32 +192,32 @@ class Adapter:
         """Parameters that drive from the next step on."""
         self.rung: Alarm | None = None
         """What drift was noticed, and not answered yet."""
+        self.keeper, self.unkept = keeper, False
+        if keeper is not None:
+            self._go_on(keeper)
 
     @classmethod
     def of(
-        cls,
-        controller: Controller,
-        config: Adaptation,
-        *,
-        rate: float = RATE,
-        strength: float = STRENGTH,
-        seed: int = 0,
+        cls, controller: Controller, config: Adaptation, *, strength: float = STRENGTH, kept: Path | None = None
     ) -> "Adapter":
         """Of a controller whose bundle can learn.
 
         Args:
-            rate: Learning rate.
             strength: Of elastic weight consolidation.
+            kept: Folder where all is kept, and gone on from; None keeps nothing.
 
         Raises:
-            ValueError: The bundle cannot learn, or is damaged.
+            ValueError: The bundle cannot learn or is damaged, or what is kept is of another or damaged.
         """
         held = bundle.load(controller.bundle.folder, learning=True)
         consolidation = Consolidation(strength)
-        learner = Learner(held, consolidation, rate)
+        learner = Learner(held, consolidation, RATE)
         consolidation.keep(held.parameters, held.importance)
         assert isinstance(controller.engine, Engine), "what drives takes other parameters"
-        return cls(Layout.of(held.manifest.task), held.nominal, controller.engine, learner, Judge(held), config)
+        layout, keeper = Layout.of(held.manifest.task), None
+        if kept is not None:
+            keeper = Keeper(kept, layout, origin_of((held.folder / manifest.NAME).read_bytes()))
+        return cls(layout, held.nominal, controller.engine, learner, Judge(held), config, keeper)
 
     def note(self, step: dict[str, Any], surprise: float | None) -> bytes:
         """Remember a step and watch for drift; the step as it is logged.
@@ -218,8 +228,10 @@ class Adapter:
         if self.wanted is not None:
             self.engine.take(self.wanted)
             self.wanted, self.drift = None, self.drift.restarted()
-        packed = self.layout.packed(step)
-        self.memory.add(packed, surprise or 0.0)
+        packed = self.layout.packed(step | {"surprise": surprise or 0.0})
+        self.memory.add(packed)
+        if self.keeper is not None:
+            self.keeper.log.append(packed)
         self.drift = self.drift.watched(self._excess(surprise), self.ordinary)
         if self.drift.rings:
             self.rung, self.drift = Alarm(self.memory.total, self.drift.since), self.drift.restarted()
@@ -238,6 +250,9 @@ class Adapter:
         if self.rung is not None:
             alarm, self.rung = self.rung, None
             self._answer(alarm)
+        if self.unkept and self.keeper is not None:
+            self.unkept = False
+            self.keeper.keep(self._known())
         if not s.learning:
             return False
         if s.untried and now - s.since >= RECOGNISING:
@@ -336,6 +351,24 @@ class Adapter:
         self.regimes = [self.nominal, *[*others, self.active][1 - self.config.regimes :]]
         self._tell("consolidated", f"{len(self.regimes)} plants are known")
 
+    def _known(self) -> Known:
+        """What is worth keeping."""
+        plants = [*self.regimes, *([] if any(one is self.active for one in self.regimes) else [self.active])]
+        active = next(number for number, one in enumerate(plants) if one is self.active)
+        return Known(tuple(one.parameters for one in plants), active)
+
+    def _go_on(self, keeper: Keeper) -> None:
+        """Know, remember and drive by what was kept."""
+        for packed in keeper.steps(self.config.capacity):
+            self.memory.add(packed)
+        self.drift = self.drift._replace(step=self.memory.total, since=self.memory.total)
+        known = keeper.known()
+        if known is not None:
+            self.regimes = [self.nominal, *(Regime(dict(parameters), 0) for parameters in known.plants[1:])]
+            if known.active:
+                self._drive(self.regimes[known.active])
+                self.unkept = False
+
     def _contenders(self) -> list[Regime]:
         """What could drive, and did."""
         return list({id(one): one for one in (self.active, self.previous, *self.regimes)}.values())
@@ -343,7 +376,7 @@ class Adapter:
     def _drive(self, regime: Regime) -> None:
         """Drive by other parameters from the next step on."""
         if regime is not self.active:
-            self.previous, self.active = self.active, regime
+            self.previous, self.active, self.unkept = self.active, regime, True
         held = {name: value for name, value in regime.parameters.items() if name in self.driven}
         self.wanted = self.engine.prepared(held)
 

@@ -30,9 +30,10 @@ def step_of(
     Args:
         action: The one before it (A,).
         first: Whether it is an episode's first.
-        outcome: `reward`, `terminated` and `failure` on arrival, as far as they are known; 0 otherwise.
+        outcome: `reward`, `terminated`, `failure` and `surprise` [nats] on arrival, as far as they are known; 0
+            otherwise.
     """
-    known = {"reward": 0.0, "terminated": 0.0, "failure": 0.0} | outcome
+    known = {"reward": 0.0, "terminated": 0.0, "failure": 0.0, "surprise": 0.0} | outcome
     return {**observation, "action": action, "is_first": float(first), **known}
 
 
@@ -56,7 +57,7 @@ class Layout:
     @classmethod
     def of(cls, task: Task) -> "Layout":
         """Of a bundle's plant."""
-        single = {"action": (len(task.action),), "reward": (), **dict.fromkeys(FLAGS, ())}
+        single = {"action": (len(task.action),), "reward": (), "surprise": (), **dict.fromkeys(FLAGS, ())}
         single |= {name: (len(part),) for name in ("proprio", "goal") if (part := getattr(task, name))}
         fields = [Field(name, "float32", shape) for name, shape in single.items()]
         if task.camera is not None:
@@ -102,26 +103,21 @@ class Memory:
         """
         self.capacity, self.total = capacity, 0
         self.rows = np.zeros(capacity, layout.dtype)
-        self.surprise = np.zeros(capacity)
-        """Of every step [nats]."""
 
     def __len__(self) -> int:
         return min(self.total, self.capacity)
 
-    def add(self, packed: bytes, surprise: float) -> None:
-        """Remember a step."""
-        place = self.total % self.capacity
-        self.rows[place] = np.frombuffer(packed, self.rows.dtype)[0]
-        self.surprise[place] = surprise
+    def add(self, packed: bytes) -> None:
+        """Remember a step, as a layout packed it."""
+        self.rows[self.total % self.capacity] = np.frombuffer(packed, self.rows.dtype)[0]
         self.total += 1
 
     @classmethod
     def of(cls, layout: Layout, steps: Columns) -> "Memory":
-        """All of some steps, with their `surprise`."""
+        """All of some steps."""
         found = cls(layout, len(steps["reward"]))
         for index in range(found.capacity):
-            step = {field.name: steps[field.name][index] for field in layout.fields}
-            found.add(layout.packed(step), float(steps["surprise"][index]))
+            found.add(layout.packed({field.name: steps[field.name][index] for field in layout.fields}))
         return found
 
     def steps(self, begin: int, end: int) -> Columns:
@@ -147,8 +143,8 @@ class Memory:
         if not len(begins):
             raise ValueError(f"a sequence has {length} steps, came {last - first}")
         places = (begins[:, None] + np.arange(length)) % self.capacity
-        surprise = self.surprise[places]
-        weight = np.minimum(surprise, np.quantile(surprise, LARGEST_SURPRISE)).mean(1) + LEAST_CHANCE
+        surprise = self.rows["surprise"][places]
+        weight = np.minimum(surprise, np.quantile(surprise, LARGEST_SURPRISE)).mean(1, dtype=np.float64) + LEAST_CHANCE
         chosen = generator.choice(len(begins), count, p=weight / weight.sum())
         found: NDArray[Any] = self.rows[places[chosen]]
         return found

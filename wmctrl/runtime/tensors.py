@@ -1,6 +1,8 @@
 """Arrays from safetensors files that nobody vouches for."""
 
+import json
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -121,3 +123,20 @@ def _array(content: bytes, begin: int, entry: Entry) -> NDArray[Any]:
         raise ValueError(f"{shown(entry.name)} has bytes other than 0 and 1, expected truth values")
     array.flags.writeable = False
     return array
+
+
+def written(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Arrays as the content of a safetensors file."""
+    kinds = {dtype: name for name, dtype in DTYPES.items()}
+    header, parts, end = {}, [], 0
+    for name, array in arrays.items():
+        content = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
+        header[name] = {
+            "dtype": kinds[array.dtype.newbyteorder("<")],
+            "shape": list(array.shape),
+            "data_offsets": [end, end + len(content)],
+        }
+        parts.append(content)
+        end += len(content)
+    told = json.dumps(header).encode()
+    return len(told).to_bytes(8, "little") + told + b"".join(parts)

@@ -1,0 +1,108 @@
+"""What was learned is kept: whole at every moment, gone on from, and refused where it is of another or damaged."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.test_adapter import LAYOUT, NOMINAL, World, gain
+from wmctrl.runtime import keeping, tensors
+from wmctrl.runtime.files import write_atomic
+from wmctrl.runtime.keeping import SLOTS, STATE, Keeper, Known
+
+
+def kept(folder: Path, *gains: float, active: int = 0) -> None:
+    keeper = Keeper(folder, LAYOUT, "bundle")
+    keeper.known()
+    keeper.keep(Known(tuple(map(gain, gains)), active))
+    keeper.close()
+
+
+def known(folder: Path, origin: str = "bundle") -> tuple[list[float], int] | None:
+    found = Keeper(folder, LAYOUT, origin).known()
+    return found and ([float(one["model.gain"][0]) for one in found.plants], found.active)
+
+
+def test_what_is_kept_is_known_again(tmp_path: Path) -> None:
+    assert known(tmp_path) is None
+    kept(tmp_path, 1.0, 0.5, 2.0, active=1)
+    assert known(tmp_path) == ([1.0, 0.5, 2.0], 1)
+
+
+def test_the_slot_that_counts_is_never_written_to(tmp_path: Path) -> None:
+    kept(tmp_path, 1.0)
+    first = (tmp_path / SLOTS[1]).read_bytes()
+    kept(tmp_path, 1.0, 0.5, active=1)
+    assert (tmp_path / SLOTS[1]).read_bytes() == first
+    assert known(tmp_path) == ([1.0, 0.5], 1)
+    kept(tmp_path, 1.0, 0.7, active=1)
+    assert known(tmp_path) == ([1.0, pytest.approx(0.7)], 1)
+
+
+def test_until_the_state_is_replaced_the_old_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept(tmp_path, 1.0, 0.5, active=1)
+
+    def failing(path: Path, content: bytes) -> str:
+        if path.name == STATE:
+            raise OSError(28, "No space left on device")
+        return write_atomic(path, content)
+
+    monkeypatch.setattr(keeping, "write_atomic", failing)
+    keeper = Keeper(tmp_path, LAYOUT, "bundle")
+    keeper.known()
+    keeper.keep(Known((gain(1.0), gain(3.0)), 1))
+    assert "No space left on device" in keeper.problem
+    assert known(tmp_path) == ([1.0, 0.5], 1)
+
+
+def test_what_another_bundle_learned_is_refused(tmp_path: Path) -> None:
+    kept(tmp_path, 1.0)
+    with pytest.raises(ValueError, match="holds what another bundle learned; name another folder, or delete"):
+        known(tmp_path, "another")
+
+
+@pytest.mark.parametrize("damage", ["slot", "state", "gone"])
+def test_what_is_damaged_is_refused_with_what_to_do(tmp_path: Path, damage: str) -> None:
+    kept(tmp_path, 1.0)
+    slot, state = tmp_path / SLOTS[1], tmp_path / STATE
+    if damage == "slot":
+        slot.write_bytes(slot.read_bytes()[:-1] + b"\xff")
+    elif damage == "state":
+        state.write_text(state.read_text().replace(SLOTS[1], "slot-c"))
+    else:
+        slot.unlink()
+    with pytest.raises(ValueError, match=r"is damaged .*; delete .* to begin anew"):
+        known(tmp_path)
+
+
+def test_arrays_are_written_as_they_are_read() -> None:
+    arrays: dict[str, NDArray[Any]] = {
+        "a": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "b": np.array(3, np.int64),
+        "c": np.array([True, False]),
+        "empty": np.zeros((0, 4), np.float32),
+    }
+    found = tensors.parse(tensors.written(arrays), "arrays")
+    assert found.keys() == arrays.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found[name], array)
+        assert found[name].dtype == array.dtype
+
+
+def test_whoever_is_switched_off_goes_on_where_it_was(tmp_path: Path) -> None:
+    first = World(keeper=Keeper(tmp_path, LAYOUT, "bundle"))
+    first.drive(300)
+    first.drive(300, gain=0.5)
+    learned = first.engine.gain
+    assert learned != NOMINAL
+    assert first.adapter.keeper is not None
+    first.adapter.keeper.close()
+    second = World(keeper=Keeper(tmp_path, LAYOUT, "bundle"))
+    assert second.adapter.memory.total == 600
+    second.drive(1, gain=0.5)
+    assert second.engine.gain == learned
+    assert "alarm" not in second.drive(300, gain=0.5)
+    assert "recognised" in second.drive(300)
+    assert second.engine.gain == NOMINAL

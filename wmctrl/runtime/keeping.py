@@ -1,0 +1,99 @@
+"""What was learned while driving, kept in a folder: whoever is switched off goes on where it was.
+
+Steps are in a log. Parameters of the plants that are known are in one of two slots, and `state.json`, which is replaced
+as a whole, names the one that counts: at every moment, a power cut included, the old or the new ones are there.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wmctrl.runtime import json_file, replay_log, tensors
+from wmctrl.runtime.experience import Layout
+from wmctrl.runtime.files import read_bounded, read_verified, write_atomic
+from wmctrl.runtime.replay_log import ReplayLog
+
+STATE, LOG = "state.json", "log"
+SLOTS = ("slot-a.safetensors", "slot-b.safetensors")
+LARGEST_STATE = 1 << 16
+"""Bytes."""
+
+
+class Known(NamedTuple):
+    """The plants that are known."""
+
+    plants: tuple[dict[str, NDArray[np.float32]], ...]
+    """Parameters of each, the one that was learned first in front."""
+    active: int
+    """Which of them drives."""
+
+
+class Keeper:
+    """Keeps steps and parameters in a folder of one bundle's controller."""
+
+    def __init__(self, folder: Path, layout: Layout, origin: str) -> None:
+        """
+        Args:
+            origin: What tells the bundle from others, its manifest's SHA-256 say.
+        """
+        self.folder, self.layout, self.origin = folder, layout, origin
+        self.log = ReplayLog(folder / LOG, layout.kind)
+        self.problem = ""
+        """Why what is known is not kept, while that is so."""
+        self.slot = 0
+
+    def steps(self, most: int) -> list[bytes]:
+        """The last steps of the log, packed."""
+        return [record.payload for record in replay_log.read(self.folder / LOG, self.layout.kind)][-most:]
+
+    def keep(self, known: Known) -> None:
+        """Put what is known into the slot that does not count, and have it count."""
+        arrays = {f"{n}.{name}": value for n, plant in enumerate(known.plants) for name, value in plant.items()}
+        slot = SLOTS[1 - self.slot]
+        try:
+            sha256 = write_atomic(self.folder / slot, tensors.written(arrays))
+            state: dict[str, Any] = {"slot": slot, "sha256": sha256, "origin": self.origin}
+            state |= {"plants": len(known.plants), "active": known.active}
+            write_atomic(self.folder / STATE, json.dumps(state, indent=1).encode())
+        except OSError as error:  # a full disk: driving and learning go on
+            self.problem = f"{self.folder}: {error.strerror}"
+            return
+        self.slot, self.problem = SLOTS.index(slot), ""
+
+    def known(self) -> Known | None:
+        """What is kept; None where nothing is.
+
+        Raises:
+            ValueError: It is of another bundle, or damaged; says what to do.
+        """
+        if not (self.folder / STATE).exists():
+            return None
+        remedy = f"delete {self.folder} to begin anew"
+        state = json_file.parse(read_bounded(self.folder / STATE, LARGEST_STATE), STATE)
+        if state.get("origin") != self.origin:
+            raise ValueError(f"{self.folder} holds what another bundle learned; name another folder, or {remedy}")
+        try:
+            slot = SLOTS.index(state["slot"])
+            arrays = tensors.parse(read_verified(self.folder / SLOTS[slot], state["sha256"]), SLOTS[slot])
+            plants: list[dict[str, NDArray[np.float32]]] = [{} for _ in range(state["plants"])]
+            for key, value in arrays.items():
+                number, name = key.split(".", 1)
+                plants[int(number)][name] = value
+            found = Known(tuple(plants), range(state["plants"])[state["active"]])
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise ValueError(f"{self.folder} is damaged ({error}); {remedy}") from None
+        self.slot = slot
+        return found
+
+    def close(self) -> None:
+        """Put the last steps on the disk."""
+        self.log.close()
+
+
+def origin_of(manifest: bytes) -> str:
+    """What tells a bundle from others."""
+    return hashlib.sha256(manifest).hexdigest()
