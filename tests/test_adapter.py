@@ -1,7 +1,6 @@
 """Learning while driving, over a plant by hand: what is noticed, learned, promoted, refused, undone and recognised."""
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -83,10 +82,9 @@ class Learner:
         self.parameters = {"model.gain": moved}
         return 0.0
 
-    def consolidate(self, draw: Callable[[], Columns], batches: int) -> None:
+    def consolidate(self, sequences: Columns) -> None:
+        assert sequences["reward"].shape[1] == self.length
         self.consolidated += 1
-        for _ in range(batches):
-            draw()
 
 
 class Judge:

@@ -89,7 +89,7 @@ def test_a_consolidation_holds_what_is_known_now(held: Bundle) -> None:
     learner = learner_of(held)
     batch = batch_for(learner, held)
     learner.update(batch)
-    learner.consolidate(lambda: batch, 2)
+    learner.consolidate({name: column[:2] for name, column in batch.items()})
     anchor = learner.consolidation.anchors[-1]
     assert anchor.matters.keys() == set(learner.learned)
     assert all(np.array_equal(anchor.parameters[name], learner.parameters[name]) for name in learner.learned)

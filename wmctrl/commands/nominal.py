@@ -23,8 +23,8 @@ STEPS = 2000
 """Recorded of a plant that was learned."""
 
 
-BATCHES = 32
-"""Drawn of them to tell which parameters matter."""
+CONSOLIDATING = 100
+"""Sequences of them that tell which parameters matter."""
 
 
 def add_memories(folder: Path, agent: Agent, config: Config, controller: Controller, steps: int = STEPS) -> None:
@@ -39,7 +39,7 @@ def add_memories(folder: Path, agent: Agent, config: Config, controller: Control
     extend(folder, {bundle.PARAMETERS: parameters(agent), bundle.NOMINAL: recorded})
     learner = Learner(bundle.load(folder, learning=True), Consolidation(0.0), rate=0.0)
     memory = Memory.of(Layout.of(controller.bundle.manifest.task), recorded)
-    learner.consolidate(lambda: batch_of(memory.drawn(learner.sequences, learner.length, learner.generator)), BATCHES)
+    learner.consolidate(batch_of(memory.drawn(CONSOLIDATING, learner.length, learner.generator)))
     extend(folder, {bundle.IMPORTANCE: learner.consolidation.anchors[0].matters})
 
 

@@ -9,7 +9,6 @@ best one drives.
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -33,8 +32,10 @@ IDLE = 0.05
 """Time between two looks for work where there is none [s]."""
 RATE = 1e-4
 """Learning rate."""
-STRENGTH = 0.1
+STRENGTH = 1.0
 """Of elastic weight consolidation."""
+CONSOLIDATING = 16
+"""Sequences that tell which parameters matter to a plant that was learned."""
 RECOGNISING = 20
 """Steps since a change by which a plant that is known is told from others."""
 SETTLED = 20
@@ -96,8 +97,8 @@ class Learns(Protocol):
     def update(self, batch: Columns) -> float:
         """Learn from sequences (B, T, ...); refuses what is not finite by a ValueError."""
 
-    def consolidate(self, draw: Callable[[], Columns], batches: int) -> None:
-        """Hold on to what is known of what is drawn."""
+    def consolidate(self, sequences: Columns) -> None:
+        """Hold on to what is known of sequences (n, T, ...)."""
 
 
 class Judges(Protocol):
@@ -344,9 +345,7 @@ class Adapter:
         if self.active is self.nominal:
             return
         L.restart(self.active.parameters)
-        L.consolidate(
-            lambda: batch_of(self.memory.drawn(L.sequences, L.length, L.generator, s.since, self.memory.total)), 8
-        )
+        L.consolidate(batch_of(self.memory.drawn(CONSOLIDATING, L.length, L.generator, s.since)))
         others = [one for one in self.regimes if one is not self.nominal and one is not self.active]
         self.regimes = [self.nominal, *[*others, self.active][1 - self.config.regimes :]]
         self._tell("consolidated", f"{len(self.regimes)} plants are known")

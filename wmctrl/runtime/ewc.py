@@ -13,12 +13,12 @@ Arrays = Mapping[str, NDArray[Any]]
 """Parameters, or what belongs to each of them, by name."""
 
 
-def importance(gradients: Iterable[Arrays], samples: int) -> dict[str, NDArray[np.float32]]:
-    """Diagonal of the Fisher information: mean square of log-likelihood gradients.
+def importance(gradients: Iterable[Arrays]) -> dict[str, NDArray[np.float32]]:
+    """Diagonal of the empirical Fisher information: mean square of the log-likelihood's gradients.
 
     Args:
-        gradients: Of mean losses of batches.
-        samples: That each was a mean over. The mean of n independent gradients has 1 / n of their mean square.
+        gradients: Of single samples. Those of batches would not do: what all samples agree on, which is not nothing
+            where the loss is not at its least, would count as many times as a batch has samples.
 
     Raises:
         ValueError: There are none.
@@ -30,8 +30,8 @@ def importance(gradients: Iterable[Arrays], samples: int) -> dict[str, NDArray[n
         for name, gradient in found.items():
             total[name] = total.get(name, np.float32(0.0)) + gradient**2
     if not count:
-        raise ValueError("importance needs the gradients of at least one batch, came none")
-    return {name: value * np.float32(samples / count) for name, value in total.items()}
+        raise ValueError("importance needs the gradients of at least one sample, came none")
+    return {name: value / np.float32(count) for name, value in total.items()}
 
 
 class Anchor:

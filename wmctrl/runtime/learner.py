@@ -1,6 +1,6 @@
 """Learning along a bundle's gradient graphs, with numpy alone: batches in, better parameters out."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -76,11 +76,14 @@ class Learner:
         found = self.engine.run(MODEL, feeds)
         return float(found["loss"]), {name: found[GRADIENT + name] for name in self.learned}
 
-    def consolidate(self, draw: Callable[[], Columns], batches: int) -> None:
-        """Hold on to what is known now, as far as batches that are drawn from it tell what matters to it."""
-        matters = importance(self._drawn(draw, batches), self.sequences)
-        self.consolidation.keep(self.parameters, matters)
+    def consolidate(self, sequences: Columns) -> None:
+        """Hold on to what is known now, as far as sequences (n, T, ...) tell what matters to it."""
+        self.consolidation.keep(self.parameters, importance(self._singly(sequences)))
 
-    def _drawn(self, draw: Callable[[], Columns], batches: int) -> Iterator[Parameters]:
-        for _ in range(batches):
-            yield self.gradients(draw())[1]
+    def _singly(self, sequences: Columns) -> Iterator[Parameters]:
+        """Gradients of each sequence, averaged over the graph's draws of noise."""
+        for number in range(len(sequences["reward"])):
+            repeated = {
+                name: np.repeat(column[number : number + 1], self.sequences, 0) for name, column in sequences.items()
+            }
+            yield self.gradients(repeated)[1]
