@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.test_experience import TASK
-from wmctrl.runtime.adapter import Adaptation, Adapter, Learning
+from wmctrl.runtime.adapter import Adaptation, Adapter, Learning, Regime
 from wmctrl.runtime.experience import Columns, Layout, step_of
 from wmctrl.runtime.keeping import Keeper
 from wmctrl.runtime.plant import Task
@@ -297,3 +297,49 @@ def test_learning_that_breaks_down_leaves_driving_alone() -> None:
 def test_a_share_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="above 0 and at most 1, came 0"):
         Learning(World().adapter, share=0.0)
+
+
+@pytest.mark.parametrize("value", [None, np.array([np.nan, 0.0]), np.array([1.0])])
+def test_of_a_step_that_is_not_whole_nothing_is_learned_nor_across_it(value: NDArray[Any] | None) -> None:
+    world = World()
+    world.drive(10)
+    broken, surprise = world.plant.step(NOMINAL)
+    world.adapter.note(broken | {"proprio": value}, surprise)
+    assert world.adapter.memory.total == 10
+    world.drive(2)
+    assert world.adapter.memory.steps(9, 12)["is_first"].tolist() == [0.0, 1.0, 0.0]
+
+
+def test_an_episodes_first_observation_surprises_nobody() -> None:
+    world = World()
+    step, _ = world.plant.step(NOMINAL)
+    world.adapter.note(step, 1e6)
+    assert world.adapter.memory.steps(0, 1)["surprise"].tolist() == [0.0]
+
+
+def test_what_is_learned_while_older_parameters_are_taken_drives_next() -> None:
+    world = World()
+    world.drive(10)
+    take = world.engine.take
+
+    def interrupted(prepared: dict[str, dict[str, NDArray[Any]]]) -> None:
+        take(prepared)
+        world.engine.take = take  # type: ignore[method-assign]
+        world.adapter._drive(Regime(gain(0.25)))
+
+    world.engine.take = interrupted  # type: ignore[method-assign]
+    world.adapter._drive(Regime(gain(0.5)))
+    world.drive(1, work=0)
+    assert world.engine.gain == 0.5
+    world.drive(1, work=0)
+    assert world.engine.gain == 0.25
+
+
+def test_another_change_after_a_promotion_is_learned_from_where_it_began() -> None:
+    world = World()
+    world.drive(300)
+    world.drive(200, gain=0.5)
+    assert world.adapter.state.learning
+    world.drive(200, gain=2.0)
+    assert world.adapter.state.since > 475
+    assert world.engine.gain == pytest.approx(2.0, abs=0.1)

@@ -60,6 +60,7 @@ class Shown(NamedTuple):
     step: int
     over: bool
     reward: float = 0.0
+    terminated: bool = False
     failure: bool = False
 
 
@@ -167,9 +168,27 @@ class Noting:
     def __init__(self) -> None:
         self.steps: list[dict[str, Any]] = []
 
-    def note(self, step: dict[str, Any], surprise: float | None) -> bytes:
+    def note(self, step: dict[str, Any], surprise: float | None) -> None:
         self.steps.append(step)
-        return b""
+
+
+def test_what_comes_after_a_missed_step_is_not_learned_as_its_consequence(clock: Clock) -> None:
+    loop, _, engine = looping(clock, budget=10.0)
+    paying, noting = Paying(clock), Noting()
+    loop.plant, loop.adapter = paying, noting  # type: ignore[assignment]
+    late, run = iter([4.0, 4.0, 36.0]), engine.run
+
+    def slow(name: str, feeds: Any) -> Any:
+        if name == "refine":
+            engine.seconds["refine"] = next(late, 4.0)
+        return run(name, feeds)
+
+    engine.run = slow  # type: ignore[method-assign]
+    loop.run(Record.of(5), paying.began)
+    firsts = [step["is_first"] for step in noting.steps]
+    assert sum(firsts) == 2
+    assert firsts[0] == 1.0
+    assert [step["reward"] for step in noting.steps] == [0.0 if first else 2.0 for first in firsts]
 
 
 class Paying(Cart):

@@ -69,7 +69,7 @@ def test_a_shift_of_what_a_task_does_not_have_or_too_far_is_refused() -> None:
     with pytest.raises(ValueError, match=r"shift weak: motor_gain must be from 0\.3 to 1\.5, came 0\.1"):
         Suite(shifts={"weak": {"motor_gain": 0.1}}).require_known(known)
     with pytest.raises(ValueError, match="unknown schedule 'steps'; did you mean step"):
-        Suite(shifts=WEAK, schedules={"weak": "steps"}).shift("weak")
+        Suite(shifts=WEAK, schedules={"weak": "steps"})
 
 
 def test_the_suites_that_travel_with_the_package_are_sound() -> None:
@@ -122,6 +122,10 @@ def test_courses_that_learn_nothing_come_first_whatever_is_asked() -> None:
         stressing.cells(replace(suite, arms=("EWK",)))
 
 
+def test_shifts_whose_names_differ_in_a_sign_alone_are_kept_apart() -> None:
+    assert Cell("friction +20 %", "EWC", 0).file != Cell("friction -20 %", "EWC", 0).file
+
+
 def test_a_course_that_was_kept_is_read_as_it_was_and_only_for_what_made_it(tmp_path: Path) -> None:
     trace = course({"nominal": [1.0], "shifted": [2.0], "after": []}, (Event(3, "alarm", "since step 1"),))
     path = tmp_path / Cell("weak motors", "EWC + replay", 1).file
@@ -144,7 +148,8 @@ def test_a_bundle_is_driven_over_a_change_and_what_is_kept_is_not_driven_again(
             found[cell] = Course(controller, task, adapter, cell.seed).drive(suite, suite.shift(cell.shift))
         assert [one.phase for one in found[cell].episodes] == ["nominal", "shifted"]
         assert adapter is None or len(adapter.memory) == 2002
-        stressing.write(kept / cell.file, found[cell], stressing._settings(place, suite))
+        assert all(0 <= event.step <= 2000 for event in found[cell].events)
+        stressing.write(kept / cell.file, found[cell], stressing._settings(place, suite, cell))
     monkeypatch.setattr(stressing, "_driven", None)
     assert dict(stressing.run(place, suite, kept, 1, None)) == found
     stressing.write_report(kept / "report.html", "HalfCheetah-v5", suite, found)

@@ -30,6 +30,8 @@ class Reading(NamedTuple):
     """Whether that ended the episode."""
     reward: float
     """Sum of the rewards until then."""
+    terminated: bool
+    """Whether the plant ended the episode, rather than time."""
     failure: bool
     """Whether the plant has failed."""
 
@@ -44,6 +46,8 @@ class Result(NamedTuple):
     late: int
     """Steps that the plant itself was too late for."""
     over: bool
+    terminated: bool
+    """Whether the plant ended the episode, rather than time."""
 
 
 class Shared:
@@ -77,10 +81,10 @@ class Shared:
         while True:
             before = self.version.value
             observation = {name: self.part(name).copy() for name, shape in self.shapes.items() if math.prod(shape)}
-            reward, steps, success, failure, late, over = self.result[:]
+            reward, steps, success, failure, late, over, terminated = self.result[:]
             if before == self.version.value and not before % 2:
-                result = Result(reward, int(steps), bool(success), bool(failure), int(late), bool(over))
-                return observation, result
+                ended = bool(over), bool(terminated)
+                return observation, Result(reward, int(steps), bool(success), bool(failure), int(late), *ended)
 
 
 class RealtimePlant:
@@ -127,7 +131,7 @@ class RealtimePlant:
     def read(self) -> Reading:
         """The newest observation."""
         observation, result = self.shared.seen()
-        return Reading(observation, result.steps, result.over, result.reward, result.failure)
+        return Reading(observation, result.steps, result.over, result.reward, result.terminated, result.failure)
 
     def write(self, command: NDArray[np.float32]) -> None:
         """Have a command (A,) applied from the next step on."""
@@ -158,7 +162,7 @@ def _live(make: Callable[[], Task], shared: Shared, period: float, parameters: d
         while (state := shared.state.value) != CLOSE:
             if state == BEGIN:
                 observation, info = task.reset(seed=shared.seed.value, options={"parameters": parameters})
-                shared.publish(observation, Result(0.0, 0, info["success"], info["failure"], 0, False))
+                shared.publish(observation, Result(0.0, 0, info["success"], info["failure"], 0, False, False))
                 shared.state.value = READY
             elif state == RUN:
                 _run(task, shared, period)
@@ -178,6 +182,6 @@ def _run(task: Task, shared: Shared, period: float) -> None:
         time.sleep(max(0.0, left))
         observation, reward, terminated, truncated, info = task.step(command.copy())
         step, total, over = step + 1, total + float(reward), terminated or truncated
-        shared.publish(observation, Result(total, step, info["success"], info["failure"], late, over))
+        shared.publish(observation, Result(total, step, info["success"], info["failure"], late, over, terminated))
     if over:
         shared.state.value = OVER

@@ -1,12 +1,13 @@
 """What each command of `wm` does: a function of another room called, and what it found shown."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from wmctrl.commands.typed import wm
 if TYPE_CHECKING:
     from wmctrl_envs.task import Element, Parameter, TaskSpec
 
+    from wmctrl.runtime.adapter import Adapter
     from wmctrl.runtime.controller import Controller
 
 PIPED_WIDTH = 140
@@ -237,32 +239,24 @@ def run_in_real_time(
         plant: Physical parameters that are not nominal, as `name=value`.
     """
     from wmctrl.commands.realtime import COLUMNS, Punctuality, Timing, drive, parameters_of, write_report
-    from wmctrl.runtime.adapter import Adaptation, Adapter, Learning
+    from wmctrl.runtime.adapter import Adaptation, Adapter
 
     timing = Timing(rate, None if budget_ms is None else budget_ms / 1000.0, beside, fifo, core)
+    if adapt and (controller.follower.delay or controller.meter is not None):
+        raise ValueError("--adapt learns which command led where, and takes no --delay or --measure-delay yet")
     home = memory or (folder / "adapted" if (folder / "run.json").exists() else None)
     adapter = Adapter.of(controller, Adaptation(), kept=home) if adapt else None
-    learning = None if adapter is None else Learning(adapter, adapt_cpu or HALF)
-    records, told = [], 0
-    for number, driven in enumerate(
-        drive(controller, timing, episodes, cycles, seed, env, adapter, parameters_of(plant))
-    ):
-        records.append(driven.record)
-        r = driven.result
-        ended = "failed" if r.failure else "succeeded" if r.success else "ended"
-        late = f", the plant itself late {r.late} times" if r.late else ""
-        print(f"episode {number}: {ended} after {r.steps} steps, return {r.reward:.2f}{late}", flush=True)
-        if adapter is not None:
-            for event in adapter.state.events[told:]:
-                print(f"  step {event.step}: {event.what}, {event.detail}", flush=True)
-            told = len(adapter.state.events)
-    if learning is not None:
-        learning.close()
-        if learning.problem:
-            print(f"learning stopped: {learning.problem}", file=sys.stderr)
-    if adapter is not None and adapter.keeper is not None:
-        adapter.keeper.close()
-        print(f"What was learned is kept in {home}: the next --adapt goes on from there")
+    records = []
+    with learning_beside(adapter, HALF if adapt_cpu is None else adapt_cpu, home) as tell:
+        for number, driven in enumerate(
+            drive(controller, timing, episodes, cycles, seed, env, adapter, parameters_of(plant))
+        ):
+            records.append(driven.record)
+            r = driven.result
+            ended = "failed" if r.failure else "succeeded" if r.success else "ended"
+            late = f", the plant itself late {r.late} times" if r.late else ""
+            print(f"episode {number}: {ended} after {r.steps} steps, return {r.reward:.2f}{late}", flush=True)
+            tell()
     found = Punctuality.of(records)
     show_table(f"{rate:g} Hz, {1000.0 * timing.wanted:.1f} ms for a command", COLUMNS, [found.row(timing)])
     if (folder / "run.json").exists():  # nothing is added to a bundle
@@ -270,6 +264,44 @@ def run_in_real_time(
         write_report(report, controller.bundle.manifest.task.id, timing, found)
         print(f"Report: {report}")
     return 0
+
+
+@contextlib.contextmanager
+def learning_beside(adapter: "Adapter | None", share: float, home: Path | None) -> Iterator[Callable[[], None]]:
+    """Learn in a thread meanwhile; what is yielded tells what has happened since, and all of it is kept in the end.
+
+    Args:
+        adapter: None learns nothing.
+        share: Of a core.
+        home: Where it is kept.
+    """
+    if adapter is None:
+        yield lambda: None
+        return
+    from wmctrl.runtime.adapter import Learning
+
+    learning, told = Learning(adapter, share), 0
+
+    def tell() -> None:
+        nonlocal told
+        news = adapter.state.events[told:]
+        told += len(news)
+        for event in news:
+            print(f"  step {event.step}: {event.what}, {event.detail}", flush=True)
+
+    try:
+        yield tell
+    finally:
+        learning.close()
+        adapter.close()
+        tell()
+        if learning.problem:
+            print(f"learning stopped: {learning.problem}", file=sys.stderr)
+    keeper = adapter.keeper
+    if keeper is not None and (problem := keeper.problem or keeper.log.problem):
+        print(f"not all that was learned is kept: {problem}; {keeper.log.lost:,} steps are lost", file=sys.stderr)
+    elif keeper is not None:
+        print(f"What was learned is kept in {home}: the next --adapt goes on from there")
 
 
 def show_demo(out: Path) -> int:

@@ -12,6 +12,7 @@ from wmctrl_envs.faults import FaultySensors
 from wmctrl.runtime.assurance import Assured, Rung
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.decision import Action
+from wmctrl.runtime.limits import Vector
 from wmctrl.runtime.track import Observation
 
 
@@ -20,8 +21,8 @@ class BundleDriver:
     """A bundle's controller as a driver."""
 
     controller: Controller
-    shown: Callable[[Observation], Observation] = lambda observation: observation
-    """What the controller gets of an observation."""
+    goal: Callable[[Observation], Vector | None] = lambda observation: None
+    """The goal (G,) to drive for instead of an observation's; None leaves it."""
     decisions: list[Action] = field(default_factory=list)
     """Of the episode that is driven."""
 
@@ -36,7 +37,7 @@ class BundleDriver:
         if first:
             self.controller.reset(int(generator.integers(2**63)))
             self.decisions.clear()
-        self.decisions.append(self.controller.act(self.shown(observation)))
+        self.decisions.append(self.controller.act(observation, self.goal(observation)))
         return self.decisions[-1].command, False
 
 

@@ -68,7 +68,7 @@ def drive(
     require_known(told.id, env)
     with contextlib.closing(matching_task(told)) as task:
         panel = Panel(controller)
-        driver = BundleDriver(controller, panel.goal.shown)
+        driver = BundleDriver(controller, panel.goal.wanted)
         for number in range(episodes):
             pictures: list[NDArray[np.uint8]] = []
             filmed = shown is not None and number == episodes - 1

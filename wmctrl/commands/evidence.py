@@ -73,6 +73,7 @@ def show_stress(
 
     from wmctrl.commands import driving, stressing
     from wmctrl.runtime import manifest
+    from wmctrl.runtime.keeping import origin_of
 
     place = driving.bundle_in(bundle)
     task = manifest.parse((place / manifest.NAME).read_bytes()).task.id
@@ -80,7 +81,9 @@ def show_stress(
     asked = dataclasses.replace(
         asked, seeds=tuple(seeds) if seeds else asked.seeds, arms=tuple(arms) if arms else asked.arms
     )
-    kept = (bundle if (bundle / "run.json").exists() else Path("runs")) / f"stress-{Path(suite).stem}"
+    kept = Path("runs") / f"stress-{Path(suite).stem}-{origin_of((place / manifest.NAME).read_bytes())[:8]}"
+    if (bundle / "run.json").exists():
+        kept = bundle / f"stress-{Path(suite).stem}"
     found = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:

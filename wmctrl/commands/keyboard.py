@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import select
 import sys
 import termios
@@ -31,6 +32,8 @@ KEYS = {b"\x1b[A": "up", b"\x1b[B": "down", b"\x1b[C": "right", b"\x1b[D": "left
     key.encode(): way for key, way in zip("kjlhwsda", 2 * ("up", "down", "right", "left"), strict=True)
 }
 """Arrows, and letters for terminals without them."""
+PRESSED = re.compile(rb"\x1b\[.|.", re.DOTALL)
+"""A key among those that were pressed at once."""
 
 
 class MovedGoal:
@@ -40,10 +43,10 @@ class MovedGoal:
         self.offset = np.zeros(len(elements), np.float32)
         """(G,)"""
 
-    def shown(self, observation: Mapping[str, Any]) -> dict[str, Any]:
-        """An observation whose goal is moved."""
+    def wanted(self, observation: Mapping[str, Any]) -> NDArray[np.float32] | None:
+        """The goal (G,) to drive for; None where an observation has none."""
         goal = observation.get("goal")
-        return dict(observation) if goal is None else {**observation, "goal": goal + self.offset}
+        return None if goal is None else np.asarray(goal + self.offset, np.float32)
 
 
 @dataclass(frozen=True)
@@ -158,5 +161,11 @@ class Panel:
 
     def _listen(self, terminal: int, over: threading.Event) -> None:
         while not over.is_set():
-            if select.select([terminal], [], [], LOOKED)[0] and (key := KEYS.get(os.read(terminal, 8))):
-                self.press(key)
+            if not select.select([terminal], [], [], LOOKED)[0]:
+                continue
+            pressed = os.read(terminal, 64)
+            if not pressed:  # whoever was there has gone
+                return
+            for key in PRESSED.findall(pressed):
+                if key in KEYS:
+                    self.press(KEYS[key])

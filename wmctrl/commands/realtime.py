@@ -13,18 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.live import Live
-from wmctrl_envs.realtime import Reading, RealtimePlant, Result
+from wmctrl_envs.realtime import RealtimePlant, Result
 from wmctrl_envs.task import TaskSpec
 
 from wmctrl.commands import driving, pictures, report, training
-from wmctrl.commands.keyboard import MovedGoal, Panel
+from wmctrl.commands.keyboard import Panel
 from wmctrl.config_files import to_yaml
 from wmctrl.runtime.adapter import Adapter
 from wmctrl.runtime.assurance import Assured
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.decision import SOURCES
 from wmctrl.runtime.latency import Latency
-from wmctrl.runtime.limits import Vector
 from wmctrl.runtime.loop import Loop, Record
 from wmctrl.runtime.priority import ahead_of_others
 
@@ -146,7 +145,7 @@ def drive(
     make = partial(training.make_task, settings)
     with contextlib.closing(RealtimePlant(make, spec, timing.period, shift)) as plant:
         budget = None if timing.beside else timing.wanted
-        loop = Loop(assured, Steered(plant, panel.goal), timing.period, budget, adapter)
+        loop = Loop(assured, plant, timing.period, budget, adapter, panel.goal.wanted)
         while number < episodes if left is None else left > 0:
             record = Record.of(room(spec) if left is None else min(room(spec), left))
             with watched(record, timing, panel):
@@ -176,22 +175,6 @@ def parameters_of(given: Sequence[str]) -> dict[str, float]:
 def room(spec: TaskSpec) -> int:
     """Cycles that an episode may take: twice its steps, for a plant may be late itself."""
     return 2 * spec.max_steps
-
-
-class Steered:
-    """A plant whose goal people move."""
-
-    def __init__(self, plant: RealtimePlant, goal: MovedGoal) -> None:
-        self.plant, self.goal = plant, goal
-
-    def read(self) -> Reading:
-        """The newest observation."""
-        reading = self.plant.read()
-        return reading._replace(observation=self.goal.shown(reading.observation))
-
-    def write(self, command: Vector) -> None:
-        """Have a command (A,) applied from the next step on."""
-        self.plant.write(command)
 
 
 def episode(loop: Loop, plant: RealtimePlant, timing: Timing, seed: int, record: Record) -> Result:

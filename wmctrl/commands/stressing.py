@@ -16,19 +16,19 @@ from wmctrl_envs.suggestion import refuse_unknown
 from wmctrl.commands import driving, intervals, pictures, provenance, report
 from wmctrl.config_files import from_mapping, nearest, read_yaml, shipped, to_yaml
 from wmctrl.runtime import bundle, json_file
-from wmctrl.runtime.adapter import Event
+from wmctrl.runtime.adapter import RATE, Event
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.files import read_bounded, write_atomic
 from wmctrl.runtime.manifest import NAME as MANIFEST
 from wmctrl.stress.arms import ARMS
-from wmctrl.stress.course import Course, Episode, Trace
+from wmctrl.stress.course import WORK, Course, Episode, Trace
 from wmctrl.stress.figures import Worth, worth
 from wmctrl.stress.suite import Suite
 
 SUITES = Path("configs/stress")
 """Folder of the suites that travel with the package."""
 FROZEN = "frozen"
-LARGEST = 64 << 20
+LARGEST = 4 << 20
 """Bytes of a kept course."""
 MEASURED = ("recovery", "adapted", "frozen", "nominal", "after", "delay")
 """Figures of `Worth` that are means over the seeds."""
@@ -64,7 +64,8 @@ class Cell(NamedTuple):
     def file(self) -> str:
         """Where it is kept."""
         plain = "".join(letter if letter.isalnum() else "-" for letter in f"{self.shift}-{self.arm}")
-        return f"{plain}-s{self.seed}.json"
+        digest = hashlib.sha256(repr(tuple(self)).encode()).hexdigest()[:8]  # names may differ in what is not plain
+        return f"{plain}-s{self.seed}-{digest}.json"
 
 
 def suite_of(given: str, task: str) -> Suite:
@@ -111,10 +112,9 @@ def run(folder: Path, suite: Suite, kept: Path, processes: int, env: str | None)
     driving.require_known(held.manifest.task.id, env)
     with contextlib.closing(driving.matching_task(held.manifest.task)) as task:
         suite.require_known({parameter.name: parameter for parameter in task.task_spec.parameters})
-    settings = _settings(place, suite)
     wanted = []
     for cell in cells(suite):
-        found = read(kept / cell.file, settings)
+        found = read(kept / cell.file, _settings(place, suite, cell))
         if found is None:
             wanted.append(cell)
         else:
@@ -124,15 +124,16 @@ def run(folder: Path, suite: Suite, kept: Path, processes: int, env: str | None)
     context = multiprocessing.get_context("spawn")
     with context.Pool(min(processes, len(wanted))) as pool:
         for cell, trace in pool.imap_unordered(partial(_driven, place, suite), wanted):
-            write(kept / cell.file, trace, settings)
+            write(kept / cell.file, trace, _settings(place, suite, cell))
             yield cell, trace
 
 
-def _settings(place: Path, suite: Suite) -> str:
-    """What tells courses of this bundle and suite from others."""
+def _settings(place: Path, suite: Suite, cell: Cell) -> str:
+    """What tells a course of this bundle and suite from others."""
     manifest = (place / MANIFEST).read_bytes()
-    course = dataclasses.replace(suite, arms=(FROZEN,), seeds=(0,))  # more of these leave the others as they are
-    return hashlib.sha256(manifest + to_yaml(course).encode()).hexdigest()
+    course = dataclasses.replace(suite, arms=(cell.arm,), seeds=(cell.seed,))  # others change nothing of this one
+    asked = f"{to_yaml(course)}{cell}{ARMS[cell.arm]}{WORK}{RATE}"
+    return hashlib.sha256(manifest + asked.encode()).hexdigest()
 
 
 def _driven(place: Path, suite: Suite, cell: Cell) -> tuple[Cell, Trace]:

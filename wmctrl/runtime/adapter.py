@@ -9,6 +9,7 @@ best one drives.
 
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -34,6 +35,8 @@ RATE = 1e-4
 """Learning rate."""
 STRENGTH = 1.0
 """Of elastic weight consolidation."""
+DECAY = 0.9
+"""Share of what mattered that still does when another plant is consolidated (online EWC)."""
 CONSOLIDATING = 16
 """Sequences that tell which parameters matter to a plant that was learned."""
 RECOGNISING = 20
@@ -130,8 +133,6 @@ class Regime:
     """A plant that was learned."""
 
     parameters: Parameters
-    since: int
-    """Step at which it was met first; 0 is the nominal one."""
 
 
 @dataclass
@@ -139,16 +140,18 @@ class Standing:
     """How learning stands."""
 
     learning: bool = False
-    untried: bool = False
-    """Whether none of the plants that are known was tried yet on what has changed."""
     since: int = 0
     """Step of the change that is being learned."""
+    untried: int | None = None
+    """Step of a change on which the plants that are known were not tried yet."""
     frontier: int = 0
     """Steps before it are learned from, those after it judge."""
     updates: int = 0
     """Since what is learned was judged last."""
     calm: int = 0
-    """Step of the last alarm or promotion."""
+    """Step of the last alarm."""
+    promoted: int = 0
+    """Step at which what drives began to."""
     replay: float = 0.5
     events: list[Event] = field(default_factory=list)
 
@@ -177,7 +180,7 @@ class Adapter:
             ValueError: There are too few steps.
         """
         self.layout, self.engine, self.learner, self.judge, self.config = layout, engine, learner, judge, config
-        self.nominal = Regime(dict(learner.parameters), 0)
+        self.nominal = Regime(dict(learner.parameters))
         self.active, self.previous = self.nominal, self.nominal
         self.regimes = [self.nominal]
         self.memory = Memory(self.layout, self.config.capacity)
@@ -190,9 +193,13 @@ class Adapter:
         self.first_error = judge.error(self.nominal.parameters, self._retained())
         self.drift, self.state = Drift(), Standing(replay=self.config.replay, learning=self.config.always)
         self.wanted: dict[str, dict[str, NDArray[Any]]] | None = None
-        """Parameters that drive from the next step on."""
-        self.rung: Alarm | None = None
-        """What drift was noticed, and not answered yet."""
+        """Parameters that drive from the next step on; only whoever works writes it."""
+        self.taken: dict[str, dict[str, NDArray[Any]]] | None = None
+        """Those that do; only whoever drives writes it, and everything below."""
+        self.gap = False
+        """Whether a step is missing before the next one."""
+        self.alarms: deque[Alarm] = deque()
+        """Drift that was noticed, and not answered yet."""
         self.keeper, self.unkept = keeper, False
         if keeper is not None:
             self._go_on(keeper)
@@ -211,7 +218,7 @@ class Adapter:
             ValueError: The bundle cannot learn or is damaged, or what is kept is of another or damaged.
         """
         held = bundle.load(controller.bundle.folder, learning=True)
-        consolidation = Consolidation(strength)
+        consolidation = Consolidation(strength, DECAY)
         learner = Learner(held, consolidation, RATE)
         consolidation.keep(held.parameters, held.importance)
         assert isinstance(controller.engine, Engine), "what drives takes other parameters"
@@ -220,44 +227,50 @@ class Adapter:
             keeper = Keeper(kept, layout, origin_of((held.folder / manifest.NAME).read_bytes()))
         return cls(layout, held.nominal, controller.engine, learner, Judge(held), config, keeper)
 
-    def note(self, step: dict[str, Any], surprise: float | None) -> bytes:
-        """Remember a step and watch for drift; the step as it is logged.
+    def note(self, step: dict[str, Any], surprise: float | None) -> None:
+        """Remember a step and watch for drift. Of a step that is not whole and finite nothing is learned.
 
         Args:
-            surprise: Of its observation [nats]; None where there is none, as of an episode's first.
+            surprise: Of its observation [nats]; None where there is none. An episode's first has none that counts.
         """
-        if self.wanted is not None:
-            self.engine.take(self.wanted)
-            self.wanted, self.drift = None, self.drift.restarted()
+        wanted = self.wanted
+        if wanted is not None and wanted is not self.taken:
+            self.engine.take(wanted)
+            self.taken, self.drift = wanted, self.drift.restarted()
+        if not self.layout.whole(step):
+            self.gap = True
+            return
+        if self.gap:  # what came before is not known
+            self.gap, step = False, step | {"is_first": 1.0}
+        if step["is_first"]:
+            surprise = None
         packed = self.layout.packed(step | {"surprise": surprise or 0.0})
         self.memory.add(packed)
         if self.keeper is not None:
             self.keeper.log.append(packed)
         self.drift = self.drift.watched(self._excess(surprise), self.ordinary)
         if self.drift.rings:
-            self.rung, self.drift = Alarm(self.memory.total, self.drift.since), self.drift.restarted()
-        return packed
+            self.alarms.append(Alarm(self.memory.total, self.drift.since))
+            self.drift = self.drift.restarted()
 
     def _excess(self, surprise: float | None) -> float | None:
         """What exceeds the expected surprise of the newest step [nats]; None until an episode's fourth."""
         last = self.memory.steps(self.memory.total - 3, self.memory.total)
         if surprise is None or len(last["reward"]) < 3 or last["is_first"].any():
             return None
-        return float(self.expectation.excess(features(last), np.array([surprise]))[0])
+        found = float(self.expectation.excess(features(last), np.array([surprise]))[0])
+        return found if np.isfinite(found) else None
 
     def work(self) -> bool:
         """A piece of learning or judging; whether there was anything to do."""
         s, c, now = self.state, self.config, self.memory.total
-        if self.rung is not None:
-            alarm, self.rung = self.rung, None
-            self._answer(alarm)
-        if self.unkept and self.keeper is not None:
-            self.unkept = False
-            self.keeper.keep(self._known())
+        if self.alarms:
+            self._answer(self.alarms.popleft())
+        self._keep()
         if not s.learning:
             return False
-        if s.untried and now - s.since >= RECOGNISING:
-            self._recognise()
+        if s.untried is not None and now - s.untried >= RECOGNISING:
+            self._recognise(s.untried)
         elif s.frontier - s.since < self.learner.length:
             s.frontier = now
             return False
@@ -271,17 +284,19 @@ class Adapter:
         """The plant has changed: what is known of others is tried first, and then it is learned."""
         s = self.state
         s.events.append(Event(alarm.step, "alarm", f"since step {alarm.since}"))
-        if not s.learning:
+        if not s.learning or s.since < s.promoted <= alarm.since:  # another one than what is being learned
             s.learning, s.since, s.frontier, s.updates = True, alarm.since, alarm.step, 0
-            s.untried, s.replay = self.config.gate, self.config.replay
+            s.replay = self.config.replay
             self.learner.restart(self.active.parameters)
         s.calm = alarm.step
+        if self.config.gate:
+            s.untried = alarm.since
 
-    def _recognise(self) -> None:
-        """Drive by a plant that is known already, where that foresees best what has come since the change."""
-        self.state.untried = False
-        begin = max(self.state.since - SETTLED, 0)
-        recent, since = self.memory.steps(begin, self.memory.total), self.state.since - begin
+    def _recognise(self, changed: int) -> None:
+        """Drive by a plant that is known already, where that foresees best what has come since a change."""
+        self.state.untried = None
+        begin = max(changed - SETTLED, self.memory.total - len(self.memory), 0)
+        recent, since = self.memory.steps(begin, self.memory.total), changed - begin
         errors = {id(one): self.judge.error(one.parameters, recent, since) for one in self._contenders()}
         self._undo(errors)
 
@@ -316,7 +331,7 @@ class Adapter:
     def _judge(self) -> None:
         """Let the best drive: what was learned, what drives, what drove before, or what was learned first."""
         s, c, L = self.state, self.config, self.learner
-        candidate = Regime(dict(L.parameters), s.since)
+        candidate = Regime(dict(L.parameters))
         if not c.gate:
             self._drive(candidate)
         else:
@@ -350,6 +365,17 @@ class Adapter:
         self.regimes = [self.nominal, *[*others, self.active][1 - self.config.regimes :]]
         self._tell("consolidated", f"{len(self.regimes)} plants are known")
 
+    def close(self) -> None:
+        """Keep what is not kept yet; nobody works or drives any more."""
+        self._keep()
+        if self.keeper is not None:
+            self.keeper.close()
+
+    def _keep(self) -> None:
+        if self.unkept and self.keeper is not None:
+            self.unkept = False
+            self.keeper.keep(self._known())
+
     def _known(self) -> Known:
         """What is worth keeping."""
         plants = [*self.regimes, *([] if any(one is self.active for one in self.regimes) else [self.active])]
@@ -363,7 +389,7 @@ class Adapter:
         self.drift = self.drift._replace(step=self.memory.total, since=self.memory.total)
         known = keeper.known()
         if known is not None:
-            self.regimes = [self.nominal, *(Regime(dict(parameters), 0) for parameters in known.plants[1:])]
+            self.regimes = [self.nominal, *(Regime(dict(parameters)) for parameters in known.plants[1:])]
             if known.active:
                 self._drive(self.regimes[known.active])
                 self.unkept = False
@@ -376,6 +402,7 @@ class Adapter:
         """Drive by other parameters from the next step on."""
         if regime is not self.active:
             self.previous, self.active, self.unkept = self.active, regime, True
+            self.state.promoted = self.memory.total
         held = {name: value for name, value in regime.parameters.items() if name in self.driven}
         self.wanted = self.engine.prepared(held)
 

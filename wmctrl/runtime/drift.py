@@ -161,10 +161,6 @@ class Drift(NamedTuple):
         since = self.step + 1 if total == 0.0 else self.since
         return Drift(total, since, self.step + 1, total > ordinary.threshold)
 
-    def confidence(self, ordinary: Ordinary) -> float:
-        """How high the sum is, as a share of what rings."""
-        return min(1.0, self.height / ordinary.threshold)
-
     def restarted(self) -> "Drift":
         """Beginning again, after an alarm was answered."""
         return Drift(step=self.step, since=self.step)

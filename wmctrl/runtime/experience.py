@@ -75,6 +75,14 @@ class Layout:
         """Of a step in one piece."""
         return np.dtype([(field.name, np.dtype(field.dtype).newbyteorder("<"), field.shape) for field in self.fields])
 
+    def whole(self, step: Mapping[str, Any]) -> bool:
+        """Whether all of a step but its surprise is there, of the right shape, and finite."""
+        for field in self.fields:
+            value = step.get(field.name, 0.0 if field.name == "surprise" else None)
+            if value is None or np.shape(value) != field.shape or not np.isfinite(value).all():
+                return False
+        return True
+
     def packed(self, step: Mapping[str, Any]) -> bytes:
         """A step as bytes."""
         row = np.zeros((), self.dtype)

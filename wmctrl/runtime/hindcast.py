@@ -35,8 +35,13 @@ class Judge:
         """
         Args:
             held: With recorded steps of its plant.
+
+        Raises:
+            ValueError: There is no proprioception to judge by.
         """
         told = held.manifest
+        if not told.task.proprio:
+            raise ValueError("what is learned is judged by proprioception, and this bundle observes a camera alone")
         self.engine = Engine({name: told.graphs[name] for name in GRAPHS}, held.graphs, "cpu", 1)
         self.sizes, self.known = told.state_sizes, self.engine.parameters()
         self.spread = spread(held.nominal["proprio"], told.task.proprio)

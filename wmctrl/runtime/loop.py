@@ -1,6 +1,7 @@
 """The control loop: read, decide, write, once a period, whatever happens."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,6 +35,10 @@ class Reading(Protocol):
     @property
     def reward(self) -> float:
         """Sum of the rewards until then, as far as the plant tells."""
+
+    @property
+    def terminated(self) -> bool:
+        """Whether the plant ended the episode, rather than time."""
 
     @property
     def failure(self) -> bool:
@@ -88,14 +93,22 @@ class Loop:
     """Drives a plant that does not wait."""
 
     def __init__(
-        self, assured: Assured, plant: Plant, period: float, budget: float | None, adapter: Adapter | None = None
+        self,
+        assured: Assured,
+        plant: Plant,
+        period: float,
+        budget: float | None,
+        adapter: Adapter | None = None,
+        goal: Callable[[Observation], Vector | None] = lambda observation: None,
     ) -> None:
         """
         Args:
             period: Of the loop [s].
             budget: Time from a tick until the command is wanted [s]; None where planning goes on beside.
             adapter: What learns from the steps.
+            goal: The goal (G,) to drive for instead of an observation's; None leaves it.
         """
+        self.goal = goal
         self.assured, self.plant, self.period, self.budget = assured, plant, period, budget
         self.adapter, self.noted, self.earned = adapter, -2, 0.0
 
@@ -116,7 +129,8 @@ class Loop:
                 self._note(reading, last, None)
                 return
             deadline = None if self.budget is None else ticker.tick + self.budget
-            action = self.assured.act(reading.observation, taken=reading.step, deadline=deadline)
+            seen = reading.observation
+            action = self.assured.act(seen, self.goal(seen), taken=reading.step, deadline=deadline)
             self.plant.write(action.command)
             record.wrote[cycle] = time.monotonic() - ticker.tick
             self._note(reading, last, action.surprise)
@@ -134,7 +148,7 @@ class Loop:
         if self.adapter is None or reading.step == self.noted:
             return
         first = reading.step != self.noted + 1  # what was missed cannot be learned from
-        earned = reading.reward - (0.0 if first else self.earned)
-        ended = {"reward": earned, "terminated": reading.over and reading.failure, "failure": reading.failure}
-        self.adapter.note(step_of(reading.observation, last, first=first, **ended), surprise)
+        earned = 0.0 if first else reading.reward - self.earned
+        outcome = {"reward": earned, "terminated": reading.terminated, "failure": reading.failure}
+        self.adapter.note(step_of(reading.observation, last, first=first, **outcome), surprise)
         self.noted, self.earned = reading.step, reading.reward

@@ -52,6 +52,8 @@ class Course:
         self.controller, self.task, self.adapter, self.seed = controller, task, adapter, seed
         nominal = {parameter.name: parameter.nominal for parameter in task.task_spec.parameters}
         self.nominal, self.step, self.number, self.owed = nominal, 0, 0, 0.0
+        self.events: list[Event] = []
+        """Of learning, each at the step of the course at which it happened."""
 
     def drive(self, suite: Suite, shift: Shift) -> Trace:
         """The whole course; a phase ends with the episode in which its steps are over."""
@@ -59,8 +61,7 @@ class Course:
         for phase in PHASES:
             phases.append(self.step)
             episodes += self._phase(phase, getattr(suite, phase), shift if phase == "shifted" else None)
-        events = () if self.adapter is None else tuple(self.adapter.state.events)
-        return Trace(tuple(episodes), events, tuple(phases), time.monotonic() - began)
+        return Trace(tuple(episodes), tuple(self.events), tuple(phases), time.monotonic() - began)
 
     def _phase(self, phase: str, steps: int, shift: Shift | None) -> Iterator[Episode]:
         begins = self.step
@@ -105,3 +106,4 @@ class Course:
         self.owed += WORK
         while self.owed >= 1.0:
             self.owed = self.owed - 1.0 if self.adapter.work() else 0.0
+        self.events += [event._replace(step=self.step) for event in self.adapter.state.events[len(self.events) :]]

@@ -51,6 +51,8 @@ class Suite:
         if not self.shifts:
             raise ValueError("shifts must name one at least, came none")
         refuse_unknown("shift", self.schedules, self.shifts)
+        for name in self.shifts:
+            self.shift(name)  # which refuses a schedule that there is not
         for name in ("nominal", "shifted"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1 step, came {getattr(self, name)}")
