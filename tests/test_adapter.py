@@ -8,9 +8,10 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.test_experience import TASK
-from wmctrl.runtime.adapter import Adaptation, Adapter, Learning, Regime
+from wmctrl.runtime.adapter import Adaptation, Adapter, Regime
 from wmctrl.runtime.experience import Columns, Layout, step_of
 from wmctrl.runtime.keeping import Keeper
+from wmctrl.runtime.learning import Learning
 from wmctrl.runtime.plant import Task
 
 BARE = Task(**{**TASK.__dict__, "goal": (), "camera": None})

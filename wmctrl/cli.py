@@ -178,7 +178,15 @@ def add_lookers(command: Callable[..., Parser]) -> None:
         help="machine that its page, BOARD.md, tells how to drive on (generic)",
     )
     export.add_argument("--sign", type=Path, metavar="KEY", help="PEM file of an Ed25519 key to sign with")
-    run = command("run", answers.run_bundle, "drive a plant with a bundle, through the same runtime as on a board")
+    add_run_arguments(
+        command("run", answers.run_bundle, "drive a plant with a bundle, through the same runtime as on a board")
+    )
+    demo = command("demo", answers.show_demo, "an arm and a car teach themselves to drive, in under five minutes")
+    demo.add_argument("--out", type=Path, default=Path("runs/demo"), metavar="FOLDER", help="where to (runs/demo)")
+
+
+def add_run_arguments(run: Parser) -> None:
+    """What drives, for how long, and how time is kept."""
     run.add_argument("folder", type=Path, metavar="BUNDLE", help="folder of the bundle, or of the run that holds it")
     run.add_argument("--episodes", type=count, default=1, metavar="N", help="how many (1)")
     run.add_argument("--seed", type=seed, default=0, help="episode i starts from this plus i (0)")
@@ -210,8 +218,6 @@ def add_lookers(command: Callable[..., Parser]) -> None:
         help="with --rate: a physical parameter that is not nominal (see wm envs ID); may be repeated",
     )
     run.add_argument("--film", type=Path, metavar="FILE", help="animated WebP of the last episode (FILE.webp)")
-    demo = command("demo", answers.show_demo, "an arm and a car teach themselves to drive, in under five minutes")
-    demo.add_argument("--out", type=Path, default=Path("runs/demo"), metavar="FOLDER", help="where to (runs/demo)")
 
 
 def add_evidence(command: Callable[..., Parser]) -> None:

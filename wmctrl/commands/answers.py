@@ -278,7 +278,7 @@ def learning_beside(adapter: "Adapter | None", share: float, home: Path | None) 
     if adapter is None:
         yield lambda: None
         return
-    from wmctrl.runtime.adapter import Learning
+    from wmctrl.runtime.learning import Learning
 
     learning, told = Learning(adapter, share), 0
 

@@ -7,8 +7,6 @@ and the plant that was learned first hardly worse (the gate). What drove before,
 best one drives.
 """
 
-import threading
-import time
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,8 +27,6 @@ from wmctrl.runtime.learner import Learner, Parameters
 
 RETAINED = 0.2
 """Share of the nominal steps that is not learned from, and tells how well the first plant is still known."""
-IDLE = 0.05
-"""Time between two looks for work where there is none [s]."""
 RATE = 1e-4
 """Learning rate."""
 STRENGTH = 1.0
@@ -417,35 +413,3 @@ class Adapter:
 
     def _tell(self, what: str, detail: str) -> None:
         self.state.events.append(Event(self.memory.total, what, detail))
-
-
-class Learning:
-    """Has an adapter work in a thread of its own, for a share of a processor core's time."""
-
-    def __init__(self, adapter: Adapter, share: float) -> None:
-        """
-        Args:
-            share: Of a core, above 0 and at most 1.
-        """
-        if not 0.0 < share <= 1.0:
-            raise ValueError(f"the share of a core must be above 0 and at most 1, came {share:g}")
-        self.adapter, self.share, self.problem = adapter, share, ""
-        self.over = threading.Event()
-        self.thread = threading.Thread(target=self._live, name="learning", daemon=True)
-        self.thread.start()
-
-    def _live(self) -> None:
-        while not self.over.is_set():
-            began = time.monotonic()
-            try:
-                busy = self.adapter.work()
-            except Exception as error:  # of whatever kind: driving goes on with what it has
-                self.problem = " ".join(str(error).split())
-                return
-            taken = time.monotonic() - began
-            self.over.wait(taken * (1.0 / self.share - 1.0) if busy else IDLE)
-
-    def close(self) -> None:
-        """Stop after the piece that is being done."""
-        self.over.set()
-        self.thread.join()
