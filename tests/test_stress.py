@@ -15,8 +15,10 @@ from tests.tiny_bundle import made, taught
 from wmctrl.cli import main
 from wmctrl.commands import driving, stressing
 from wmctrl.commands.stressing import Cell
+from wmctrl.runtime import manifest
 from wmctrl.runtime.adapter import Event
 from wmctrl.runtime.controller import Controller
+from wmctrl.runtime.keeping import origin_of
 from wmctrl.stress.arms import ARMS
 from wmctrl.stress.course import Course, Episode, Trace
 from wmctrl.stress.figures import worth
@@ -139,6 +141,7 @@ def test_a_bundle_is_driven_over_a_change_and_what_is_kept_is_not_driven_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = taught(*CHEETAH)
+    origin = origin_of((place / manifest.NAME).read_bytes())
     suite = Suite(shifts=WEAK, nominal=10, shifted=10, after=0, arms=("EWC + replay + gate",), seeds=(0,))
     kept, found = tmp_path / "kept", {}
     for cell in stressing.cells(suite):
@@ -149,7 +152,7 @@ def test_a_bundle_is_driven_over_a_change_and_what_is_kept_is_not_driven_again(
         assert [one.phase for one in found[cell].episodes] == ["nominal", "shifted"]
         assert adapter is None or len(adapter.memory) == 2002
         assert all(0 <= event.step <= 2000 for event in found[cell].events)
-        stressing.write(kept / cell.file, found[cell], stressing._settings(place, suite, cell))
+        stressing.write(kept / cell.file, found[cell], stressing._settings(origin, suite, cell))
     monkeypatch.setattr(stressing, "_driven", None)
     assert dict(stressing.run(place, suite, kept, 1, None)) == found
     stressing.write_report(kept / "report.html", "HalfCheetah-v5", suite, found)

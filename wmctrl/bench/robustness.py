@@ -102,9 +102,8 @@ def driven(driver: AssuredDriver, task: Task, name: str, amount: float, episodes
 
 def beyond(limits: Limits, commands: NDArray[np.float32]) -> int:
     """How many of some commands (n, A) are not finite, or beyond the limits."""
-    fits = (limits.low - ROUNDING <= commands) & (
-        commands <= limits.high + ROUNDING
-    )  # what is no number fails this too
+    # What is no number fails both comparisons.
+    fits = (limits.low - ROUNDING <= commands) & (commands <= limits.high + ROUNDING)
     return int((~fits.all(1)).sum())
 
 

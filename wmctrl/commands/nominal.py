@@ -21,8 +21,6 @@ from wmctrl.runtime.learner import Learner
 
 STEPS = 2000
 """Recorded of a plant that was learned."""
-
-
 CONSOLIDATING = 100
 """Sequences of them that tell which parameters matter."""
 

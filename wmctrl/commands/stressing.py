@@ -19,6 +19,7 @@ from wmctrl.runtime import bundle, json_file
 from wmctrl.runtime.adapter import RATE, Event
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.files import read_bounded, write_atomic
+from wmctrl.runtime.keeping import origin_of
 from wmctrl.runtime.manifest import NAME as MANIFEST
 from wmctrl.stress.arms import ARMS
 from wmctrl.stress.course import WORK, Course, Episode, Trace
@@ -33,19 +34,9 @@ LARGEST = 4 << 20
 MEASURED = ("recovery", "adapted", "frozen", "nominal", "after", "delay")
 """Figures of `Worth` that are means over the seeds."""
 COLUMNS = (
-    "shift",
-    "arm",
-    "recovery",
-    "return",
-    "of frozen",
-    "of nominal",
-    "after",
-    "delay",
-    "false alarms",
-    "failures",
+    *("shift", "arm", "recovery", "return", "of frozen", "of nominal"),
+    *("after", "delay", "false alarms", "failures"),
 )
-
-
 LEGEND = """\
 recovery: share of what the change cost that came back, late in it; of nominal: return before the change
 after: return on the nominal plant again, beside that of who learned nothing; delay: steps until the first alarm
@@ -112,9 +103,9 @@ def run(folder: Path, suite: Suite, kept: Path, processes: int, env: str | None)
     driving.require_known(held.manifest.task.id, env)
     with contextlib.closing(driving.matching_task(held.manifest.task)) as task:
         suite.require_known({parameter.name: parameter for parameter in task.task_spec.parameters})
-    wanted = []
+    origin, wanted = origin_of((place / MANIFEST).read_bytes()), []
     for cell in cells(suite):
-        found = read(kept / cell.file, _settings(place, suite, cell))
+        found = read(kept / cell.file, _settings(origin, suite, cell))
         if found is None:
             wanted.append(cell)
         else:
@@ -124,16 +115,15 @@ def run(folder: Path, suite: Suite, kept: Path, processes: int, env: str | None)
     context = multiprocessing.get_context("spawn")
     with context.Pool(min(processes, len(wanted))) as pool:
         for cell, trace in pool.imap_unordered(partial(_driven, place, suite), wanted):
-            write(kept / cell.file, trace, _settings(place, suite, cell))
+            write(kept / cell.file, trace, _settings(origin, suite, cell))
             yield cell, trace
 
 
-def _settings(place: Path, suite: Suite, cell: Cell) -> str:
-    """What tells a course of this bundle and suite from others."""
-    manifest = (place / MANIFEST).read_bytes()
+def _settings(origin: str, suite: Suite, cell: Cell) -> str:
+    """What tells a course of a bundle and suite from others."""
     course = dataclasses.replace(suite, arms=(cell.arm,), seeds=(cell.seed,))  # others change nothing of this one
     asked = f"{to_yaml(course)}{cell}{ARMS[cell.arm]}{WORK}{RATE}"
-    return hashlib.sha256(manifest + asked.encode()).hexdigest()
+    return hashlib.sha256(f"{origin}{asked}".encode()).hexdigest()
 
 
 def _driven(place: Path, suite: Suite, cell: Cell) -> tuple[Cell, Trace]:

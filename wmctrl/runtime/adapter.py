@@ -1,7 +1,7 @@
 """Learning while driving: notices that the plant has changed, learns the new one, and drives by what proved better.
 
 Whoever drives calls `note` after every step, which takes a fraction of a millisecond; all that takes longer is done by
-`work`, a piece at a time, in a thread of its own (`Learning`) or between two steps of a simulator that waits. Learned
+`work`, a piece at a time, in a thread of its own (`learning`) or between two steps of a simulator that waits. Learned
 parameters are but candidates until they foresee steps that they were not learned from better than those that drive,
 and the plant that was learned first hardly worse (the gate). What drove before, and what was learned first, remain: the
 best one drives.
@@ -291,10 +291,7 @@ class Adapter:
     def _recognise(self, changed: int) -> None:
         """Drive by a plant that is known already, where that foresees best what has come since a change."""
         self.state.untried = None
-        begin = max(changed - SETTLED, self.memory.total - len(self.memory), 0)
-        recent, since = self.memory.steps(begin, self.memory.total), changed - begin
-        errors = {id(one): self.judge.error(one.parameters, recent, since) for one in self._contenders()}
-        self._undo(errors)
+        self._undo(self._errors(*self._recent(changed)))
 
     def _undo(self, errors: dict[int, float]) -> bool:
         """Drive by what drove before, or by a plant that is known, where its error is smaller; whether that is so."""
@@ -331,8 +328,8 @@ class Adapter:
         if not c.gate:
             self._drive(candidate)
         else:
-            recent, since = self._fresh()
-            errors = {id(one): self.judge.error(one.parameters, recent, since) for one in self._contenders()}
+            recent, since = self._recent(s.frontier)
+            errors = self._errors(recent, since)
             learned = self.judge.error(candidate.parameters, recent, since)
             retained = self.judge.error(candidate.parameters, self._retained())
             now = errors[id(self.active)]
@@ -402,10 +399,14 @@ class Adapter:
         held = {name: value for name, value in regime.parameters.items() if name in self.driven}
         self.wanted = self.engine.prepared(held)
 
-    def _fresh(self) -> tuple[Columns, int]:
-        """Steps that judge, after some that settle the belief; and where they begin."""
-        begin = max(self.state.frontier - SETTLED, self.memory.total - len(self.memory), 0)
-        return self.memory.steps(begin, self.memory.total), self.state.frontier - begin
+    def _recent(self, since: int) -> tuple[Columns, int]:
+        """Steps from a number on, after some that settle the belief; and where they begin."""
+        begin = max(since - SETTLED, self.memory.total - len(self.memory))
+        return self.memory.steps(begin, self.memory.total), since - begin
+
+    def _errors(self, steps: Columns, since: int) -> dict[int, float]:
+        """How badly each of what could drive foresees steps from one on, by its id."""
+        return {id(one): self.judge.error(one.parameters, steps, since) for one in self._contenders()}
 
     def _retained(self) -> Columns:
         """Steps on the first plant that nothing is learned from."""

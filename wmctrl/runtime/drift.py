@@ -23,8 +23,8 @@ PARTS = 5
 """Into which the ordinary steps are cut, so that what is expected of one is learned from the others."""
 FURTHEST = 4.0
 """Beyond which a feature is cut off, in standard deviations."""
-QUANTILES = 129
-"""Points of the table of ordinary surprises."""
+SHARES = np.linspace(0.0, 1.0, 129)
+"""Of the ordinary excesses that are below each in the table of them."""
 ALLOWANCE = 1.5
 """Mean score that is still ordinary: half again as much as it is on average."""
 LARGEST_SCORE = 8.0
@@ -93,8 +93,8 @@ def ordinary_excess(steps: Columns) -> tuple[Expectation, NDArray[np.float64]]:
 class Ordinary:
     """What exceeds the expected surprise on the plant that was learned."""
 
-    excesses: tuple[float, ...]
-    """Quantiles of it at equal steps, from the least to the largest (QUANTILES,)."""
+    excesses: NDArray[np.float64]
+    """Quantiles of it at SHARES."""
     threshold: float
     """Height of the sum that rings."""
 
@@ -110,15 +110,14 @@ class Ordinary:
         """
         if len(excesses) < 10 * STRETCH:
             raise ValueError(f"at least {10 * STRETCH} ordinary steps are needed, came {len(excesses)}")
-        table = np.quantile(excesses, np.linspace(0.0, 1.0, QUANTILES))
-        found = cls(tuple(float(one) for one in table), np.inf)
+        found = cls(np.quantile(excesses, SHARES), np.inf)
         scores = np.array([found.score(float(one)) for one in excesses])
         return cls(found.excesses, height(scores, between_alarms))
 
     def score(self, excess: float) -> float:
         """How rare it is: -ln of the share of ordinary ones that exceed it, 1 on average."""
-        table = np.asarray(self.excesses)
-        beyond = 1.0 - np.interp(excess, table, np.linspace(0.0, 1.0, len(table)))
+        table = self.excesses
+        beyond = 1.0 - np.interp(excess, table, SHARES)
         score = -np.log(max(beyond, 0.5 / len(table)))
         if excess > table[-1]:  # rarer than any that was seen: by how much, its distance from the middle says
             score += (excess - table[-1]) / max(table[-1] - table[len(table) // 2], 1e-9)
@@ -131,9 +130,7 @@ def height(scores: NDArray[np.float64], between_alarms: float) -> float:
     The sum exceeds h about once in exp(r h) steps, r > 0 solving E[exp(r X)] = 1 for the sum X of a stretch's scores
     above the allowance.
     """
-    stretches = len(scores) - STRETCH + 1
     sums = np.convolve(scores - ALLOWANCE, np.ones(STRETCH), "valid")
-    assert len(sums) == stretches, "every stretch has a sum"
     low, high = 0.0, LARGEST_EXPONENT  # a few thousand scores hardly show how far their sums can run
     for _ in range(60):
         middle = 0.5 * (low + high)
