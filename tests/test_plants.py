@@ -177,9 +177,12 @@ def driven(plants: Sequence[Plant], steps: int) -> list[list[NDArray[Any]]]:
     return shown
 
 
-def drawn_parameters(episodes: int, *, number: int = 0, seed: int = 0, randomise: tuple[str, ...] = ()) -> list[Any]:
+def drawn_parameters(
+    episodes: int, *, number: int = 0, seed: int = 0, randomise: tuple[str, ...] = (), **parameters: float
+) -> list[Any]:
     """Physical parameters that the pendulum's resets were asked for."""
-    plant = Plant(wmctrl_envs.make("Pendulum-v1"), number, seed, CollectConfig(randomise=randomise))
+    config = CollectConfig(randomise=randomise, parameters=parameters)
+    plant = Plant(wmctrl_envs.make("Pendulum-v1"), number, seed, config)
     reset, asked = plant.task.reset, []
 
     def watched(*, seed: int, options: dict[str, Any]) -> Any:
@@ -209,6 +212,12 @@ def test_drawn_parameters_repeat_with_the_seed_and_differ_between_plants_and_run
     drawn = partial(drawn_parameters, 3, randomise=("mass",))
     assert drawn() == drawn()
     assert len({str(one) for one in (drawn(), drawn(number=1), drawn(seed=1))}) == 3
+
+
+def test_parameters_are_as_given_where_they_are_not_drawn() -> None:
+    asked = drawn_parameters(3, randomise=("mass",), mass=1.1, length=0.9)
+    assert [episode["length"] for episode in asked] == [0.9] * 3
+    assert len({episode["mass"] for episode in asked}) == 3
 
 
 def test_without_parameters_to_draw_the_plant_is_the_nominal_one() -> None:

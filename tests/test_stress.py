@@ -106,6 +106,8 @@ def test_a_course_is_worth_what_of_the_cost_came_back() -> None:
     assert found.after == pytest.approx(-0.5)
     assert found.delay == 13.0
     assert (found.false_alarms, found.failures) == (1, 2)
+    oracle = course({"nominal": [2.0], "shifted": [3.0] * 4 + [9.0] * 2, "after": [2.0]})
+    assert worth(learned, frozen, oracle).recovery == pytest.approx(4.0 / 5.0)
 
 
 def test_where_a_change_costs_nothing_there_is_nothing_to_recover() -> None:
@@ -122,6 +124,25 @@ def test_courses_that_learn_nothing_come_first_whatever_is_asked() -> None:
     ]
     with pytest.raises(ValueError, match="unknown arm 'EWK'; did you mean EWC"):
         stressing.cells(replace(suite, arms=("EWK",)))
+
+
+def test_rivals_are_driven_over_the_shifts_that_they_are_for() -> None:
+    suite = Suite(shifts=WEAK | {"heavy": {"mass_scale": 1.5}}, arms=("replay",), seeds=(4,))
+    rivals = [stressing.Rival.of("zero-shot=runs/a"), stressing.Rival.of("oracle@heavy=runs/b=c")]
+    assert rivals[1] == stressing.Rival("oracle", "heavy", Path("runs/b=c"))
+    assert [cell[:2] for cell in stressing.cells(suite, rivals)] == [
+        *(("weak", "frozen"), ("heavy", "frozen")),
+        *(("weak", "zero-shot"), ("heavy", "zero-shot"), ("heavy", "oracle")),
+        *(("weak", "replay"), ("heavy", "replay")),
+    ]
+    with pytest.raises(ValueError, match="unknown shift 'week'; did you mean weak"):
+        stressing.cells(suite, [stressing.Rival.of("oracle@week=there")])
+
+
+@pytest.mark.parametrize("text", ["oracle", "=there", "oracle=", "replay=there", "frozen@weak=there"])
+def test_a_rival_without_a_name_of_its_own_or_a_folder_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="--rival takes NAME=FOLDER or NAME@SHIFT=FOLDER"):
+        stressing.Rival.of(text)
 
 
 def test_shifts_whose_names_differ_in_a_sign_alone_are_kept_apart() -> None:
@@ -155,8 +176,16 @@ def test_a_bundle_is_driven_over_a_change_and_what_is_kept_is_not_driven_again(
         stressing.write(kept / cell.file, found[cell], stressing._settings(origin, suite, cell))
     monkeypatch.setattr(stressing, "_driven", None)
     assert dict(stressing.run(place, suite, kept, 1, None)) == found
+    found[Cell("weak", "oracle", 0)] = found[Cell("weak", "frozen", 0)]
     stressing.write_report(kept / "report.html", "HalfCheetah-v5", suite, found)
     assert "EWC + replay + gate" in (kept / "report.html").read_text()
+
+
+def test_a_rival_of_another_task_is_refused_before_anything_is_driven(tmp_path: Path) -> None:
+    suite, place = Suite(shifts=WEAK, arms=("frozen",), seeds=(0,)), made(*CHEETAH)[1]
+    rival = stressing.Rival("zero-shot", None, made("Pendulum-v1")[1])
+    with pytest.raises(ValueError, match="drives Pendulum-v1, not HalfCheetah-v5"):
+        list(stressing.run(place, suite, tmp_path, 1, None, [rival]))
 
 
 def test_a_bundle_that_cannot_learn_is_refused_before_anything_is_driven(

@@ -82,6 +82,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "collect.randomise: 'mas' is not a parameter here",
         ),
         (
+            ["--env", "Pendulum-v1", "--set", "collect.parameters={mass: 100}"],
+            "collect.parameters: mass must be from 0.3 to 3, came 100",
+        ),
+        (
             ["--env", "racetrack-v1", "--set", "collect.config.other_vehicle=3"],
             "unknown config key 'other_vehicle'; did you mean other_vehicles",
         ),

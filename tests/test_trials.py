@@ -13,7 +13,8 @@ from wmctrl.commands import evaluation, provenance, run_folder, training
 from wmctrl.learning.evaluate import Outcome
 from wmctrl.learning.train import EXAMINATION_SEED
 
-CONFIG = tiny("Pendulum-v1", "schedule.steps=44")
+UNGUIDED = ("agent.learn_behavior=false", "agent.proposals=0", "agent.objective.value=0")
+CONFIG = tiny("Pendulum-v1", "schedule.steps=44", *UNGUIDED)
 SPEC = training.spec_of(CONFIG.task)
 
 

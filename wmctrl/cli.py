@@ -246,6 +246,15 @@ def add_evidence(command: Callable[..., Parser]) -> None:
     )
     stress.add_argument("--seeds", metavar="S", type=seed, nargs="+", help="other seeds than the suite's")
     stress.add_argument("--arms", metavar="ARM", nargs="+", help="other arms than the suite's")
+    stress.add_argument(
+        "--rival",
+        dest="rivals",
+        metavar="NAME=RUN",
+        action="append",
+        default=[],
+        help="another controller of the task, driven as it is, NAME@SHIFT=RUN for one shift; an oracle, trained on the"
+        " changed plant, tells what there is to recover; may be repeated",
+    )
     stress.add_argument("--processes", metavar="N", type=count, default=2, help="courses at a time (2)")
     stress.add_argument("--env", metavar="ID", help="the task, where the bundle names one of a module that is not ours")
     endure = command(

@@ -65,7 +65,13 @@ def show_robustness(part: str, run: Path | None, threads: int, episodes: int, se
 
 
 def show_stress(
-    bundle: Path, suite: str, seeds: Sequence[int] | None, arms: Sequence[str] | None, processes: int, env: str | None
+    bundle: Path,
+    suite: str,
+    seeds: Sequence[int] | None,
+    arms: Sequence[str] | None,
+    rivals: Sequence[str],
+    processes: int,
+    env: str | None,
 ) -> int:
     """Drive a suite's courses, a bar beside, and show and write what they are worth."""
     from rich.console import Console
@@ -84,11 +90,11 @@ def show_stress(
     kept = Path("runs") / f"stress-{Path(suite).stem}-{origin_of((place / manifest.NAME).read_bytes())[:8]}"
     if (bundle / "run.json").exists():
         kept = bundle / f"stress-{Path(suite).stem}"
-    found = {}
+    found, beside = {}, [stressing.Rival.of(text) for text in rivals]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task(f"{task}, {processes} at a time", total=len(stressing.cells(asked)))
-        for cell, trace in stressing.run(bundle, asked, kept, processes, env):
+        bar = progress.add_task(f"{task}, {processes} at a time", total=len(stressing.cells(asked, beside)))
+        for cell, trace in stressing.run(bundle, asked, kept, processes, env, beside):
             found[cell] = trace
             progress.advance(bar)
             print(f"{cell.shift}, {cell.arm}, seed {cell.seed}: {trace.seconds:.0f} s", file=sys.stderr, flush=True)

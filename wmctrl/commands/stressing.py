@@ -15,12 +15,11 @@ from wmctrl_envs.suggestion import refuse_unknown
 
 from wmctrl.commands import driving, intervals, pictures, provenance, report
 from wmctrl.config_files import from_mapping, nearest, read_yaml, shipped, to_yaml
-from wmctrl.runtime import bundle, json_file
+from wmctrl.runtime import bundle, json_file, manifest
 from wmctrl.runtime.adapter import RATE, Event
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.files import read_bounded, write_atomic
 from wmctrl.runtime.keeping import origin_of
-from wmctrl.runtime.manifest import NAME as MANIFEST
 from wmctrl.stress.arms import ARMS
 from wmctrl.stress.course import WORK, Course, Episode, Trace
 from wmctrl.stress.figures import Worth, worth
@@ -28,7 +27,7 @@ from wmctrl.stress.suite import Suite
 
 SUITES = Path("configs/stress")
 """Folder of the suites that travel with the package."""
-FROZEN = "frozen"
+FROZEN, ORACLE = "frozen", "oracle"
 LARGEST = 4 << 20
 """Bytes of a kept course."""
 MEASURED = ("recovery", "adapted", "frozen", "nominal", "after", "delay")
@@ -39,6 +38,7 @@ COLUMNS = (
 )
 LEGEND = """\
 recovery: share of what the change cost that came back, late in it; of nominal: return before the change
+beside an arm named oracle, whose return late in the change is then all there is to recover, not that before it
 after: return on the nominal plant again, beside that of who learned nothing; delay: steps until the first alarm
 failures: while the change lasted, beyond those of who learned nothing; in parentheses: 95 % intervals over the seeds"""
 """What the columns mean."""
@@ -78,23 +78,61 @@ def suite_of(given: str, task: str) -> Suite:
     return from_mapping(Suite, content | tasks[task], f"{path}: {task}")
 
 
-def cells(suite: Suite) -> list[Cell]:
+class Rival(NamedTuple):
+    """Another controller of the same task, which is driven beside and learns nothing."""
+
+    arm: str
+    """What it is called."""
+    shift: str | None
+    """The shift it is for; None is for all."""
+    folder: Path
+    """Of its bundle, or of its run."""
+
+    @classmethod
+    def of(cls, text: str) -> "Rival":
+        """One told as NAME=FOLDER or NAME@SHIFT=FOLDER.
+
+        Raises:
+            ValueError: It is told otherwise, or named as a way to learn is.
+        """
+        named, separator, folder = text.partition("=")
+        arm, _, shift = named.partition("@")
+        if not (separator and arm and folder) or arm in ARMS:
+            raise ValueError(
+                f"--rival takes NAME=FOLDER or NAME@SHIFT=FOLDER, under a name that no arm has, came {text!r}"
+            )
+        return cls(arm, shift or None, Path(folder))
+
+
+def cells(suite: Suite, rivals: Sequence[Rival] = ()) -> list[Cell]:
     """All courses of a suite; those that learn nothing come first, for the others are held against them."""
     refuse_unknown("arm", suite.arms, ARMS)
-    arms = [FROZEN, *(arm for arm in suite.arms if arm != FROZEN)]
-    return [Cell(shift, arm, seed) for arm in arms for shift in suite.shifts for seed in suite.seeds]
+    refuse_unknown("shift", [rival.shift for rival in rivals if rival.shift], suite.shifts)
+    found = [Cell(shift, FROZEN, seed) for shift in suite.shifts for seed in suite.seeds]
+    for rival in rivals:
+        found += [
+            Cell(shift, rival.arm, seed)
+            for shift in suite.shifts
+            for seed in suite.seeds
+            if rival.shift in (None, shift)
+        ]
+    arms = [arm for arm in suite.arms if arm != FROZEN]
+    return found + [Cell(shift, arm, seed) for arm in arms for shift in suite.shifts for seed in suite.seeds]
 
 
-def run(folder: Path, suite: Suite, kept: Path, processes: int, env: str | None) -> Iterator[tuple[Cell, Trace]]:
+def run(
+    folder: Path, suite: Suite, kept: Path, processes: int, env: str | None, rivals: Sequence[Rival] = ()
+) -> Iterator[tuple[Cell, Trace]]:
     """Drive every course of a suite that is not kept yet, and tell of each as it is over.
 
     Args:
         folder: Of a bundle that can learn, or of its run.
         kept: Folder of the courses.
         env: The task, for those that are not ours to import.
+        rivals: Controllers that are driven beside.
 
     Raises:
-        ValueError: The bundle cannot learn, or a shift is not one of its task.
+        ValueError: The bundle cannot learn, a shift is not one of its task, or a rival is of another task.
     """
     place = driving.bundle_in(folder)
     held = bundle.load(place, learning=True)
@@ -103,33 +141,40 @@ def run(folder: Path, suite: Suite, kept: Path, processes: int, env: str | None)
     driving.require_known(held.manifest.task.id, env)
     with contextlib.closing(driving.matching_task(held.manifest.task)) as task:
         suite.require_known({parameter.name: parameter for parameter in task.task_spec.parameters})
-    origin, wanted = origin_of((place / MANIFEST).read_bytes()), []
-    for cell in cells(suite):
-        found = read(kept / cell.file, _settings(origin, suite, cell))
+    wanted, settings = dict[Cell, Path](), {}
+    places = {(rival.arm, rival.shift): driving.bundle_in(rival.folder) for rival in rivals}
+    for cell in cells(suite, rivals):
+        driven = places.get((cell.arm, cell.shift)) or places.get((cell.arm, None)) or place
+        told = (driven / manifest.NAME).read_bytes()
+        if manifest.parse(told).task.id != held.manifest.task.id:
+            raise ValueError(f"{driven} drives {manifest.parse(told).task.id}, not {held.manifest.task.id}")
+        settings[cell] = _settings(origin_of(told), suite, cell)
+        found = read(kept / cell.file, settings[cell])
         if found is None:
-            wanted.append(cell)
+            wanted[cell] = driven
         else:
             yield cell, found
     if not wanted:
         return
     context = multiprocessing.get_context("spawn")
     with context.Pool(min(processes, len(wanted))) as pool:
-        for cell, trace in pool.imap_unordered(partial(_driven, place, suite), wanted):
-            write(kept / cell.file, trace, _settings(origin, suite, cell))
+        for cell, trace in pool.imap_unordered(partial(_driven, suite), wanted.items()):
+            write(kept / cell.file, trace, settings[cell])
             yield cell, trace
 
 
 def _settings(origin: str, suite: Suite, cell: Cell) -> str:
     """What tells a course of a bundle and suite from others."""
     course = dataclasses.replace(suite, arms=(cell.arm,), seeds=(cell.seed,))  # others change nothing of this one
-    asked = f"{to_yaml(course)}{cell}{ARMS[cell.arm]}{WORK}{RATE}"
+    asked = f"{to_yaml(course)}{cell}{ARMS.get(cell.arm)}{WORK}{RATE}"
     return hashlib.sha256(f"{origin}{asked}".encode()).hexdigest()
 
 
-def _driven(place: Path, suite: Suite, cell: Cell) -> tuple[Cell, Trace]:
-    """A course, in a process of its own."""
+def _driven(suite: Suite, asked: tuple[Cell, Path]) -> tuple[Cell, Trace]:
+    """A course of the bundle in a folder, in a process of its own."""
+    cell, place = asked
     controller = Controller.load(place, provider="cpu", in_time=False)
-    arm = ARMS[cell.arm]
+    arm = ARMS.get(cell.arm)
     with contextlib.closing(driving.matching_task(controller.bundle.manifest.task)) as task:
         course = Course(controller, task, None if arm is None else arm.adapter(controller), cell.seed)
         return cell, course.drive(suite, suite.shift(cell.shift))
@@ -158,9 +203,9 @@ def compared(found: Mapping[Cell, Trace]) -> dict[tuple[str, str], list[Worth]]:
     """What the courses are worth, by shift and arm, as far as the frozen ones are there."""
     table: dict[tuple[str, str], list[Worth]] = {}
     for cell, trace in found.items():
-        frozen = found.get(cell._replace(arm=FROZEN))
+        frozen, oracle = (found.get(cell._replace(arm=arm)) for arm in (FROZEN, ORACLE))
         if frozen is not None:
-            table.setdefault((cell.shift, cell.arm), []).append(worth(trace, frozen))
+            table.setdefault((cell.shift, cell.arm), []).append(worth(trace, frozen, oracle))
     return table
 
 
@@ -192,7 +237,7 @@ def write_report(path: Path, task: str, suite: Suite, found: Mapping[Cell, Trace
     table = compared(found)
     arms = [arm for arm in dict.fromkeys(cell.arm for cell in found) if arm != FROZEN]
     recovered = {
-        shift: [float(np.mean([one.recovery for one in table[shift, arm]])) for arm in arms if (shift, arm) in table]
+        shift: [float(np.mean([one.recovery for one in table.get((shift, arm), ())] or [np.nan])) for arm in arms]
         for shift in suite.shifts
     }
     mapped = pictures.heat_map(recovered, arms)

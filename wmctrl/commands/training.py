@@ -67,8 +67,8 @@ def check(config: Config, device: str, recorded: CheckpointFolder | None = None)
         recorded: The opened checkpoint whose replay is all there is to learn from.
 
     Raises:
-        ValueError: Unknown id or device, a task without continuous actions, a parameter to randomise that it does not
-            have, settings that do not go together, or a recording that is damaged or of other sizes.
+        ValueError: Unknown id or device, a task without continuous actions, a parameter that it does not have or that
+            cannot be so, settings that do not go together, or a recording that is damaged or of other sizes.
     """
     require_taught(config.agent)
     if config.replay.length <= config.agent.model.context:
@@ -79,10 +79,15 @@ def check(config: Config, device: str, recorded: CheckpointFolder | None = None)
     with closing(make_task(config.task)) as task, closing(make_plant(config)) as plant:
         if _interface(task.task_spec) != _interface(plant.task_spec):
             raise ValueError("collect.config changes what is observed or commanded; give it in task.config as well")
-        known = [parameter.name for parameter in plant.task_spec.parameters]
-        for name in config.collect.randomise:
-            if name not in known:
-                raise ValueError(f"collect.randomise: {name!r} is not a parameter here; {nearest(name, known)}")
+        known = {parameter.name: parameter for parameter in plant.task_spec.parameters}
+        for key, names in (("randomise", config.collect.randomise), ("parameters", config.collect.parameters)):
+            for name in names:
+                if name not in known:
+                    raise ValueError(f"collect.{key}: {name!r} is not a parameter here; {nearest(name, known)}")
+        for name, value in config.collect.parameters.items():
+            low, high = known[name].low, known[name].high
+            if not low <= value <= high:
+                raise ValueError(f"collect.parameters: {name} must be from {low:g} to {high:g}, came {value:g}")
         agent = Agent.for_task(task.task_spec, config.agent, torch_device(device))
         replay = Replay(agent.sizes, config.replay, config.collect.plants)
     if recorded is None:

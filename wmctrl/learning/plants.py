@@ -42,6 +42,8 @@ class CollectConfig:
     """Steps after which an episode is cut short, so that a plant that fell over stands up again; 0 never cuts."""
     randomise: tuple[str, ...] = ()
     """Physical parameters drawn anew for every episode, evenly from their range."""
+    parameters: dict[str, float] = field(default_factory=dict)
+    """Physical parameters of every episode; those neither here nor in `randomise` are nominal."""
     config: dict[str, Any] = field(default_factory=dict)
     """Entries of the environment's configuration that differ while experience is gathered, such as more traffic."""
 
@@ -151,9 +153,10 @@ class Plant:
         """Reset the plant to the start of the episode numbered `episodes`."""
         spec = self.task.task_spec
         generator = np.random.default_rng([self.seed, self.number, self.episodes])
-        parameters = {
+        drawn = {
             p.name: float(generator.uniform(p.low, p.high)) for p in spec.parameters if p.name in self.config.randomise
         }
+        parameters = self.config.parameters | drawn
         self.walk = np.clip(self._noise(self.config.prefill_exponent, generator), -1.0, 1.0)
         self.noise = self.config.exploration_std * self._noise(self.config.exploration_exponent, generator)
         self.observation, _ = self.task.reset(seed=int(generator.integers(2**31)), options={"parameters": parameters})

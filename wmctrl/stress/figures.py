@@ -21,7 +21,10 @@ class Worth(NamedTuple):
     adapted: float
     """Late in the change."""
     recovery: float
-    """Share of what the change cost that came back."""
+    """Share of what the change cost that came back; the most there is, is what an oracle earns late in the change.
+
+    Without an oracle, who was trained on the changed plant, it is what was earned before the change.
+    """
     after: float
     """Mean return on the nominal plant again, relative to who learns nothing: what was forgotten is missing."""
     delay: float
@@ -49,11 +52,11 @@ def mean_return(episodes: Sequence[Episode]) -> float:
     return float(np.mean([one.reward for one in episodes])) if episodes else float("nan")
 
 
-def worth(trace: Trace, frozen: Trace) -> Worth:
-    """What a course is worth, beside that of who learns nothing."""
+def worth(trace: Trace, frozen: Trace, oracle: Trace | None = None) -> Worth:
+    """What a course is worth, beside those of who learns nothing and of who was trained on the changed plant."""
     nominal = mean_return(of_phase(frozen, "nominal"))
     without, adapted = mean_return(late(frozen)), mean_return(late(trace))
-    cost = nominal - without
+    cost = (nominal if oracle is None else mean_return(late(oracle))) - without
     alarms = [event.step for event in trace.events if event.what == "alarm"]
     found = [step - trace.phases[1] for step in alarms if step > trace.phases[1]]
     failures = [sum(one.failure for one in of_phase(course, "shifted")) for course in (trace, frozen)]
