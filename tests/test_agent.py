@@ -1,6 +1,7 @@
 """The agent: what it refuses, and that what it learns from is what it drives with."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -94,6 +95,20 @@ def test_the_most_probable_future_is_imagined_unless_drawn_ones_are_asked_for(mo
         monkeypatch.setattr(agent.model.rssm, "imagine", watched)
         agent.learn(recorded(), torch.Generator().manual_seed(0))
     assert imagined == [False, False, True, True]
+
+
+def test_what_is_compiled_learns_as_what_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the compiler takes in; what it makes of it would take minutes."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    config = replace(
+        SMALL, model=replace(SMALL.model, context=1), behavior=BehaviorConfig(units=8, horizon=1, starts=4)
+    )
+    batch = recorded(T=2)
+    plain, compiled = (Agent(SIZES, replace(config, compile=asked)) for asked in (False, True))
+    compiled.load_state(plain.state())
+    for seed in range(3):
+        figures = [agent.learn(batch, torch.Generator().manual_seed(seed)) for agent in (plain, compiled)]
+        torch.testing.assert_close(figures[1], figures[0], rtol=1e-3, atol=1e-4)
 
 
 def test_what_drives_follows_what_is_trained_by_its_share() -> None:

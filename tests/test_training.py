@@ -101,6 +101,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ["--env", "Pendulum-v1", "--set", "agent.learn_behavior=false"],
             "agent.learn_behavior=false leaves actor and critic untrained, whom planning asks; set",
         ),
+        (
+            ["--env", "Pendulum-v1", "--set", "agent.compile=true"],
+            "agent.compile=true needs a C++ compiler, and there is no g++-of-old; install it (apt-get install g++)",
+        ),
         (["--env", "Pendulum-v1", "--device", "abacus"], "--device must be cpu, or cuda where there is a GPU"),
         (["--env", "Pendulum-v1", "--config", "nowhere.yaml"], "--config: there is no file nowhere.yaml"),
         (
@@ -115,8 +119,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_what_cannot_be_trained_is_refused_in_one_line_before_a_run_is_made(
-    words: list[str], message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    words: list[str],
+    message: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("CXX", "g++-of-old")
     where = [] if "--resume" in words else ["--out", str(tmp_path)]
     assert main(["train", *words, *where]) == 2
     error = capfd.readouterr().err

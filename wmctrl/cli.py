@@ -272,7 +272,7 @@ def add_bench_arguments(parser: Parser) -> None:
     parser.add_argument(
         "part",
         nargs="?",
-        choices=("update", "planning", "iteration", "gradient", "all", "latency", "faults", "delay"),
+        choices=("update", "planning", "iteration", "compiled", "gradient", "all", "latency", "faults", "delay"),
         default="all",
         help="what (all, the first three); latency, faults and delay drive --run in little time, or with such trouble",
     )

@@ -19,7 +19,7 @@ from wmctrl.model.world_model import Batch, Sizes
 from wmctrl.runtime.engine import Engine
 
 PARTS = ("update", "planning", "iteration")
-"""What is measured where nothing else is asked; `gradient` can be as well, whose graph takes minutes to make."""
+"""What is measured where nothing else is asked; `compiled` and `gradient` can be, too, which take minutes to make."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,16 @@ def workloads_of(question: Question) -> Iterator[Workload]:
     config = resolve(question.env, None, tuple(f"{key}={width}" for key in keys))
     spec = spec_of(config.task)
 
-    def agent(*, learn_behavior: bool) -> Agent:
-        return Agent.for_task(spec, replace(config.agent, learn_behavior=learn_behavior))
+    def agent(*, learn_behavior: bool, compile: bool = False) -> Agent:
+        return Agent.for_task(spec, replace(config.agent, learn_behavior=learn_behavior, compile=compile))
 
     if "update" in question.parts:
         yield update("update: world model", agent(learn_behavior=False), config)
         yield update("update: world model, actor and critic", agent(learn_behavior=True), config)
+    if "compiled" in question.parts:
+        whole = update("update", agent(learn_behavior=True), config)
+        yield whole
+        yield replace(update("update: compiled", agent(learn_behavior=True, compile=True), config), twin=whole.run)
     if "planning" in question.parts:
         yield planning("planning: one decision", agent(learn_behavior=False))
     if "iteration" in question.parts:

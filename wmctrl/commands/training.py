@@ -1,6 +1,7 @@
 """What `wm train` does: what could not be trained refused, a trainer assembled for a task, people told how it goes."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -71,6 +72,7 @@ def check(config: Config, device: str, recorded: CheckpointFolder | None = None)
             cannot be so, settings that do not go together, or a recording that is damaged or of other sizes.
     """
     require_taught(config.agent)
+    require_compiler(config.agent)
     if config.replay.length <= config.agent.model.context:
         raise ValueError(
             f"replay.length must be more than agent.model.context, {config.agent.model.context}: what comes after the"
@@ -106,6 +108,20 @@ def require_taught(agent: AgentConfig) -> None:
         raise ValueError(
             "agent.learn_behavior=false leaves actor and critic untrained, whom planning asks; set"
             " agent.objective.value=0 and agent.proposals=0"
+        )
+
+
+def require_compiler(agent: AgentConfig) -> None:
+    """Refuse to compile without a compiler.
+
+    Raises:
+        ValueError: There is none.
+    """
+    compiler = os.environ.get("CXX", "g++")
+    if agent.compile and shutil.which(compiler) is None:
+        raise ValueError(
+            f"agent.compile=true needs a C++ compiler, and there is no {compiler}; install it (apt-get install g++), or"
+            " set agent.compile=false"
         )
 
 

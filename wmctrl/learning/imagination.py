@@ -47,7 +47,7 @@ class Pay:
     goal_cost: GoalCost | None = None
 
     @classmethod
-    def of(cls, config: ObjectiveConfig, failure_reward: float, goal_cost: GoalCost | None = None) -> "Pay":
+    def of(cls, config: ObjectiveConfig, failure_reward: Scalar, goal_cost: GoalCost | None = None) -> "Pay":
         """What settings say, and a failed plant's reward per step in the task's units."""
         return cls(config.weights, config.scale * failure_reward, goal_cost)
 
