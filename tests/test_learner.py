@@ -18,7 +18,7 @@ from wmctrl.runtime.plant import Element
 RATE = 3e-3
 CHEETAH = (
     *("HalfCheetah-v5", "agent.learn_behavior=false", "agent.proposals=0"),
-    *("replay.length=4", "agent.model.context=2"),
+    *("replay.length=3", "agent.model.context=2"),
 )
 """Every step of a sequence is another piece of the graph that learns, and takes seconds."""
 

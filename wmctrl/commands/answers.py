@@ -402,7 +402,8 @@ def test(pytest_arguments: Sequence[str]) -> int:
         "ruff check": ("ruff", "check"),
         "ruff format": ("ruff", "format", "--check"),
         "mypy": ("mypy",),
-        "pytest": ("pytest", "-n", "2", *pytest_arguments),
+        # Each of the two processes takes neighbouring tests, which share what takes long to make.
+        "pytest": ("pytest", "-n", "2", "--dist", "worksteal", *pytest_arguments),
     }
     results = {name: timed(name, module, root) for name, module in checks.items()}
     told = ", ".join(
