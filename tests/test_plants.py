@@ -15,7 +15,8 @@ from wmctrl_envs.task import Observation
 
 from tests.tiny_run import tiny
 from wmctrl.commands import training
-from wmctrl.learning.agent import Agent, DriveState
+from wmctrl.learning.agent import Agent
+from wmctrl.learning.drive_state import DriveState
 from wmctrl.learning.plants import CollectConfig, Plant
 
 

@@ -27,7 +27,8 @@ from wmctrl.commands import logbook, provenance, run_folder, training
 from wmctrl.commands.logbook import Logbook
 from wmctrl.commands.typed import wm
 from wmctrl.config import resolve
-from wmctrl.learning.agent import Agent, DriveState
+from wmctrl.learning.agent import Agent
+from wmctrl.learning.drive_state import DriveState
 from wmctrl.learning.evaluate import Driver, RandomDriver, drive_episode
 from wmctrl.learning.train import EXAMINATION_SEED, Progress
 

@@ -253,6 +253,7 @@ def train(folder: Path, *, resume: bool = False, enough: Callable[[Mapping[str, 
         ValueError: The run cannot go on; says why and what to do.
     """
     config, facts = run_folder.open_run(folder)
+    require_compiler(config.agent)
     arithmetic.prepare(threads=1)  # the plants and many small operations leave nothing for a second thread to win
     with run_folder.alone_with(folder):
         trainer = assemble(config, folder, facts)

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from wmctrl_envs.task import Element, TaskSpec
 
 from wmctrl.learning.behavior import Behavior, BehaviorConfig, BehaviorLosses, proposed
 from wmctrl.learning.descent import Descent, below
+from wmctrl.learning.drive_state import Draws, DriveState
 from wmctrl.learning.imagination import ImaginedReturn, Pay
 from wmctrl.learning.muon import Muon
 from wmctrl.limits import require_at_least, require_positive, require_share
@@ -70,41 +71,6 @@ class AgentConfig:
         candidates = self.planner.samples + 1 + self.planner.kept + self.proposals
         if self.planner.elites > candidates:
             raise ValueError(f"planner.elites must be at most the candidates, {candidates}, came {self.planner.elites}")
-
-
-class Draws(Protocol):
-    """Where the noise of a decision comes from; asked in this order, for candidates once an iteration."""
-
-    def futures(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Gumbel (particles, H, K) and normal draws (particles, H, S) of the imagined futures."""
-
-    def proposals(self) -> NDArray[np.float32]:
-        """Normal draws of the policy's actions (P, H, A)."""
-
-    def candidates(self) -> NDArray[np.float32]:
-        """Draws of unit variance of one iteration's candidates (N, H, A)."""
-
-
-class DriveState(NamedTuple):
-    """What is carried from one decision to the next."""
-
-    belief: Belief
-    """(D,), (S,)"""
-    plan: Plan
-    action: Tensor
-    """The last action sent (A,)."""
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Every part by name, to be kept."""
-        parts = {**self.belief._asdict(), **self.plan._asdict(), "action": self.action}
-        return {name: part.cpu().numpy() for name, part in parts.items()}
-
-    @classmethod
-    def of_arrays(cls, arrays: Mapping[str, NDArray[Any]], device: torch.device) -> "DriveState":
-        """The state whose `arrays` these were."""
-        parts = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
-        belief = Belief(*(parts[name] for name in Belief._fields))
-        return cls(belief, Plan(*(parts[name] for name in Plan._fields)), parts["action"])
 
 
 class Agent:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from wmctrl_envs.task import Observation, Task
 
-from wmctrl.learning.agent import DriveState
+from wmctrl.learning.drive_state import DriveState
 from wmctrl.learning.evaluate import Outcome
 from wmctrl.limits import require_at_least, require_positive
 from wmctrl.runtime.noise import coloured_noise
