@@ -99,7 +99,13 @@ def test_the_most_probable_future_is_imagined_unless_drawn_ones_are_asked_for(mo
 
 def test_what_is_compiled_learns_as_what_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the compiler takes in; what it makes of it would take minutes."""
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    taken: list[Any] = []
+
+    def as_taken(graph: Any, examples: Any) -> Any:
+        taken.append(graph)
+        return graph
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=as_taken))
     config = replace(
         SMALL, model=replace(SMALL.model, context=1), behavior=BehaviorConfig(units=8, horizon=1, starts=4)
     )
@@ -109,6 +115,15 @@ def test_what_is_compiled_learns_as_what_is_not(monkeypatch: pytest.MonkeyPatch)
     for seed in range(3):
         figures = [agent.learn(batch, torch.Generator().manual_seed(seed)) for agent in (plain, compiled)]
         torch.testing.assert_close(figures[1], figures[0], rtol=1e-3, atol=1e-4)
+    assert len(taken) == 3, "the model's loss, its beliefs, and the losses of actor and critic"
+
+
+def test_as_many_starts_are_imagined_from_however_few_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = torch.zeros(4, 7)
+    ended[:, 1:] = 1.0
+    starts, goals, _ = imagined_starts(goal_batch(ended), monkeypatch)
+    assert len(starts.stoch) == 28
+    assert set(goals[:, 0].long().tolist()) == {0, 7, 14, 21}
 
 
 def test_what_drives_follows_what_is_trained_by_its_share() -> None:

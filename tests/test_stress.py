@@ -2,8 +2,11 @@
 
 import contextlib
 import math
+import multiprocessing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +14,9 @@ import wmctrl_envs
 from wmctrl_envs.task import Parameter
 
 from tests.test_learner import CHEETAH
-from tests.tiny_bundle import made, taught
+from tests.tiny_bundle import copied, made, taught
 from wmctrl.cli import main
-from wmctrl.commands import driving, stressing
+from wmctrl.commands import driving, pictures, stressing
 from wmctrl.commands.stressing import Cell
 from wmctrl.runtime import manifest
 from wmctrl.runtime.adapter import Event
@@ -139,7 +142,7 @@ def test_rivals_are_driven_over_the_shifts_that_they_are_for() -> None:
         stressing.cells(suite, [stressing.Rival.of("oracle@week=there")])
 
 
-@pytest.mark.parametrize("text", ["oracle", "=there", "oracle=", "replay=there", "frozen@weak=there"])
+@pytest.mark.parametrize("text", ["oracle", "=there", "oracle=", "oracle@=there", "replay=there", "frozen@weak=there"])
 def test_a_rival_without_a_name_of_its_own_or_a_folder_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="--rival takes NAME=FOLDER or NAME@SHIFT=FOLDER"):
         stressing.Rival.of(text)
@@ -181,11 +184,67 @@ def test_a_bundle_is_driven_over_a_change_and_what_is_kept_is_not_driven_again(
     assert "EWC + replay + gate" in (kept / "report.html").read_text()
 
 
-def test_a_rival_of_another_task_is_refused_before_anything_is_driven(tmp_path: Path) -> None:
+def test_every_arm_drives_its_own_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite, place = Suite(shifts=WEAK | {"heavy": {"mass_scale": 1.5}}, arms=("frozen",), seeds=(0,)), made(*CHEETAH)[1]
+    other, third = (copied(place, tmp_path / name) for name in ("other", "third"))
+    (third / manifest.NAME).write_bytes((third / manifest.NAME).read_bytes() + b" ")
+    rivals = [stressing.Rival("zero-shot", None, other), stressing.Rival("zero-shot", "heavy", third)]
+    driven: dict[Cell, Path] = {}
+
+    def drive(_: Suite, asked: tuple[Cell, Path]) -> tuple[Cell, Trace]:
+        driven.update([asked])
+        return asked[0], course({"nominal": [1.0], "shifted": [2.0], "after": []})
+
+    pool = SimpleNamespace(imap_unordered=map)
+    context = SimpleNamespace(Pool=lambda processes: contextlib.nullcontext(pool))
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: context)
+    monkeypatch.setattr(stressing, "_driven", drive)
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    list(stressing.run(place, suite, kept, 1, None, rivals))
+    assert driven == {
+        **{Cell(shift, "frozen", 0): place for shift in ("weak", "heavy")},
+        **{Cell("weak", "zero-shot", 0): other, Cell("heavy", "zero-shot", 0): third},
+    }
+    driven.clear()
+    (other / manifest.NAME).write_bytes((other / manifest.NAME).read_bytes() + b" ")
+    list(stressing.run(place, suite, kept, 1, None, rivals))
+    assert [*driven] == [Cell("weak", "zero-shot", 0)], "only who has become another is driven again"
+
+
+def test_a_rival_that_is_not_to_be_driven_is_refused_before_anything_is(tmp_path: Path) -> None:
     suite, place = Suite(shifts=WEAK, arms=("frozen",), seeds=(0,)), made(*CHEETAH)[1]
-    rival = stressing.Rival("zero-shot", None, made("Pendulum-v1")[1])
-    with pytest.raises(ValueError, match="drives Pendulum-v1, not HalfCheetah-v5"):
-        list(stressing.run(place, suite, tmp_path, 1, None, [rival]))
+
+    def refused(*folders: Path) -> str:
+        with pytest.raises(ValueError) as caught:  # noqa: PT011  # what it says is compared
+            list(
+                stressing.run(place, suite, tmp_path, 1, None, [stressing.Rival("other", None, one) for one in folders])
+            )
+        return str(caught.value)
+
+    damaged = copied(place, tmp_path)
+    (damaged / "observe.onnx").write_bytes(b"")
+    assert "drives Pendulum-v1 {}, not HalfCheetah-v5 {}" in refused(made("Pendulum-v1")[1])
+    assert "observe.onnx" in refused(damaged)
+    assert refused(place, place) == "--rival other: is told twice; give each a name of its own"
+
+
+def test_a_report_tells_of_an_oracle_of_one_shift_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = Suite(shifts=WEAK | {"heavy": {"mass_scale": 1.5}}, arms=("frozen", "replay"), seeds=(0,))
+    rivals = [stressing.Rival("oracle", "heavy", tmp_path)]
+    found = {
+        cell: course({"nominal": [3.0], "shifted": [2.0], "after": [3.0]}) for cell in stressing.cells(suite, rivals)
+    }
+    mapped: list[dict[str, list[float]]] = []
+    heat_map = pictures.heat_map
+
+    def watched(rows: dict[str, list[float]], columns: list[str]) -> Any:
+        mapped.append(rows)
+        return heat_map(rows, columns)
+
+    monkeypatch.setattr(pictures, "heat_map", watched)
+    stressing.write_report(tmp_path / "report.html", "HalfCheetah-v5", suite, found)
+    np.testing.assert_equal(mapped, [{"weak": [np.nan, 0.0], "heavy": [np.nan, np.nan]}])
 
 
 def test_a_bundle_that_cannot_learn_is_refused_before_anything_is_driven(

@@ -104,7 +104,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         (
             ["--env", "Pendulum-v1", "--set", "agent.compile=true"],
-            "agent.compile=true needs a C++ compiler, and there is no g++-of-old; install it (apt-get install g++)",
+            "agent.compile=true needs a C++ compiler, and there is no g++-of-old; install it (apt-get install g++",
+        ),
+        (
+            ["--env", "Pendulum-v1", "--set", "collect.parameters={mass: heavy}"],
+            "--set: collect.parameters.mass must be a number, came 'heavy'",
+        ),
+        (
+            ["--env", "Pendulum-v1", "--set", "collect.parameters={mass: 2}", "--set", "collect.randomise=[mass]"],
+            "collect.parameters: mass is drawn by collect.randomise; name it in one of them",
         ),
         (["--env", "Pendulum-v1", "--device", "abacus"], "--device must be cpu, or cuda where there is a GPU"),
         (["--env", "Pendulum-v1", "--config", "nowhere.yaml"], "--config: there is no file nowhere.yaml"),

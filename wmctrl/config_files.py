@@ -206,7 +206,9 @@ def _value(kind: Any, value: Any, old: Any, place: _Place) -> Any:
     if origin is tuple:
         return _tuple(choices, value, place)
     if origin is dict:
-        return _entries(value, old, place)
+        return _entries(choices[1], value, old, place)
+    if kind is Any:
+        return value
     return _scalar(kind, value, place)
 
 
@@ -237,11 +239,11 @@ def _tuple(kinds: Sequence[Any], value: Any, place: _Place) -> tuple[Any, ...]:
     return tuple(_value(each[i], item, None, place.inner(i)) for i, item in enumerate(value))
 
 
-def _entries(value: Any, old: Any, place: _Place) -> dict[str, Any]:
+def _entries(kind: Any, value: Any, old: Any, place: _Place) -> dict[str, Any]:
     """Settings that somebody else knows the names of, beside those there were."""
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         raise place.refusal("entries by name, such as {vehicles_count: 20}", value)
-    return {**(old or {}), **value}
+    return {**(old or {}), **{name: _value(kind, item, None, place.inner(name)) for name, item in value.items()}}
 
 
 def _scalar(kind: type, value: Any, place: _Place) -> Any:

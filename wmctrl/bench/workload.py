@@ -12,7 +12,7 @@ from wmctrl_export.conversion import converted
 from wmctrl_export.gradients import modelling
 from wmctrl_export.graphs import Graph, refining
 
-from wmctrl.commands.training import spec_of
+from wmctrl.commands.training import require_compiler, spec_of
 from wmctrl.config import Config, resolve
 from wmctrl.learning.agent import Agent, AgentConfig
 from wmctrl.model.world_model import Batch, Sizes
@@ -59,6 +59,7 @@ def workloads_of(question: Question) -> Iterator[Workload]:
         yield update("update: world model", agent(learn_behavior=False), config)
         yield update("update: world model, actor and critic", agent(learn_behavior=True), config)
     if "compiled" in question.parts:
+        require_compiler(replace(config.agent, compile=True))
         whole = update("update", agent(learn_behavior=True), config)
         yield whole
         yield replace(update("update: compiled", agent(learn_behavior=True, compile=True), config), twin=whole.run)

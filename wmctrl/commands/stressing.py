@@ -20,6 +20,7 @@ from wmctrl.runtime.adapter import RATE, Event
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.files import read_bounded, write_atomic
 from wmctrl.runtime.keeping import origin_of
+from wmctrl.runtime.plant import Task
 from wmctrl.stress.arms import ARMS
 from wmctrl.stress.course import WORK, Course, Episode, Trace
 from wmctrl.stress.figures import Worth, worth
@@ -38,7 +39,7 @@ COLUMNS = (
 )
 LEGEND = """\
 recovery: share of what the change cost that came back, late in it; of nominal: return before the change
-beside an arm named oracle, whose return late in the change is then all there is to recover, not that before it
+beside an arm named oracle the cost is counted up to its return late in the change, instead of that before it
 after: return on the nominal plant again, beside that of who learned nothing; delay: steps until the first alarm
 failures: while the change lasted, beyond those of who learned nothing; in parentheses: 95 % intervals over the seeds"""
 """What the columns mean."""
@@ -97,7 +98,7 @@ class Rival(NamedTuple):
         """
         named, separator, folder = text.partition("=")
         arm, _, shift = named.partition("@")
-        if not (separator and arm and folder) or arm in ARMS:
+        if not (separator and arm and folder) or named.endswith("@") or arm in ARMS:
             raise ValueError(
                 f"--rival takes NAME=FOLDER or NAME@SHIFT=FOLDER, under a name that no arm has, came {text!r}"
             )
@@ -108,16 +109,16 @@ def cells(suite: Suite, rivals: Sequence[Rival] = ()) -> list[Cell]:
     """All courses of a suite; those that learn nothing come first, for the others are held against them."""
     refuse_unknown("arm", suite.arms, ARMS)
     refuse_unknown("shift", [rival.shift for rival in rivals if rival.shift], suite.shifts)
-    found = [Cell(shift, FROZEN, seed) for shift in suite.shifts for seed in suite.seeds]
-    for rival in rivals:
-        found += [
-            Cell(shift, rival.arm, seed)
-            for shift in suite.shifts
-            for seed in suite.seeds
-            if rival.shift in (None, shift)
-        ]
-    arms = [arm for arm in suite.arms if arm != FROZEN]
-    return found + [Cell(shift, arm, seed) for arm in arms for shift in suite.shifts for seed in suite.seeds]
+    arms = dict.fromkeys([FROZEN, *(rival.arm for rival in rivals), *suite.arms])
+    for_all = {*ARMS, *(rival.arm for rival in rivals if rival.shift is None)}
+    for_one = {(rival.arm, rival.shift) for rival in rivals}
+    return [
+        Cell(shift, arm, seed)
+        for arm in arms
+        for shift in suite.shifts
+        for seed in suite.seeds
+        if arm in for_all or (arm, shift) in for_one
+    ]
 
 
 def run(
@@ -129,10 +130,10 @@ def run(
         folder: Of a bundle that can learn, or of its run.
         kept: Folder of the courses.
         env: The task, for those that are not ours to import.
-        rivals: Controllers that are driven beside.
+        rivals: Controllers that are driven beside; one for a shift goes before one of that name for all.
 
     Raises:
-        ValueError: The bundle cannot learn, a shift is not one of its task, or a rival is of another task.
+        ValueError: The bundle cannot learn, a shift is not one of its task, or a rival is not to be driven on it.
     """
     place = driving.bundle_in(folder)
     held = bundle.load(place, learning=True)
@@ -142,13 +143,10 @@ def run(
     with contextlib.closing(driving.matching_task(held.manifest.task)) as task:
         suite.require_known({parameter.name: parameter for parameter in task.task_spec.parameters})
     wanted, settings = dict[Cell, Path](), {}
-    places = {(rival.arm, rival.shift): driving.bundle_in(rival.folder) for rival in rivals}
+    places = _places(rivals, held.manifest.task)
     for cell in cells(suite, rivals):
         driven = places.get((cell.arm, cell.shift)) or places.get((cell.arm, None)) or place
-        told = (driven / manifest.NAME).read_bytes()
-        if manifest.parse(told).task.id != held.manifest.task.id:
-            raise ValueError(f"{driven} drives {manifest.parse(told).task.id}, not {held.manifest.task.id}")
-        settings[cell] = _settings(origin_of(told), suite, cell)
+        settings[cell] = _settings(origin_of((driven / manifest.NAME).read_bytes()), suite, cell)
         found = read(kept / cell.file, settings[cell])
         if found is None:
             wanted[cell] = driven
@@ -161,6 +159,23 @@ def run(
         for cell, trace in pool.imap_unordered(partial(_driven, suite), wanted.items()):
             write(kept / cell.file, trace, settings[cell])
             yield cell, trace
+
+
+def _places(rivals: Sequence[Rival], task: Task) -> dict[tuple[str, str | None], Path]:
+    """Folders of rivals' bundles by what they are called and for, all of them sound.
+
+    Raises:
+        ValueError: One is damaged, drives another task, or is called and for what another is.
+    """
+    found: dict[tuple[str, str | None], Path] = {}
+    for arm, shift, folder in rivals:
+        if (arm, shift) in found:
+            raise ValueError(f"--rival {arm}: is told twice; give each a name of its own")
+        found[arm, shift] = driving.bundle_in(folder)
+        theirs = bundle.load(found[arm, shift]).manifest.task
+        if (theirs.id, theirs.config) != (task.id, task.config):
+            raise ValueError(f"{folder} drives {theirs.id} {theirs.config}, not {task.id} {task.config}")
+    return found
 
 
 def _settings(origin: str, suite: Suite, cell: Cell) -> str:
@@ -216,6 +231,8 @@ def rows(table: Mapping[tuple[str, str], Sequence[Worth]]) -> list[tuple[str, ..
         means = [_estimate([getattr(one, name) for one in worths]) for name in MEASURED]
         if arm == FROZEN:  # which these are told beside
             means[0], means[4], means[5] = "", "", ""
+        if arm == ORACLE:  # which has nothing to recover
+            means[0] = ""
         counts = [str(sum(getattr(one, name) for one in worths)) for name in ("false_alarms", "failures")]
         found.append((shift, arm, *means, *counts))
     return found

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -90,6 +91,8 @@ def check(config: Config, device: str, recorded: CheckpointFolder | None = None)
             low, high = known[name].low, known[name].high
             if not low <= value <= high:
                 raise ValueError(f"collect.parameters: {name} must be from {low:g} to {high:g}, came {value:g}")
+            if name in config.collect.randomise:
+                raise ValueError(f"collect.parameters: {name} is drawn by collect.randomise; name it in one of them")
         agent = Agent.for_task(task.task_spec, config.agent, torch_device(device))
         replay = Replay(agent.sizes, config.replay, config.collect.plants)
     if recorded is None:
@@ -112,16 +115,17 @@ def require_taught(agent: AgentConfig) -> None:
 
 
 def require_compiler(agent: AgentConfig) -> None:
-    """Refuse to compile without a compiler.
+    """Refuse to compile without a compiler and Python's headers.
 
     Raises:
-        ValueError: There is none.
+        ValueError: One is missing.
     """
-    compiler = os.environ.get("CXX", "g++")
-    if agent.compile and shutil.which(compiler) is None:
+    compiler, header = os.environ.get("CXX", "g++"), Path(sysconfig.get_path("include"), "Python.h")
+    missing = [what for what, found in ((compiler, shutil.which(compiler)), (header, header.exists())) if not found]
+    if agent.compile and missing:
         raise ValueError(
-            f"agent.compile=true needs a C++ compiler, and there is no {compiler}; install it (apt-get install g++), or"
-            " set agent.compile=false"
+            f"agent.compile=true needs a C++ compiler, and there is no {missing[0]}; install it (apt-get install g++"
+            " python3-dev), or train without agent.compile"
         )
 
 

@@ -120,11 +120,11 @@ class Agent:
             "critic_optimizer": torch.optim.Adam(critic, config.behavior_rate, fused=True),
         }
         self.descent = Descent(optimizers, config.clip)
-        fused: Callable[..., Any] = (
+        compiled: Callable[..., Any] = (
             partial(torch.compile, fullgraph=True, dynamic=False) if config.compile else _as_it_is
         )
-        self._model_loss, self._believe = fused(self.trained.loss), fused(self.model.believe)
-        self._behavior_losses = fused(self._imagined_losses)
+        self._model_loss, self._believe = compiled(self.trained.loss), compiled(self.model.believe)
+        self._behavior_losses = compiled(self._imagined_losses)
 
     @classmethod
     def for_task(cls, spec: TaskSpec, config: AgentConfig, device: torch.device | None = None) -> "Agent":
@@ -321,7 +321,10 @@ class Agent:
         c = self.config.behavior
         flat = Belief(belief.deter.flatten(0, 1), belief.stoch.flatten(0, 1))
         going = torch.nonzero(batch.terminated.flatten() == 0.0).squeeze(-1)
-        chosen = going[torch.randperm(len(going), generator=generator, device=self.device)[: c.starts]]
+        order = torch.randperm(len(going), generator=generator, device=self.device)
+        # Always as many, or what is compiled would be compiled anew: where fewer go on, they come again.
+        places = torch.arange(min(c.starts, batch.terminated.numel()), device=self.device) % len(going)
+        chosen = going[order[places]]
         goal = None if batch.goal is None else batch.goal.flatten(0, 1)[chosen]
         shape = (len(chosen), c.horizon)
         noise = torch.randn(*shape, self.sizes.action, generator=generator, device=self.device)

@@ -43,7 +43,7 @@ class CollectConfig:
     randomise: tuple[str, ...] = ()
     """Physical parameters drawn anew for every episode, evenly from their range."""
     parameters: dict[str, float] = field(default_factory=dict)
-    """Physical parameters of every episode; those neither here nor in `randomise` are nominal."""
+    """Physical parameters of every episode; those neither here nor in `randomise` are nominal, as all are in looks."""
     config: dict[str, Any] = field(default_factory=dict)
     """Entries of the environment's configuration that differ while experience is gathered, such as more traffic."""
 
