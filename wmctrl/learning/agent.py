@@ -57,7 +57,7 @@ class AgentConfig:
     clip: float = 100.0
     """Largest norm of the gradient."""
     compile: bool = False
-    """Fuse the operators of an update with torch's compiler: minutes at first, then three quarters of the time.
+    """Fuse the operators of an update with torch's compiler: minutes at first, then some two thirds of the time.
 
     Its results differ by rounding.
     """
