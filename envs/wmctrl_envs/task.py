@@ -41,6 +41,15 @@ class Parameter:
     meaning: str = ""
     """One sentence: what physically changes, and how."""
 
+    def require_within(self, where: str, value: float) -> None:
+        """Refuse a value that it cannot have.
+
+        Raises:
+            ValueError: It is beyond the range; says so of who asked for it, `where`.
+        """
+        if not self.low <= value <= self.high:
+            raise ValueError(f"{where}: {self.name} must be from {self.low:g} to {self.high:g}, came {value:g}")
+
 
 @dataclass(frozen=True)
 class GoalCost:

@@ -144,9 +144,10 @@ def run(
         suite.require_known({parameter.name: parameter for parameter in task.task_spec.parameters})
     wanted, settings = dict[Cell, Path](), {}
     places = _places(rivals, held.manifest.task)
+    origins = {one: origin_of((one / manifest.NAME).read_bytes()) for one in {place, *places.values()}}
     for cell in cells(suite, rivals):
         driven = places.get((cell.arm, cell.shift)) or places.get((cell.arm, None)) or place
-        settings[cell] = _settings(origin_of((driven / manifest.NAME).read_bytes()), suite, cell)
+        settings[cell] = _settings(origins[driven], suite, cell)
         found = read(kept / cell.file, settings[cell])
         if found is None:
             wanted[cell] = driven

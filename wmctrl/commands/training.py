@@ -88,9 +88,7 @@ def check(config: Config, device: str, recorded: CheckpointFolder | None = None)
                 if name not in known:
                     raise ValueError(f"collect.{key}: {name!r} is not a parameter here; {nearest(name, known)}")
         for name, value in config.collect.parameters.items():
-            low, high = known[name].low, known[name].high
-            if not low <= value <= high:
-                raise ValueError(f"collect.parameters: {name} must be from {low:g} to {high:g}, came {value:g}")
+            known[name].require_within("collect.parameters", value)
             if name in config.collect.randomise:
                 raise ValueError(f"collect.parameters: {name} is drawn by collect.randomise; name it in one of them")
         agent = Agent.for_task(task.task_spec, config.agent, torch_device(device))

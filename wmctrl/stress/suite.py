@@ -72,9 +72,7 @@ class Suite:
         for name, values in self.shifts.items():
             refuse_unknown(f"parameter in shift {name}", values, parameters)
             for parameter, value in values.items():
-                low, high = parameters[parameter].low, parameters[parameter].high
-                if not low <= value <= high:
-                    raise ValueError(f"shift {name}: {parameter} must be from {low:g} to {high:g}, came {value:g}")
+                parameters[parameter].require_within(f"shift {name}", value)
 
 
 def strength(schedule: str, step: int, steps: int, seed: int) -> float:
