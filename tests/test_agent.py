@@ -118,6 +118,20 @@ def test_what_is_compiled_learns_as_what_is_not(monkeypatch: pytest.MonkeyPatch)
     assert len(taken) == 3, "the model's loss, its beliefs, and the losses of actor and critic"
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU, and minutes")
+def test_what_a_gpu_replays_learns_as_what_it_is_told_each_time() -> None:
+    gpu = torch.device("cuda")
+    plain, compiled = (Agent(SIZES, replace(SMALL, compile=asked), device=gpu) for asked in (False, True))
+    compiled.load_state(plain.state())
+    batch = Batch(**{name: part.to(gpu) for name, part in recorded()._asdict().items() if part is not None})
+    told: list[list[dict[str, torch.Tensor]]] = []
+    for seed in range(6):
+        generators = [torch.Generator(gpu).manual_seed(seed) for _ in range(2)]
+        told.append([agent.learn(batch, one) for agent, one in zip((plain, compiled), generators, strict=True)])
+    for pair in told:  # only now, when later updates have written where earlier ones had
+        torch.testing.assert_close(pair[1], pair[0], rtol=1e-2, atol=1e-3)
+
+
 def test_as_many_starts_are_imagined_from_however_few_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     ended = torch.zeros(4, 7)
     ended[:, 1:] = 1.0
@@ -132,6 +146,15 @@ def test_what_drives_follows_what_is_trained_by_its_share() -> None:
     agent.learn(recorded(), torch.Generator().manual_seed(0))
     for old, new, trained in zip(before, agent.model.parameters(), agent.trained.parameters(), strict=True):
         torch.testing.assert_close(new, 0.75 * old + 0.25 * trained)
+
+
+def test_a_gradient_that_lies_otherwise_in_memory_moves_the_same_weights() -> None:
+    columns = torch.tensor([[1.0, 1.0], [-1.0, 1.0], [1.0, -1.0]])
+    weight = torch.zeros(2, 3, requires_grad=True)
+    loss = (weight.T * columns).sum()
+    assert torch.autograd.grad(loss, weight, retain_graph=True)[0].stride() != weight.stride()
+    Descent({"one": torch.optim.Adam([weight], 0.1, fused=True)}, clip=10.0).step(loss, "one")
+    torch.testing.assert_close(weight.detach(), -0.1 * columns.T)  # Adam's first step is the rate by the sign
 
 
 def test_a_long_gradient_is_cut_to_its_largest_norm() -> None:

@@ -4,7 +4,6 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from wmctrl_envs.task import Element, TaskSpec
 
+from wmctrl.learning import compiler
 from wmctrl.learning.behavior import Behavior, BehaviorConfig, BehaviorLosses, proposed
 from wmctrl.learning.descent import Descent, below
 from wmctrl.learning.drive_state import Draws, DriveState
@@ -57,7 +57,7 @@ class AgentConfig:
     clip: float = 100.0
     """Largest norm of the gradient."""
     compile: bool = False
-    """Fuse the operators of an update with torch's compiler: minutes at first, then some two thirds of the time.
+    """Fuse the operators of an update with torch's compiler: minutes at first, then two thirds of the time or less.
 
     Its results differ by rounding.
     """
@@ -120,11 +120,10 @@ class Agent:
             "critic_optimizer": torch.optim.Adam(critic, config.behavior_rate, fused=True),
         }
         self.descent = Descent(optimizers, config.clip)
-        compiled: Callable[..., Any] = (
-            partial(torch.compile, fullgraph=True, dynamic=False) if config.compile else _as_it_is
-        )
-        self._model_loss, self._believe = compiled(self.trained.loss), compiled(self.model.believe)
-        self._behavior_losses = compiled(self._imagined_losses)
+        computed: list[Callable[..., Any]] = [self.trained.loss, self.model.believe, self._imagined_losses]
+        if config.compile:
+            computed = [compiler.compiled(function, self.device) for function in computed]
+        self._model_loss, self._believe, self._behavior_losses = computed
 
     @classmethod
     def for_task(cls, spec: TaskSpec, config: AgentConfig, device: torch.device | None = None) -> "Agent":
@@ -238,6 +237,7 @@ class Agent:
 
     def learn(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """One update of the world model and, in its imagination, of actor and critic."""
+        compiler.begin(self.device)
         B, T = batch.reward.shape
         noise = torch.randn(B, T, self.config.model.stoch, generator=generator, device=self.device)
         if self.tracks_worst_reward:
@@ -252,7 +252,7 @@ class Agent:
                 belief = self._believe(batch, noise).belief
             for _ in range(self.config.behavior.updates):
                 metrics |= self._learn_behavior(belief, batch, generator)
-        return metrics
+        return compiler.kept(metrics)
 
     def calibrate(self, proprio: NDArray[Any] | None, goal: NDArray[Any] | None, spec: TaskSpec) -> None:
         """Set the normalisers, once, from what was recorded before the first update.
@@ -365,11 +365,6 @@ class Agent:
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.asarray(array, np.float32)).to(self.device)
-
-
-def _as_it_is(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function itself."""
-    return function
 
 
 def goal_cost_of(spec: TaskSpec, doubt: float) -> GoalCost | None:

@@ -37,6 +37,8 @@ class Descent:
         parameters = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
+            if gradient is not None and gradient.stride() != parameter.stride():
+                gradient = _laid_out_as(parameter, gradient)
             parameter.grad = gradient
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.clip)
         if not torch.isfinite(norm):
@@ -63,8 +65,13 @@ class Descent:
             optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
             for parameter, kept in optimizer.state.items():
                 for key, moment in kept.items():
-                    if moment.shape == parameter.shape:  # fused Adam pairs memory, whatever the strides
-                        kept[key] = torch.empty_like(parameter).copy_(moment)
+                    if moment.shape == parameter.shape:
+                        kept[key] = _laid_out_as(parameter, moment)
+
+
+def _laid_out_as(parameter: Tensor, values: Tensor) -> Tensor:
+    """A copy with the parameter's strides: fused Adam pairs memory whatever the strides, or refuses, on a GPU."""
+    return torch.empty_like(parameter).copy_(values)
 
 
 def below(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
