@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import NoReturn
 
 import wmctrl
-from wmctrl.commands import answers, evidence
+from wmctrl.commands import answers, deployment, evidence
 from wmctrl.commands.typed import typed
 from wmctrl.config_files import nearest
 
 LARGEST_SEED = 2**32 - 1
 """Numpy's older generators, which some environments use, take no larger one."""
+BUNDLE = "folder of a bundle, or of the run that holds it, a packed one, or a name of wm controllers"
 
 
 class Parser(argparse.ArgumentParser):
@@ -165,7 +166,7 @@ def add_lookers(command: Callable[..., Parser]) -> None:
     add_overrides(evaluate, "plan otherwise or for something else, such as agent.objective.action_rate=0.1")
     evaluate.add_argument("--json", dest="as_json", action="store_true", help="print JSON instead of a table")
     export = command(
-        "export", answers.export_run, "write what a run has learned as a folder that drives without PyTorch"
+        "export", deployment.export_run, "write what a run has learned as a folder that drives without PyTorch"
     )
     export.add_argument("folder", type=Path, metavar="RUN", help="folder of the run")
     export.add_argument("--states", type=count, default=200, metavar="N", help="decisions to hold it to (200)")
@@ -179,15 +180,19 @@ def add_lookers(command: Callable[..., Parser]) -> None:
     )
     export.add_argument("--sign", type=Path, metavar="KEY", help="PEM file of an Ed25519 key to sign with")
     add_run_arguments(
-        command("run", answers.run_bundle, "drive a plant with a bundle, through the same runtime as on a board")
+        command("run", deployment.run_bundle, "drive a plant with a bundle, through the same runtime as on a board")
     )
+    pack = command("pack", deployment.pack_bundle, "write a bundle as one file, which drives like its folder")
+    pack.add_argument("folder", type=Path, metavar="BUNDLE", help=BUNDLE)
+    pack.add_argument("file", type=Path, metavar="FILE", help="where to, such as my-arm.tar.xz")
+    command("controllers", deployment.show_controllers, "list the trained controllers that come with this package")
     demo = command("demo", answers.show_demo, "an arm and a car teach themselves to drive, in under five minutes")
     demo.add_argument("--out", type=Path, default=Path("runs/demo"), metavar="FOLDER", help="where to (runs/demo)")
 
 
 def add_run_arguments(run: Parser) -> None:
     """What drives, for how long, and how time is kept."""
-    run.add_argument("folder", type=Path, metavar="BUNDLE", help="folder of the bundle, or of the run that holds it")
+    run.add_argument("folder", type=Path, metavar="BUNDLE", help=BUNDLE)
     run.add_argument("--episodes", type=count, default=1, metavar="N", help="how many (1)")
     run.add_argument("--seed", type=seed, default=0, help="episode i starts from this plus i (0)")
     run.add_argument("--policy", dest="policy_only", action="store_true", help="the reactive policy, no planning")
@@ -240,7 +245,7 @@ def add_evidence(command: Callable[..., Parser]) -> None:
     stress = command(
         "stress", evidence.show_stress, "change the plant while it is driven, with and without learning, and compare"
     )
-    stress.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder of a bundle that can learn, or of its run")
+    stress.add_argument("bundle", type=Path, metavar="BUNDLE", help=f"{BUNDLE}; it must be able to learn")
     stress.add_argument(
         "--suite", default="quick", metavar="FILE", help="YAML of shifts, or one of: quick, robotics, driving (quick)"
     )
@@ -276,7 +281,9 @@ def add_bench_arguments(parser: Parser) -> None:
         default="all",
         help="what (all, the first three); latency, faults and delay drive --run in little time, or with such trouble",
     )
-    parser.add_argument("--run", dest="trained", type=Path, metavar="RUN", help="with the last three: what drives")
+    parser.add_argument(
+        "--run", dest="trained", type=Path, metavar="RUN", help=f"with the last three, what drives: {BUNDLE}"
+    )
     parser.add_argument("--episodes", type=count, default=20, metavar="N", help="with these: under each condition (20)")
     parser.add_argument("--seed", type=seed, default=0, help="with these: episode i starts from this plus i (0)")
     parser.add_argument("--env", metavar="ID", default="HalfCheetah-v5", help="task whose sizes count (HalfCheetah-v5)")

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from wmctrl_envs.task import Task
 
-from wmctrl.commands import evaluation, exporting, training
+from wmctrl.commands import archive, evaluation, exporting, training
 from wmctrl.commands.bundle_driver import BundleDriver
 from wmctrl.commands.intervals import in_digits
 from wmctrl.commands.keyboard import Panel
@@ -87,11 +87,15 @@ def drive(
 
 
 def bundle_in(folder: Path) -> Path:
-    """The bundle's folder: the given one, or the one in the given run.
+    """The bundle's folder: the given one, that of the given run, archive, or controller that comes with the package.
 
     Raises:
         ValueError: There is none; says how to write one where it is a run.
     """
+    if not folder.exists() and folder.name == str(folder):
+        folder = archive.path_of(folder.name)
+    if folder.name.endswith(archive.ENDING) and folder.is_file():
+        return archive.unpacked(folder)
     for found in (folder, folder / exporting.FOLDER):
         if (found / manifest.NAME).exists():
             return found

@@ -1,0 +1,212 @@
+"""Answers of the commands about what is deployed: a bundle is written, packed, listed, and drives."""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wmctrl.commands.answers import require_file, show_table
+from wmctrl.commands.typed import wm
+
+if TYPE_CHECKING:
+    from wmctrl.runtime.adapter import Adapter
+    from wmctrl.runtime.controller import Controller
+
+HALF = 0.5
+"""Share of a core that learning takes where nothing else is said."""
+
+
+def export_run(folder: Path, states: int, learn: bool, precision: str, target: str, sign: Path | None) -> int:
+    """Write a run's bundle, and show how it compares with what it was made from."""
+    from wmctrl.commands import datasheet, exporting
+
+    require_file("--sign", sign)
+    made = exporting.export(folder, states, sign, learn=learn, precision=precision, target=target)
+    show_table("what drives, and how long it takes here", datasheet.COLUMNS, datasheet.rows(made.folder))
+    show_table("held against the agent it was made from", exporting.COLUMNS, exporting.rows(made, precision))
+    print(exporting.LEGEND)
+    if made.gradients:
+        rows = [exporting.gradient_row(gradient) for gradient in made.gradients]
+        show_table("held against autograd", exporting.GRADIENT_COLUMNS, rows)
+        print(exporting.GRADIENT_LEGEND)
+    if made.regret is not None:
+        rows = exporting.regret_rows(made.regret)
+        show_table("worth of a plan, below the one in single precision", exporting.REGRET_COLUMNS, rows)
+        print(exporting.REGRET_LEGEND)
+    print(f"{made.folder}: {made.files} files, {made.bytes / 1e6:.1f} MB. Next: {wm()} run {folder}")
+    if made.public_key:
+        print(f"Signed: it is verified with --require-signature {made.public_key}")
+    print(f"On a board with numpy and onnxruntime: copy the folder there, then see {made.folder.name}/BOARD.md")
+    return 0
+
+
+def run_bundle(
+    folder: Path,
+    episodes: int,
+    seed: int,
+    policy_only: bool,
+    provider: str | None,
+    threads: int,
+    require_signature: str | None,
+    film: Path | None,
+    env: str | None,
+    rate: float | None,
+    delay: int,
+    measure_delay: bool,
+    **timing: Any,
+) -> int:
+    """Drive with a bundle, a line an episode.
+
+    Args:
+        rate: Of a plant that does not wait [Hz]; None has the simulator wait.
+        delay: Control periods until a command has an effect.
+        measure_delay: Find that out.
+        timing: How time is kept with a plant that does not wait.
+    """
+    from wmctrl.commands.driving import drive, load, require_filmable
+
+    if film is not None:
+        require_filmable(film)
+    controller = load(
+        folder, policy_only=policy_only, provider=provider, threads=threads, public_key_hex=require_signature
+    )
+    controller.set_delay(delay)
+    if measure_delay:
+        controller.measure_delay()
+    if rate is not None:
+        return run_in_real_time(controller, folder, episodes, seed, env, rate, **timing)
+    if named := [f"--{name.replace('_', '-')}" for name, value in timing.items() if value not in (None, False, [])]:
+        raise ValueError(f"a simulator that waits takes no {', '.join(named)}; add --rate HZ")
+    drives = drive(controller, episodes, seed, film, env)
+    for number, driven in enumerate(drives):
+        o = driven.outcome
+        ended = "broke down" if o.breakdown else "failed" if o.failure else "succeeded" if o.success else "ended"
+        print(
+            f"episode {number}: {ended} after {o.length} steps, return {o.reward:.2f}; a decision took"
+            f" {driven.latency.p50:.1f} ms, {driven.latency.p99:.1f} at p99",
+            flush=True,
+        )
+    if film is not None:
+        print(f"Film of the last: {film}")
+    if measure_delay:
+        print(f"Delay of commands: {controller.follower.delay} control periods")
+    return 0
+
+
+def run_in_real_time(
+    controller: "Controller",
+    folder: Path,
+    episodes: int,
+    seed: int,
+    env: str | None,
+    rate: float,
+    *,
+    budget_ms: float | None,
+    beside: bool,
+    fifo: bool,
+    core: int | None,
+    cycles: int | None,
+    adapt: bool,
+    adapt_cpu: float | None,
+    memory: Path | None,
+    plant: Sequence[str],
+) -> int:
+    """Drive a plant that does not wait, a line an episode, and tell how punctual the loop was, and what was learned.
+
+    Args:
+        adapt: Learn meanwhile, for a share `adapt_cpu` of a core.
+        memory: Where that is kept; None keeps it with the run, if it is a run's bundle that drives.
+        plant: Physical parameters that are not nominal, as `name=value`.
+    """
+    from wmctrl.commands.realtime import COLUMNS, Punctuality, Timing, drive, parameters_of, write_report
+    from wmctrl.runtime.adapter import Adaptation, Adapter
+
+    timing = Timing(rate, None if budget_ms is None else budget_ms / 1000.0, beside, fifo, core)
+    if adapt and (controller.follower.delay or controller.meter is not None):
+        raise ValueError("--adapt learns which command led where, and takes no --delay or --measure-delay yet")
+    home = memory or (folder / "adapted" if (folder / "run.json").exists() else None)
+    adapter = Adapter.of(controller, Adaptation(), kept=home) if adapt else None
+    records = []
+    with learning_beside(adapter, HALF if adapt_cpu is None else adapt_cpu, home) as tell:
+        for number, driven in enumerate(
+            drive(controller, timing, episodes, cycles, seed, env, adapter, parameters_of(plant))
+        ):
+            records.append(driven.record)
+            r = driven.result
+            ended = "failed" if r.failure else "succeeded" if r.success else "ended"
+            late = f", the plant itself late {r.late} times" if r.late else ""
+            print(f"episode {number}: {ended} after {r.steps} steps, return {r.reward:.2f}{late}", flush=True)
+            tell()
+    found = Punctuality.of(records)
+    show_table(f"{rate:g} Hz, {1000.0 * timing.wanted:.1f} ms for a command", COLUMNS, [found.row(timing)])
+    if (folder / "run.json").exists():  # nothing is added to a bundle
+        report = folder / "report-realtime.html"
+        write_report(report, controller.bundle.manifest.task.id, timing, found)
+        print(f"Report: {report}")
+    return 0
+
+
+@contextlib.contextmanager
+def learning_beside(adapter: "Adapter | None", share: float, home: Path | None) -> Iterator[Callable[[], None]]:
+    """Learn in a thread meanwhile; what is yielded tells what has happened since, and all of it is kept in the end.
+
+    Args:
+        adapter: None learns nothing.
+        share: Of a core.
+        home: Where it is kept.
+    """
+    if adapter is None:
+        yield lambda: None
+        return
+    from wmctrl.runtime.learning import Learning
+
+    learning, told = Learning(adapter, share), 0
+
+    def tell() -> None:
+        nonlocal told
+        news = adapter.state.events[told:]
+        told += len(news)
+        for event in news:
+            print(f"  step {event.step}: {event.what}, {event.detail}", flush=True)
+
+    try:
+        yield tell
+    finally:
+        learning.close()
+        adapter.close()
+        tell()
+        if learning.problem:
+            print(f"learning stopped: {learning.problem}", file=sys.stderr)
+    keeper = adapter.keeper
+    if keeper is not None and (problem := keeper.problem or keeper.log.problem):
+        print(f"not all that was learned is kept: {problem}; {keeper.log.lost:,} steps are lost", file=sys.stderr)
+    elif keeper is not None:
+        print(f"What was learned is kept in {home}: the next --adapt goes on from there")
+
+
+def pack_bundle(folder: Path, file: Path) -> int:
+    """Write a bundle as one file."""
+    from wmctrl.commands import archive
+    from wmctrl.commands.driving import bundle_in
+
+    if not file.name.endswith(archive.ENDING):
+        raise ValueError(f"an archive's name must end in {archive.ENDING}, came {file}")
+    archive.pack(bundle_in(folder), file)
+    print(f"{file}: {file.stat().st_size / 1e6:.1f} MB. Next: {wm()} run {file}")
+    return 0
+
+
+def show_controllers() -> int:
+    """List the controllers that come with the package."""
+    from wmctrl.commands import archive
+
+    rows = []
+    for name in archive.names():
+        path = archive.path_of(name)
+        told = archive.told_in(path)
+        steps = f"{int(told.made_by['steps']):,}"
+        rows.append((name, told.task.id, steps, f"{path.stat().st_size / 1e6:.1f}", "yes" if told.learning else ""))
+    show_table("", ("name", "drives", "learned from steps", "MB", "goes on learning"), rows)
+    print(f"Next: {wm()} run NAME")
+    return 0
