@@ -8,7 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.test_experience import TASK
-from wmctrl.runtime.adapter import Adaptation, Adapter, Regime
+from wmctrl.runtime.adaptation import Adaptation, Regime
+from wmctrl.runtime.adapter import Adapter
 from wmctrl.runtime.experience import Columns, Layout, step_of
 from wmctrl.runtime.keeping import Keeper
 from wmctrl.runtime.learning import Learning
@@ -82,6 +83,9 @@ class Learner:
             raise ValueError("the gradient's norm became inf")
         self.parameters = {"model.gain": moved}
         return 0.0
+
+    def holds(self, driving: Parameters, batch: Columns) -> bool:
+        return True
 
     def consolidate(self, sequences: Columns) -> None:
         assert sequences["reward"].shape[1] == self.length
@@ -217,6 +221,24 @@ def test_learning_that_diverges_never_drives(rate: float) -> None:
     assert world.engine.gain == NOMINAL
     if not abs(rate) < 10.0:
         assert "refused" in happened
+
+
+@pytest.mark.parametrize("doubt", [False, ValueError("the actor loss became nan")])
+def test_what_foresees_better_and_is_imagined_to_drive_worse_never_drives(doubt: bool | ValueError) -> None:
+    class Doubting(Learner):
+        def holds(self, driving: Parameters, batch: Columns) -> bool:
+            assert batch["reward"].shape == (self.sequences, self.length)
+            assert driving["model.gain"] == NOMINAL
+            if isinstance(doubt, ValueError):
+                raise doubt
+            return doubt
+
+    world = World(learner=Doubting())
+    world.drive(300)
+    happened = world.drive(600, gain=0.5)
+    assert "refused" in happened
+    assert "promoted" not in happened
+    assert world.engine.gain == NOMINAL
 
 
 def test_the_first_plant_is_recognised_when_it_comes_back() -> None:

@@ -5,7 +5,8 @@ import pytest
 
 from tests.tiny_bundle import made, taught
 from wmctrl.runtime import bundle
-from wmctrl.runtime.adapter import Adaptation, Adapter
+from wmctrl.runtime.adaptation import Adaptation
+from wmctrl.runtime.adapter import Adapter
 from wmctrl.runtime.bundle import Bundle
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.engine import Engine

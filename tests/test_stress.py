@@ -19,7 +19,7 @@ from wmctrl.cli import main
 from wmctrl.commands import driving, pictures, stressing
 from wmctrl.commands.stressing import Cell
 from wmctrl.runtime import manifest
-from wmctrl.runtime.adapter import Event
+from wmctrl.runtime.adaptation import Event
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.keeping import origin_of
 from wmctrl.stress.arms import ARMS

@@ -84,6 +84,8 @@ MEANINGS = {
     "behavior.spread": "running range of returns",
     "next_behavior.spread": "running range of returns after an update",
     "loss": "of the world model",
+    "belief_deter": "memory of the belief along the sequences",
+    "belief_stoch": "stochastic state of the belief along the sequences",
     "actor_loss": "of the actor",
     "critic_loss": "of the critic",
     "next_deter": "memory of the belief",

@@ -15,12 +15,9 @@ from wmctrl.learning.imagination import Pay
 from wmctrl.learning.replay import ReplayConfig
 from wmctrl.model.rssm import Belief
 from wmctrl.model.world_model import Batch
-from wmctrl.runtime.manifest import GRADIENT, LEARNED
+from wmctrl.runtime.manifest import GRADIENT, LEARNED, SPREAD
 from wmctrl_export.derivatives import DERIVATIVES
 from wmctrl_export.graphs import Graph, belief_inputs, future_inputs, futures_of, goal_input
-
-SPREAD = "behavior.spread"
-"""The running range of returns, which an update of the actor moves."""
 
 Told = tuple[Tensor, ...]
 """What a graph tells beside the gradients."""
@@ -34,13 +31,15 @@ class ModelObjective(nn.Module):
         self.model = agent.trained
 
     def forward(self, noise: Tensor, **batch: Tensor) -> tuple[Tensor, Told]:
-        """The loss of a batch (B, T, ...) by `Batch`'s names, twice: to descend and to tell.
+        """The loss of a batch (B, T, ...) by `Batch`'s names, to descend; and to tell, with the beliefs (B, T, ...).
 
         Args:
             noise: Standard normal draws (B, T, S).
         """
-        loss, _ = self.model.loss(Batch(**batch), noise)
-        return loss, (loss,)
+        sequences = Batch(**batch)
+        rollout = self.model.believe(sequences, noise)
+        loss, _ = self.model.loss_along(sequences, rollout)
+        return loss, (loss, *rollout.belief)
 
 
 class BehaviorObjective(nn.Module):
@@ -128,13 +127,12 @@ def behaving(agent: Agent) -> Graph:
 
 
 def parameters(agent: Agent) -> dict[str, NDArray[np.float32]]:
-    """All parameters that graphs of learning take, by their names there: the averaged ones, which drive."""
+    """All that graphs of learning take and an update moves, by its name there: of the model, the averaged one."""
     modules = {"model": agent.model, "behavior": agent.behavior}
-    return {
-        f"{module}.{name}": np.ascontiguousarray(value.detach().numpy())
-        for module, held in modules.items()
-        for name, value in held.named_parameters()
-    }
+    moved: dict[str, Tensor] = {SPREAD: agent.behavior.spread}
+    for module, held in modules.items():
+        moved |= {f"{module}.{name}": value for name, value in held.named_parameters()}
+    return {name: np.array(value.detach().numpy(), order="C") for name, value in moved.items()}
 
 
 def learning(agent: Agent, replay: ReplayConfig) -> dict[str, Graph]:

@@ -120,7 +120,8 @@ def run_in_real_time(
         plant: Physical parameters that are not nominal, as `name=value`.
     """
     from wmctrl.commands.realtime import COLUMNS, Punctuality, Timing, drive, parameters_of, write_report
-    from wmctrl.runtime.adapter import Adaptation, Adapter
+    from wmctrl.runtime.adaptation import Adaptation
+    from wmctrl.runtime.adapter import Adapter
 
     timing = Timing(rate, None if budget_ms is None else budget_ms / 1000.0, beside, fifo, core)
     if adapt and (controller.follower.delay or controller.meter is not None):

@@ -16,7 +16,8 @@ from wmctrl_envs.suggestion import refuse_unknown
 from wmctrl.commands import driving, intervals, pictures, provenance, report
 from wmctrl.config_files import from_mapping, nearest, read_yaml, shipped, to_yaml
 from wmctrl.runtime import bundle, json_file, manifest
-from wmctrl.runtime.adapter import RATE, Event
+from wmctrl.runtime.adaptation import Event
+from wmctrl.runtime.adapter import RATE
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.files import read_bounded, write_atomic
 from wmctrl.runtime.keeping import origin_of

@@ -201,8 +201,11 @@ class WorldModel(nn.Module):
         Returns:
             Scalar loss, and its parts for the log.
         """
+        return self.loss_along(batch, self.believe(batch, noise))
+
+    def loss_along(self, batch: Batch, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
+        """`loss`, given the beliefs along the sequences."""
         T = batch.reward.shape[1]
-        rollout = self.believe(batch, noise)
         features = rollout.belief.features
         parts = self._reconstruction(batch, features) | self._kl(batch, rollout)
         arrived = 1.0 - batch.is_first

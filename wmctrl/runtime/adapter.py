@@ -2,20 +2,20 @@
 
 Whoever drives calls `note` after every step, which takes a fraction of a millisecond; all that takes longer is done by
 `work`, a piece at a time, in a thread of its own (`learning`) or between two steps of a simulator that waits. Learned
-parameters are but candidates until they foresee steps that they were not learned from better than those that drive,
-and the plant that was learned first hardly worse (the gate). What drove before, and what was learned first, remain: the
-best one drives.
+parameters are but candidates until they foresee steps that they were not learned from better than those that drive, and
+the plant that was learned first hardly worse, and until their policy is imagined to do no worse (the gate). What drove
+before, and what was learned first, remain: the best one drives.
 """
 
 from collections import deque
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wmctrl.runtime import bundle, manifest
+from wmctrl.runtime.adaptation import Adaptation, Alarm, Drives, Event, Judges, Learns, Regime, Standing
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.drift import Drift, Ordinary, features, ordinary_excess
 from wmctrl.runtime.engine import Engine
@@ -23,7 +23,7 @@ from wmctrl.runtime.ewc import Consolidation
 from wmctrl.runtime.experience import Columns, Layout, Memory, batch_of
 from wmctrl.runtime.hindcast import Judge
 from wmctrl.runtime.keeping import Keeper, Known, origin_of
-from wmctrl.runtime.learner import Learner, Parameters
+from wmctrl.runtime.learner import Learner
 
 RETAINED = 0.2
 """Share of the nominal steps that is not learned from, and tells how well the first plant is still known."""
@@ -39,117 +39,6 @@ RECOGNISING = 20
 """Steps since a change by which a plant that is known is told from others."""
 SETTLED = 20
 """Steps before those that judge, so that the belief is settled."""
-
-
-@dataclass(frozen=True)
-class Adaptation:
-    """How is learned while driving."""
-
-    replay: float = 0.5
-    """Share of stored sequences in a batch, the rest being new."""
-    most_replay: float = 0.9
-    """What it rises to where the first plant is being forgotten."""
-    gate: bool = True
-    """Drive only by what proved better; otherwise by whatever was learned last."""
-    always: bool = False
-    """Learn whether or not anything has changed."""
-    capacity: int = 20_000
-    """Steps that are remembered."""
-    fresh: int = 50
-    """Steps that judge what was learned before they came."""
-    updates: int = 20
-    """Of the model, at least, before it is judged."""
-    better: float = 0.02
-    """Share by which errors must be smaller to change what drives."""
-    forgotten: float = 0.1
-    """Share by which errors on the first plant may be larger."""
-    consolidated: int = 300
-    """Steps without an alarm after which what was learned is consolidated."""
-    regimes: int = 8
-    """Plants that are remembered, the first one included."""
-
-
-class Drives(Protocol):
-    """What drives, and can with other parameters."""
-
-    def parameters(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of those that it takes."""
-
-    def prepared(self, values: Parameters) -> dict[str, dict[str, NDArray[Any]]]:
-        """Parameters as it takes them."""
-
-    def take(self, prepared: dict[str, dict[str, NDArray[Any]]]) -> None:
-        """Drive with prepared parameters from now on."""
-
-
-class Learns(Protocol):
-    """What improves parameters by sequences."""
-
-    sequences: int
-    length: int
-    generator: np.random.Generator
-    parameters: Parameters
-
-    def restart(self, parameters: Parameters) -> None:
-        """Go on from other parameters."""
-
-    def update(self, batch: Columns) -> float:
-        """Learn from sequences (B, T, ...); refuses what is not finite by a ValueError."""
-
-    def consolidate(self, sequences: Columns) -> None:
-        """Hold on to what is known of sequences (n, T, ...)."""
-
-
-class Judges(Protocol):
-    """What tells how badly parameters foresee recorded steps."""
-
-    def error(self, parameters: Parameters, steps: Columns, since: int = 0) -> float:
-        """Of the steps from one on; infinite where it cannot be told."""
-
-
-class Event(NamedTuple):
-    """Something that happened to what is known."""
-
-    step: int
-    what: str
-    """alarm, promoted, kept, rolled back, recognised, consolidated or refused."""
-    detail: str
-
-
-class Alarm(NamedTuple):
-    """Drift that was noticed."""
-
-    step: int
-    since: int
-    """Step after which it seems to have begun."""
-
-
-@dataclass
-class Regime:
-    """A plant that was learned."""
-
-    parameters: Parameters
-
-
-@dataclass
-class Standing:
-    """How learning stands."""
-
-    learning: bool = False
-    since: int = 0
-    """Step of the change that is being learned."""
-    untried: int | None = None
-    """Step of a change on which the plants that are known were not tried yet."""
-    frontier: int = 0
-    """Steps before it are learned from, those after it judge."""
-    updates: int = 0
-    """Since what is learned was judged last."""
-    calm: int = 0
-    """Step of the last alarm."""
-    promoted: int = 0
-    """Step at which what drives began to."""
-    replay: float = 0.5
-    events: list[Event] = field(default_factory=list)
 
 
 class Adapter:
@@ -215,7 +104,7 @@ class Adapter:
         """
         held = bundle.load(controller.bundle.folder, learning=True)
         consolidation = Consolidation(strength, DECAY)
-        learner = Learner(held, consolidation, RATE)
+        learner = Learner(held, consolidation, RATE, behavior=config.behavior)
         consolidation.keep(held.parameters, held.importance)
         assert isinstance(controller.engine, Engine), "what drives takes other parameters"
         layout, keeper = Layout.of(held.manifest.task), None
@@ -336,8 +225,7 @@ class Adapter:
             keeps = retained <= (1.0 + c.forgotten) * self.first_error
             told = f"error {learned:.3f}, {now:.3f} of what drives, {retained:.3f} on the first plant"
             if keeps and learned < (1.0 - c.better) * now and learned <= min(errors.values()):
-                self._tell("promoted", told)
-                self._drive(candidate)
+                self._promote(candidate, told)
             elif not self._undo(errors):
                 self._tell("kept", told)
             if not keeps:
@@ -346,6 +234,26 @@ class Adapter:
         if not c.always and self.memory.total - s.calm >= c.consolidated:
             self._consolidate()
 
+    def _promote(self, candidate: Regime, told: str) -> None:
+        """Drive by what was learned, unless its policy is imagined to do worse than the one that drives."""
+        L = self.learner
+        try:
+            holds = L.holds(self.active.parameters, self._new(L.sequences))
+            doubt = "" if holds else "its policy is imagined to earn less"
+        except ValueError as error:
+            doubt = str(error)
+        if doubt:
+            self._tell("refused", doubt)
+            L.restart(self.active.parameters)
+            return
+        self._tell("promoted", told)
+        self._drive(candidate)
+
+    def _new(self, count: int) -> Columns:
+        """Sequences (count, T, ...) since the change that is being learned."""
+        L = self.learner
+        return batch_of(self.memory.drawn(count, L.length, L.generator, self.state.since))
+
     def _consolidate(self) -> None:
         """Hold on to what was learned, and learn no more until something changes."""
         s, L = self.state, self.learner
@@ -353,7 +261,7 @@ class Adapter:
         if self.active is self.nominal:
             return
         L.restart(self.active.parameters)
-        L.consolidate(batch_of(self.memory.drawn(CONSOLIDATING, L.length, L.generator, s.since)))
+        L.consolidate(self._new(CONSOLIDATING))
         others = [one for one in self.regimes if one is not self.nominal and one is not self.active]
         self.regimes = [self.nominal, *[*others, self.active][1 - self.config.regimes :]]
         self._tell("consolidated", f"{len(self.regimes)} plants are known")

@@ -7,8 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 Arrays = Mapping[str, NDArray[Any]]
+Parameters = dict[str, NDArray[np.float32]]
+"""Of the networks, by name."""
 FIRST, SECOND, LEAST = np.float32(0.9), np.float32(0.999), np.float32(1e-8)
 """Adam's decays of both moments, and what keeps it from dividing by zero (Kingma and Ba 2015)."""
+CLIP = 100.0
+"""Largest norm of a gradient where nothing else is said."""
 
 
 class Adam:
@@ -25,7 +29,7 @@ class Adam:
         self.first: dict[str, NDArray[np.float32]] = {}
         self.second: dict[str, NDArray[np.float32]] = {}
 
-    def step(self, parameters: Arrays, gradients: Arrays) -> dict[str, NDArray[np.float32]]:
+    def step(self, parameters: Arrays, gradients: Arrays) -> Parameters:
         """Parameters one step down their gradients; those without one stay.
 
         Raises:

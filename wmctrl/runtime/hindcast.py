@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmctrl.runtime.bundle import Bundle
+from wmctrl.runtime.descent import Parameters
 from wmctrl.runtime.engine import Computes, Engine
 from wmctrl.runtime.experience import Columns
-from wmctrl.runtime.learner import Parameters
 from wmctrl.runtime.plant import Element
 from wmctrl.runtime.track import IMAGINE, OBSERVE, Belief
 

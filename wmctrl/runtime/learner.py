@@ -1,80 +1,119 @@
 """Learning along a bundle's gradient graphs, with numpy alone: batches in, better parameters out."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wmctrl.runtime.behavior import GRAPH as BEHAVIOR
+from wmctrl.runtime.behavior import Behavior, Starts
 from wmctrl.runtime.bundle import Bundle
-from wmctrl.runtime.descent import Adam
+from wmctrl.runtime.descent import CLIP, Adam, Parameters
 from wmctrl.runtime.engine import Engine
 from wmctrl.runtime.ewc import Consolidation, importance
 from wmctrl.runtime.experience import Columns
-from wmctrl.runtime.manifest import GRADIENT, GraphFile
+from wmctrl.runtime.manifest import BELIEFS, GRADIENT
+from wmctrl.runtime.track import Belief
 
-Parameters = dict[str, NDArray[np.float32]]
-"""Of the networks, by name."""
 MODEL = "model_gradient"
-CLIP = 100.0
-"""Largest norm of a gradient."""
+
+
+class Found(NamedTuple):
+    """What sequences tell of a model."""
+
+    loss: float
+    belief: Belief
+    """Along them (B, T, D), (B, T, S)."""
+    gradients: Parameters
+    """Of the loss, by parameter."""
 
 
 class Learner:
-    """Improves a model's parameters, held by what was consolidated."""
+    """Improves a model's parameters, held by what was consolidated, and those of actor and critic within the model."""
 
     def __init__(
-        self, bundle: Bundle, consolidation: Consolidation, rate: float, *, seed: int = 0, threads: int = 1
+        self,
+        bundle: Bundle,
+        consolidation: Consolidation,
+        rate: float,
+        *,
+        behavior: bool = True,
+        seed: int = 0,
+        threads: int = 1,
     ) -> None:
         """
         Args:
             bundle: With the graphs of learning, and their parameters.
-            rate: Learning rate.
+            rate: Learning rate of the model.
+            behavior: Whether actor and critic are learned as well, where the bundle has them.
 
         Raises:
             ValueError: The bundle cannot learn.
         """
         if MODEL not in bundle.manifest.learning or not bundle.parameters:
             raise ValueError("this bundle cannot learn; write it with `wm export RUN --learn`")
-        self.graph: GraphFile = bundle.manifest.learning[MODEL]
-        self.engine = Engine({MODEL: self.graph}, bundle.graphs, "cpu", threads)
+        told, wanted = bundle.manifest.learning, (MODEL, BEHAVIOR) if behavior else (MODEL,)
+        graphs = {name: told[name] for name in wanted if name in told}
+        self.graph, self.engine = graphs[MODEL], Engine(graphs, bundle.graphs, "cpu", threads)
         shapes = {port.name: port.shape for port in self.graph.inputs}
         self.noise_shape: tuple[int, ...] = shapes["noise"]
         self.sequences, self.length = shapes["reward"]
         """Of a batch, B and T."""
         self.fed = {name for name in shapes if name in bundle.parameters}
-        self.learned = [port.name.removeprefix(GRADIENT) for port in self.graph.outputs[1:]]
+        gradients = (port.name for port in self.graph.outputs if port.name.startswith(GRADIENT))
+        self.learned = [name.removeprefix(GRADIENT) for name in gradients]
         self.parameters: Parameters = {name: np.array(value) for name, value in bundle.parameters.items()}
         self.consolidation, self.rate = consolidation, rate
         self.generator = np.random.default_rng(seed)
         self.adam = Adam(rate, CLIP)
+        self.behavior = Behavior(bundle, self.engine) if BEHAVIOR in graphs else None
 
     def restart(self, parameters: Mapping[str, NDArray[Any]]) -> None:
         """Go on from other parameters, without momentum."""
         self.parameters = {name: np.array(value, np.float32) for name, value in parameters.items()}
         self.adam = Adam(self.rate, CLIP)
+        if self.behavior is not None:
+            self.behavior.restart()
 
     def update(self, batch: Columns) -> float:
         """One step down the loss of sequences (B, T, ...) and what is consolidated; the loss.
 
+        Actor and critic follow, where they are learned, in what the model imagines from then on.
+
         Raises:
             ValueError: Something is not finite; nothing has moved.
         """
-        loss, gradients = self.gradients(batch)
+        loss, belief, gradients = self.found(batch)
         if not np.isfinite(loss):
             raise ValueError(f"the model's loss became {loss}")
         pulls = self.consolidation.gradient(self.parameters)
         moved = {name: gradient + pulls.get(name, np.float32(0.0)) for name, gradient in gradients.items()}
-        self.parameters = self.adam.step(self.parameters, moved)
+        parameters = self.adam.step(self.parameters, moved)
+        if self.behavior is not None:
+            parameters = self.behavior.improved(parameters, Starts.of(belief, batch), self.generator)
+        self.parameters = parameters
         return loss
 
-    def gradients(self, batch: Columns) -> tuple[float, Parameters]:
-        """Loss of sequences (B, T, ...), and its gradients by parameter."""
+    def holds(self, driving: Parameters, batch: Columns) -> bool:
+        """Whether the actor that was learned is imagined to drive sequences (B, T, ...) no worse than another does.
+
+        Raises:
+            ValueError: Something is not finite.
+        """
+        if self.behavior is None:
+            return True
+        starts, seed = Starts.of(self.found(batch).belief, batch), int(self.generator.integers(1 << 32))
+        return not len(starts) or self.behavior.holds(self.parameters, driving, starts, seed)
+
+    def found(self, batch: Columns) -> Found:
+        """What sequences (B, T, ...) tell of the model."""
         feeds: dict[str, NDArray[Any]] = {name: self.parameters[name] for name in self.fed}
         feeds |= {port.name: batch[port.name] for port in self.graph.inputs if port.name in batch}
         feeds["noise"] = self.generator.standard_normal(self.noise_shape, np.float32)
-        found = self.engine.run(MODEL, feeds)
-        return float(found["loss"]), {name: found[GRADIENT + name] for name in self.learned}
+        told = self.engine.run(MODEL, feeds)
+        belief = Belief(*(told[name] for name in BELIEFS))
+        return Found(float(told["loss"]), belief, {name: told[GRADIENT + name] for name in self.learned})
 
     def consolidate(self, sequences: Columns) -> None:
         """Hold on to what is known now, as far as sequences (n, T, ...) tell what matters to it."""
@@ -86,4 +125,4 @@ class Learner:
             repeated = {
                 name: np.repeat(column[number : number + 1], self.sequences, 0) for name, column in sequences.items()
             }
-            yield self.gradients(repeated)[1]
+            yield self.found(repeated).gradients

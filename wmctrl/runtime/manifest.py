@@ -34,9 +34,13 @@ OUTPUTS = {
     "policy": ("next_action",),
 }
 """What every graph makes, `next_proprio` where that is observed."""
+SPREAD = "behavior.spread"
+"""The running range of returns, which an update of the actor moves."""
+BELIEFS = ("belief_deter", "belief_stoch")
+"""Those along the sequences that a model learns from, from which actor and critic imagine."""
 LEARNED = {
-    "model_gradient": ("loss",),
-    "behavior_gradient": ("actor_loss", "critic_loss", "next_behavior.spread"),
+    "model_gradient": ("loss", *BELIEFS),
+    "behavior_gradient": ("actor_loss", "critic_loss", f"next_{SPREAD}"),
 }
 """What every graph of learning makes, before the gradients of the parameters that it learns."""
 GRADIENT = "gradient."
@@ -193,7 +197,7 @@ class Manifest:
         for name, graph in self.graphs.items():
             self._hold_ports(name, graph)
         for name, graph in self.learning.items():
-            _hold_gradients(name, graph)
+            _hold_gradients(name, graph, self.state_sizes)
 
     def calls(self, name: str) -> int:
         """How often a decision calls a graph: one that is planned where planning is possible, nothing being missing."""
@@ -271,13 +275,14 @@ class Manifest:
         return sizes[0], sizes[1]
 
 
-def _hold_gradients(name: str, graph: GraphFile) -> None:
+def _hold_gradients(name: str, graph: GraphFile, state_sizes: tuple[int, int]) -> None:
     """Hold a graph of learning to what it tells, and to gradients that have their parameters' shapes."""
     if name not in LEARNED:
         raise ValueError(f"learning.{name}: no such graph; known: {', '.join(LEARNED)}")
     told, shapes = LEARNED[name], {port.name: port.shape for port in graph.inputs}
+    lengths = {part: (*shapes.get("reward", ()), size) for part, size in zip(BELIEFS, state_sizes, strict=True)}
     came = [(port.name, port.shape) for port in graph.outputs]
-    wanted: list[tuple[str, tuple[int, ...] | None]] = [(one, ()) for one in told]
+    wanted: list[tuple[str, tuple[int, ...] | None]] = [(one, lengths.get(one, ())) for one in told]
     wanted += [(port, shapes.get(port.removeprefix(GRADIENT))) for port, _ in came[len(told) :]]
     if came != wanted or len(came) == len(told):
         differing = next((pair for pair in zip(came, wanted, strict=False) if pair[0] != pair[1]), (came, wanted))

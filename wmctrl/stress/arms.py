@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wmctrl.runtime.adapter import STRENGTH, Adaptation, Adapter
+from wmctrl.runtime.adaptation import Adaptation
+from wmctrl.runtime.adapter import STRENGTH, Adapter
 from wmctrl.runtime.controller import Controller
 
 

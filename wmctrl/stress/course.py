@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from wmctrl_envs.task import Task
 
-from wmctrl.runtime.adapter import Adapter, Event
+from wmctrl.runtime.adaptation import Event
+from wmctrl.runtime.adapter import Adapter
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.experience import step_of
 from wmctrl.stress.suite import Shift, Suite, strength

@@ -1,0 +1,126 @@
+"""How is learned while driving, by whom, and how that stands."""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wmctrl.runtime.descent import Parameters
+from wmctrl.runtime.experience import Columns
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """How is learned while driving."""
+
+    replay: float = 0.5
+    """Share of stored sequences in a batch, the rest being new."""
+    most_replay: float = 0.9
+    """What it rises to where the first plant is being forgotten."""
+    behavior: bool = True
+    """Learn actor and critic as well, where the bundle has them."""
+    gate: bool = True
+    """Drive only by what proved better; otherwise by whatever was learned last."""
+    always: bool = False
+    """Learn whether or not anything has changed."""
+    capacity: int = 20_000
+    """Steps that are remembered."""
+    fresh: int = 50
+    """Steps that judge what was learned before they came."""
+    updates: int = 20
+    """Of the model, at least, before it is judged."""
+    better: float = 0.02
+    """Share by which errors must be smaller to change what drives."""
+    forgotten: float = 0.1
+    """Share by which errors on the first plant may be larger."""
+    consolidated: int = 300
+    """Steps without an alarm after which what was learned is consolidated."""
+    regimes: int = 8
+    """Plants that are remembered, the first one included."""
+
+
+class Drives(Protocol):
+    """What drives, and can with other parameters."""
+
+    def parameters(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of those that it takes."""
+
+    def prepared(self, values: Parameters) -> dict[str, dict[str, NDArray[Any]]]:
+        """Parameters as it takes them."""
+
+    def take(self, prepared: dict[str, dict[str, NDArray[Any]]]) -> None:
+        """Drive with prepared parameters from now on."""
+
+
+class Learns(Protocol):
+    """What improves parameters by sequences."""
+
+    sequences: int
+    length: int
+    generator: np.random.Generator
+    parameters: Parameters
+
+    def restart(self, parameters: Parameters) -> None:
+        """Go on from other parameters."""
+
+    def update(self, batch: Columns) -> float:
+        """Learn from sequences (B, T, ...); refuses what is not finite by a ValueError."""
+
+    def holds(self, driving: Parameters, batch: Columns) -> bool:
+        """Whether what was learned is imagined to drive sequences (B, T, ...) no worse than what drives."""
+
+    def consolidate(self, sequences: Columns) -> None:
+        """Hold on to what is known of sequences (n, T, ...)."""
+
+
+class Judges(Protocol):
+    """What tells how badly parameters foresee recorded steps."""
+
+    def error(self, parameters: Parameters, steps: Columns, since: int = 0) -> float:
+        """Of the steps from one on; infinite where it cannot be told."""
+
+
+class Event(NamedTuple):
+    """Something that happened to what is known."""
+
+    step: int
+    what: str
+    """alarm, promoted, kept, rolled back, recognised, consolidated or refused."""
+    detail: str
+
+
+class Alarm(NamedTuple):
+    """Drift that was noticed."""
+
+    step: int
+    since: int
+    """Step after which it seems to have begun."""
+
+
+@dataclass
+class Regime:
+    """A plant that was learned."""
+
+    parameters: Parameters
+
+
+@dataclass
+class Standing:
+    """How learning stands."""
+
+    learning: bool = False
+    since: int = 0
+    """Step of the change that is being learned."""
+    untried: int | None = None
+    """Step of a change on which the plants that are known were not tried yet."""
+    frontier: int = 0
+    """Steps before it are learned from, those after it judge."""
+    updates: int = 0
+    """Since what is learned was judged last."""
+    calm: int = 0
+    """Step of the last alarm."""
+    promoted: int = 0
+    """Step at which what drives began to."""
+    replay: float = 0.5
+    events: list[Event] = field(default_factory=list)
