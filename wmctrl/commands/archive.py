@@ -49,7 +49,7 @@ def told_in(archive: Path) -> Manifest:
     Raises:
         ValueError: It is damaged, or no bundle's.
     """
-    return _told(archive, dict(_entries(archive)))
+    return _told(archive, dict(_entries(archive, read_bounded(archive, LARGEST_BUNDLE))))
 
 
 def pack(folder: Path, archive: Path) -> None:
@@ -80,10 +80,10 @@ def unpacked(archive: Path) -> Path:
         ValueError: It is damaged, or no bundle's.
         OSError: There is no place for it.
     """
-    digest = hashlib.sha256(read_bounded(archive, LARGEST_BUNDLE)).hexdigest()
-    folder = CACHE.expanduser() / "bundles" / digest[:16]
+    packed = read_bounded(archive, LARGEST_BUNDLE)
+    folder = CACHE.expanduser() / "bundles" / hashlib.sha256(packed).hexdigest()[:16]
     if not (folder / manifest.NAME).exists():
-        contents = dict(_entries(archive))
+        contents = dict(_entries(archive, packed))
         _told(archive, contents)
         with replacement(folder) as fresh:
             for name, content in contents.items():
@@ -97,10 +97,10 @@ def _told(archive: Path, contents: dict[str, bytes]) -> Manifest:
     return manifest.parse(contents[manifest.NAME])
 
 
-def _entries(archive: Path) -> Iterator[tuple[str, bytes]]:
+def _entries(archive: Path, packed: bytes) -> Iterator[tuple[str, bytes]]:
     """Names and contents, none beyond the limits of a bundle's."""
     try:
-        with tarfile.open(fileobj=io.BytesIO(_decompressed(archive))) as file:
+        with tarfile.open(fileobj=io.BytesIO(_decompressed(archive, packed))) as file:
             for entry in file:
                 held = file.extractfile(entry)
                 if held is None or not entry.isreg() or not FILE_NAME.fullmatch(entry.name) or ".." in entry.name:
@@ -112,10 +112,10 @@ def _entries(archive: Path) -> Iterator[tuple[str, bytes]]:
         raise ValueError(f"{archive}: is damaged, or not {ENDING} ({error})") from None
 
 
-def _decompressed(archive: Path) -> bytes:
+def _decompressed(archive: Path, packed: bytes) -> bytes:
     """What is under xz, as far as a bundle may go."""
     decompressor = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MEMORY)
-    content = decompressor.decompress(read_bounded(archive, LARGEST_BUNDLE), LARGEST_BUNDLE + 1)
+    content = decompressor.decompress(packed, LARGEST_BUNDLE + 1)
     if len(content) > LARGEST_BUNDLE:
         raise ValueError(f"{archive}: holds more than {LARGEST_BUNDLE:,} bytes")
     if not decompressor.eof:
