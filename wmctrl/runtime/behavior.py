@@ -69,7 +69,7 @@ class Behavior:
         self.engine = engine
         self.shapes = {port.name: port.shape for port in graph.inputs}
         self.fed = self.shapes.keys() & bundle.parameters.keys()
-        self.learned = [port.name for port in graph.outputs if port.name.startswith(GRADIENT)]
+        self.learned = graph.learned
         self.failed = np.array(objective.failed(objective.weights), np.float32)
         self.adam = Adam(RATE, CLIP)
 
@@ -86,7 +86,7 @@ class Behavior:
         if not len(starts):
             return parameters
         found = self.imagined(parameters, starts, generator)
-        moved = self.adam.step(parameters, {name.removeprefix(GRADIENT): found[name] for name in self.learned})
+        moved = self.adam.step(parameters, {name: found[GRADIENT + name] for name in self.learned})
         moved[SPREAD] = found[f"next_{SPREAD}"]
         for slow, fast in COPIES.items():
             for name in [name for name in moved if name.startswith(slow)]:

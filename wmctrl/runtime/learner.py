@@ -61,8 +61,7 @@ class Learner:
         self.sequences, self.length = shapes["reward"]
         """Of a batch, B and T."""
         self.fed = {name for name in shapes if name in bundle.parameters}
-        gradients = (port.name for port in self.graph.outputs if port.name.startswith(GRADIENT))
-        self.learned = [name.removeprefix(GRADIENT) for name in gradients]
+        self.learned = self.graph.learned
         self.parameters: Parameters = {name: np.array(value) for name, value in bundle.parameters.items()}
         self.consolidation, self.rate = consolidation, rate
         self.generator = np.random.default_rng(seed)

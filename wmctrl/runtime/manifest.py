@@ -75,6 +75,11 @@ class GraphFile:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
 
+    @property
+    def learned(self) -> list[str]:
+        """The parameters of which it makes gradients."""
+        return [port.name.removeprefix(GRADIENT) for port in self.outputs if port.name.startswith(GRADIENT)]
+
 
 @dataclass(frozen=True)
 class Planning:
