@@ -29,8 +29,7 @@ from wmctrl.runtime.controller import Controller
 
 TASK = "FetchReach-v4"
 GOAL = ("agent.objective.goal=1", "agent.objective.reward=0")
-LOSS = {"name": "loss", "dtype": "float32", "shape": [], "meaning": ""}
-A = LOSS | {"name": "a"}
+A = {"name": "a", "dtype": "float32", "shape": [], "meaning": ""}
 EQUAL = Parity(9, one_step=0.0, recurrent=0.0, surprise=0.0, same_action=1.0, as_good=1.0, action=0.0)
 
 
@@ -59,8 +58,10 @@ def exported_with(option: str, folder: Path) -> None:
     if option == "--sign KEY":
         (folder / bundle.SIGNATURE).write_bytes(b"0" * 64)
     elif option == "--learn":
-        graph = {"file": "observe.onnx", "inputs": [], "outputs": []}
-        told["learning"] = {"model_gradient": graph | {"outputs": [LOSS, LOSS | {"name": "gradient.a"}], "inputs": [A]}}
+        ports = {port["name"]: port for port in told["graphs"]["observe"]["inputs"]}
+        beliefs = [ports[part] | {"name": f"belief_{part}"} for part in ("deter", "stoch")]
+        makes = [A | {"name": "loss"}, *beliefs, A | {"name": "gradient.a"}]
+        told["learning"] = {"model_gradient": {"file": "observe.onnx", "inputs": [A], "outputs": makes}}
     elif option == "--precision fp16":
         told["precision"] = "fp16"
     else:
