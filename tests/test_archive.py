@@ -42,7 +42,18 @@ def test_what_is_unpacked_is_the_bundle_and_nothing_beside(packed: Path, tmp_pat
     names = {path.relative_to(found).as_posix() for path in found.rglob("*") if path.is_file()}
     assert names == {manifest.NAME, *bundle.load(found).manifest.files}
     assert all((found / name).read_bytes() == (folder / name).read_bytes() for name in names)
+    written = (found / manifest.NAME).stat().st_mtime_ns
     assert archive.unpacked(packed) == found
+    assert (found / manifest.NAME).stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize("harm", [b"", b"something else", None])
+def test_what_was_altered_since_it_was_unpacked_is_unpacked_again(packed: Path, harm: bytes | None) -> None:
+    altered = archive.unpacked(packed) / "refine.onnx"
+    before = altered.read_bytes()
+    altered.unlink() if harm is None else altered.write_bytes(harm)
+    assert archive.unpacked(packed) == altered.parent
+    assert altered.read_bytes() == before
 
 
 def test_a_signature_is_packed_as_well(packed: Path, tmp_path: Path) -> None:

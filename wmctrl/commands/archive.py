@@ -63,7 +63,7 @@ def pack(folder: Path, archive: Path) -> None:
     told = manifest.parse(contents[manifest.NAME])
     contents |= {name: read_bounded(folder / name, entry.bytes) for name, entry in told.files.items()}
     if (folder / bundle.SIGNATURE).exists():
-        contents[bundle.SIGNATURE] = read_bounded(folder / bundle.SIGNATURE, LARGEST_FILE)
+        contents[bundle.SIGNATURE] = read_bounded(folder / bundle.SIGNATURE, bundle.LARGEST_SIGNATURE)
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:xz", preset=PRESET) as file:
         for name in sorted(contents):
@@ -74,7 +74,7 @@ def pack(folder: Path, archive: Path) -> None:
 
 
 def unpacked(archive: Path) -> Path:
-    """The folder of an archive's bundle; unpacked once, and checked by whoever loads it.
+    """The folder of an archive's bundle; unpacked once, and again where it was altered since.
 
     Raises:
         ValueError: It is damaged, or no bundle's.
@@ -82,13 +82,20 @@ def unpacked(archive: Path) -> Path:
     """
     packed = read_bounded(archive, LARGEST_BUNDLE)
     folder = CACHE.expanduser() / "bundles" / hashlib.sha256(packed).hexdigest()[:16]
-    if not (folder / manifest.NAME).exists():
-        contents = dict(_entries(archive, packed))
-        _told(archive, contents)
+    contents = dict(_entries(archive, packed))
+    _told(archive, contents)
+    if not all(_holds(folder / name, content) for name, content in contents.items()):
         with replacement(folder) as fresh:
             for name, content in contents.items():
                 write_atomic(fresh / name, content)
     return folder
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    try:
+        return read_bounded(path, len(content)) == content
+    except ValueError:
+        return False
 
 
 def _told(archive: Path, contents: dict[str, bytes]) -> Manifest:

@@ -12,6 +12,8 @@ from wmctrl.runtime.files import read_bounded
 from wmctrl.runtime.manifest import GraphFile, Manifest
 
 SIGNATURE = "manifest.sig"
+LARGEST_SIGNATURE = 64
+"""Bytes of an Ed25519 signature."""
 NOISE = "noise.safetensors"
 GOLDEN = "golden.safetensors"
 PARAMETERS, IMPORTANCE, NOMINAL = "parameters.safetensors", "importance.safetensors", "nominal.safetensors"
@@ -93,7 +95,7 @@ def _checked(folder: Path, public_key: bytes | None, learning: bool) -> Bundle:
 
 def _require_signature(folder: Path, content: bytes, public_key: bytes) -> None:
     try:
-        signature = read_bounded(folder / SIGNATURE, 64)
+        signature = read_bounded(folder / SIGNATURE, LARGEST_SIGNATURE)
     except ValueError as error:
         raise ValueError(f"a signature is required, which `wm export RUN --sign KEY` makes: {error}") from None
     if not ed25519.verify(public_key, content, signature):
