@@ -1,5 +1,8 @@
-"""Products stay as precise as fp32 is, whichever library multiplies."""
+"""Products stay as precise as fp32 is, whichever library multiplies; and memory is used again."""
 
+import platform
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -47,3 +50,27 @@ def test_a_library_that_rounds_to_bfloat16_is_refused(monkeypatch: pytest.Monkey
 def test_threads_are_set(threads: int) -> None:
     arithmetic.prepare(threads)
     assert torch.get_num_threads() == threads
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators are not told what to keep")
+def test_what_tensors_leave_behind_is_used_again() -> None:
+    counted = """
+import resource
+import torch
+from wmctrl.learning import arithmetic
+
+def pages(size: int = 1 << 20) -> int:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        kept = [torch.ones(size) + 1.0 for _ in range(4)]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+torch.set_num_threads(1)
+before = pages()
+arithmetic.prepare()
+pages()
+print(before, pages())
+"""
+    told = subprocess.run([sys.executable, "-c", counted], capture_output=True, text=True, check=True).stdout
+    before, after = map(int, told.split())
+    assert after < before / 20
