@@ -15,6 +15,7 @@ from wmctrl_envs.task import Element
 
 from wmctrl.learning.agent import Agent, AgentConfig, goal_cost_of
 from wmctrl.learning.behavior import BehaviorConfig, Imagination
+from wmctrl.learning.compiler import compiled
 from wmctrl.learning.descent import Descent
 from wmctrl.learning.imagination import ImaginedReturn, Pay
 from wmctrl.model.mdn import MixtureNoise
@@ -110,24 +111,32 @@ def test_what_is_compiled_learns_as_what_is_not(monkeypatch: pytest.MonkeyPatch)
         SMALL, model=replace(SMALL.model, context=1), behavior=BehaviorConfig(units=8, horizon=1, starts=4)
     )
     batch = recorded(T=2)
-    plain, compiled = (Agent(SIZES, replace(config, compile=asked)) for asked in (False, True))
-    compiled.load_state(plain.state())
+    plain, fused = (Agent(SIZES, replace(config, compile=asked)) for asked in (False, True))
+    fused.load_state(plain.state())
     for seed in range(3):
-        figures = [agent.learn(batch, torch.Generator().manual_seed(seed)) for agent in (plain, compiled)]
+        figures = [agent.learn(batch, torch.Generator().manual_seed(seed)) for agent in (plain, fused)]
         torch.testing.assert_close(figures[1], figures[0], rtol=1e-3, atol=1e-4)
     assert len(taken) == 3, "the model's loss, its beliefs, and the losses of actor and critic"
+
+
+@pytest.mark.parametrize(("device", "mode"), [("cuda", "reduce-overhead"), ("cpu", None)])
+def test_a_gpu_records_what_is_compiled(device: str, mode: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(torch, "compile", lambda function, **options: asked.update(options) or function)
+    compiled(abs, torch.device(device))
+    assert asked["mode"] == mode
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU, and minutes")
 def test_what_a_gpu_replays_learns_as_what_it_is_told_each_time() -> None:
     gpu = torch.device("cuda")
-    plain, compiled = (Agent(SIZES, replace(SMALL, compile=asked), device=gpu) for asked in (False, True))
-    compiled.load_state(plain.state())
+    plain, replayed = (Agent(SIZES, replace(SMALL, compile=asked), device=gpu) for asked in (False, True))
+    replayed.load_state(plain.state())
     batch = Batch(**{name: part.to(gpu) for name, part in recorded()._asdict().items() if part is not None})
     told: list[list[dict[str, torch.Tensor]]] = []
     for seed in range(6):
         generators = [torch.Generator(gpu).manual_seed(seed) for _ in range(2)]
-        told.append([agent.learn(batch, one) for agent, one in zip((plain, compiled), generators, strict=True)])
+        told.append([agent.learn(batch, one) for agent, one in zip((plain, replayed), generators, strict=True)])
     for pair in told:  # only now, when later updates have written where earlier ones had
         torch.testing.assert_close(pair[1], pair[0], rtol=1e-2, atol=1e-3)
 

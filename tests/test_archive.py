@@ -64,6 +64,33 @@ def test_a_signature_is_packed_as_well(packed: Path, tmp_path: Path) -> None:
     assert not (archive.unpacked(packed) / bundle.SIGNATURE).exists()
 
 
+@pytest.mark.parametrize("harm", [b"", b"something else", None])
+def test_what_is_damaged_is_not_packed(tmp_path: Path, harm: bytes | None) -> None:
+    folder = Path(shutil.copytree(made(*ARM)[1], tmp_path / "bundle"))
+    (folder / "refine.onnx").unlink()
+    if harm is not None:
+        (folder / "refine.onnx").write_bytes(harm)
+    with pytest.raises(ValueError, match=r"refine\.onnx: is (missing|damaged)"):
+        archive.pack(folder, tmp_path / "arm.tar.xz")
+    assert not (tmp_path / "arm.tar.xz").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--core", "0"], "a simulator that waits takes no --core; add --rate HZ"),
+        (["--adapt-cpu", "0", "--fifo"], "a simulator that waits takes no --fifo, --adapt-cpu; add --rate HZ"),
+        (["--rate", "50", "--adapt-cpu", "0.5"], "--adapt-cpu and --memory are of --adapt; add it, or leave them out"),
+        (["--rate", "50", "--film", "a.webp"], "--film takes a simulator that waits; leave out --film or --rate"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", str(made(*ARM)[1]), *options]) == 2
+    assert capsys.readouterr().err == f"wm run: {said}\n"
+
+
 def test_an_archive_is_packed_and_driven_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, folder = tmp_path / "arm.tar.xz", made(*ARM)[1]
     assert main(["pack", str(folder), str(file)]) == 0

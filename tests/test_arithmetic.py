@@ -14,7 +14,8 @@ products = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]  # torch m
 
 
 @pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
+def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(arithmetic, "_keep_memory", lambda: None)  # for good: there is no way back
     threads, precision = torch.get_num_threads(), products.fp32_precision
     yield
     torch.set_num_threads(threads)

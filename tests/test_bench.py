@@ -18,10 +18,11 @@ from wmctrl.bench.breakdown import OVERHEAD, breakdown, kind
 from wmctrl.bench.cost import Answer, Cost, Rate, bench, tables, write_json
 from wmctrl.bench.gemm import Gemm, products_of, total_flops
 from wmctrl.bench.roofline import LIBRARIES, Library, Rating, libraries, operands, rate, replays
-from wmctrl.bench.workload import Question, decision_steps, iterations, planning, random_batch, update
+from wmctrl.bench.workload import Question, decision_steps, gradients, iterations, planning, random_batch, update
 from wmctrl.config import Config, TaskConfig
 from wmctrl.learning.agent import Agent, AgentConfig
 from wmctrl.learning.behavior import BehaviorConfig
+from wmctrl.learning.replay import ReplayConfig
 from wmctrl.model.world_model import Sizes, WorldModelConfig
 from wmctrl.planning.planner import Planner
 
@@ -51,6 +52,17 @@ def test_a_layer_is_one_product_forward_and_two_backward() -> None:
     by_other = by_weight._replace(rows=5, columns=7)  # torch forms the gradient of the transposed weight
     assert found in ({forward: 1, by_input: 1, by_weight: 1}, {forward: 1, by_input: 1, by_other: 1})
     assert total_flops(found) == 3 * 2 * 3 * 5 * 7
+
+
+def test_of_a_gradient_are_counted_its_own_products_and_not_those_of_descending_it() -> None:
+    config = Config(TaskConfig("Pendulum-v1"), replay=ReplayConfig(batch=B, length=T), agent=SMALL)
+    whole, gradient = gradients(agent(), config)
+    assert gradient.twin is not None
+    every, own = products_of(whole.run), products_of(gradient.twin)
+    assert own < every, "an update orthogonalises the gradients as well"
+    batch = random_batch(Sizes(proprio=6, goal=0, action=2, camera=None), B, T)
+    loss = products_of(lambda: agent().trained.loss(batch, torch.zeros(B, T, SMALL.model.stoch)))
+    assert 2.0 < total_flops(own) / total_flops(loss) <= 3.0, "a backward pass takes up to twice what the forward takes"
 
 
 def test_a_batch_of_products_counts_every_one() -> None:

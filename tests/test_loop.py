@@ -209,3 +209,46 @@ def test_every_step_is_learned_from_once_with_the_command_that_led_to_it_and_wha
     assert [step["reward"] for step in noting.steps] == [0.0] + [2.0] * 8
     for step, (_, command) in zip(noting.steps[1:], paying.written, strict=True):
         np.testing.assert_array_equal(step["action"], command)
+
+
+class Slow(Paying):
+    """Shows a step only once the next one has begun."""
+
+    def read(self) -> Shown:
+        self.clock.now -= PERIOD
+        shown = super().read()
+        self.clock.now += PERIOD
+        return shown
+
+
+def test_of_a_plant_that_shows_steps_late_the_command_is_learned_that_led_to_each(clock: Clock) -> None:
+    loop, _, _ = looping(clock, budget=10.0)
+    slow, noting = Slow(clock), Noting()
+    loop.plant, loop.adapter = slow, noting  # type: ignore[assignment]
+    loop.run(Record.of(8), slow.began)
+    whole = [step for step in noting.steps if not step["is_first"]]
+    shown = [round(float(step["proprio"][0]) / 0.01) for step in whole]
+    assert shown == [1, 2, 3, 4, 5, 6]
+    for number, step in zip(shown, whole, strict=True):
+        np.testing.assert_array_equal(step["action"], slow.written[number - 1][1])
+
+
+def test_what_follows_a_command_that_came_after_the_plants_tick_is_not_learned_as_its_consequence(
+    clock: Clock,
+) -> None:
+    loop, _, engine = looping(clock, budget=None)
+    cart, noting = Paying(clock), Noting()
+    loop.plant, loop.adapter = cart, noting  # type: ignore[assignment]
+    late, run = iter([0.0, 0.0, 0.95 * PERIOD]), engine.run
+
+    def slow(name: str, feeds: Any) -> Any:
+        if name == "observe":
+            engine.seconds["observe"] = next(late, 0.0)
+        return run(name, feeds)
+
+    engine.run = slow  # type: ignore[method-assign]
+    engine.seconds = dict.fromkeys(engine.seconds, 0.0)
+    record = Record.of(6)
+    loop.run(record, cart.began)
+    assert not record.missed.any()
+    assert [step["is_first"] for step in noting.steps] == [1.0, 0.0, 0.0, 1.0, 0.0, 0.0]

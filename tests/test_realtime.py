@@ -68,13 +68,27 @@ def test_an_episode_starts_again_where_it_is_told_to(plant: RealtimePlant) -> No
     assert plant.result().reward == 0.0
 
 
-def broken() -> wmctrl_envs.task.Task:
-    raise ValueError("no plant is here")
+def broken(error: type[Exception]) -> wmctrl_envs.task.Task:
+    raise error("no plant is here")
 
 
-def test_a_plant_that_cannot_be_made_says_why() -> None:
+@pytest.mark.parametrize("error", [ValueError, RuntimeError, MemoryError])
+def test_a_plant_that_cannot_be_made_says_why(error: type[Exception]) -> None:
     spec = wmctrl_envs.make("Pendulum-v1").task_spec
-    made = RealtimePlant(broken, spec, 0.01)
+    made = RealtimePlant(partial(broken, error), spec, 0.01)
     with pytest.raises(PlantError, match="no plant is here"):
         made.reset(0)
+    made.close()
+
+
+def test_a_plant_whose_process_is_killed_is_not_taken_for_one_that_stands_still() -> None:
+    make = partial(wmctrl_envs.make, "Pendulum-v1")
+    made = RealtimePlant(make, make().task_spec, 0.01)
+    made.reset(0)
+    made.run(time.monotonic())
+    made.result()
+    made.process.kill()
+    made.process.join()
+    with pytest.raises(PlantError, match="Pendulum-v1 died, with exit code -9"):
+        made.result()
     made.close()

@@ -31,6 +31,11 @@ def test_what_is_retained_is_told_between_random_actions_and_nothing_wrong() -> 
     assert score(-6.0).retained(nominal=6.0, random=-6.0) == 0.0
 
 
+def test_where_nothing_wrong_is_worth_random_actions_no_share_is_told() -> None:
+    found = robustness.fault_row(score(6.0, name="frozen", amount=1.0), score(1.0), random=1.0)
+    assert dict(zip(robustness.FAULT_COLUMNS, found, strict=True))["retained"] == ""
+
+
 def test_a_fault_is_a_row_with_its_amount_in_words() -> None:
     found = robustness.fault_row(score(6.0, 4.0, name="frozen", amount=1.0), score(9.0), random=1.0)
     row = dict(zip(robustness.FAULT_COLUMNS, found, strict=True))

@@ -145,6 +145,8 @@ class RealtimePlant:
         """
         if self.shared.state.value == BROKEN:
             raise PlantError(self.shared.error.value.decode())
+        if not self.process.is_alive():
+            raise PlantError(f"{self.spec.id} died, with exit code {self.process.exitcode}")
         return self.shared.seen()[1]
 
     def close(self) -> None:
@@ -168,8 +170,8 @@ def _live(make: Callable[[], Task], shared: Shared, period: float, parameters: d
                 _run(task, shared, period)
             else:
                 time.sleep(POLLED)
-    except ValueError as error:
-        shared.error.value = str(error).encode()[:1023]
+    except Exception as error:  # of a plant of somebody's: whatever it is, the loop has to hear of it
+        shared.error.value = (str(error) or type(error).__name__).encode()[:1023]
         shared.state.value = BROKEN
 
 

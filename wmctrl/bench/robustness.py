@@ -1,6 +1,7 @@
 """What a deployed controller is worth when its sensors fail, and when it has little time."""
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -71,8 +72,11 @@ class Score:
         return float(np.mean([getattr(outcome, what) for outcome in self.outcomes]))
 
     def retained(self, nominal: float, random: float) -> float:
-        """Share of the return above random actions' that is kept, where nothing wrong is worth `nominal`."""
-        return (self.reward - random) / (nominal - random)
+        """Share of the return above random actions' that is kept, where nothing wrong is worth `nominal`.
+
+        NaN where that is worth no more and no less than random actions are.
+        """
+        return (self.reward - random) / (nominal - random) if nominal != random else math.nan
 
 
 def driven(driver: AssuredDriver, task: Task, name: str, amount: float, episodes: int, seed: int) -> Score:
@@ -177,7 +181,7 @@ def budget_row(score: Score, unlimited: Score, random: float) -> tuple[str, ...]
 def _worth(score: Score, nominal: Score, random: float) -> tuple[str, ...]:
     retained = score.retained(nominal.reward, random)
     shares = (f"{score.share(what):.2f}" for what in ("success", "failure"))
-    return (intervals.in_digits(score.reward), f"{retained:.0%}", *shares)
+    return (intervals.in_digits(score.reward), "" if math.isnan(retained) else f"{retained:.0%}", *shares)
 
 
 Measure = Callable[[Controller, Task, int, int], Iterator[Score]]

@@ -111,6 +111,11 @@ def gradients(agent: Agent, config: Config) -> Iterator[Workload]:
     """One update of the world model in PyTorch, and its gradient alone in ONNX Runtime."""
     whole = update("one update: PyTorch", agent, config)
     yield whole
+    learned = list(agent.trained.parameters())
+
+    def eager() -> object:
+        return torch.autograd.grad(agent.trained.loss(batch, noise["noise"])[0], learned, allow_unused=True)
+
     graph = modelling(agent, config.replay)
     batch = random_batch(agent.sizes, config.replay.batch, config.replay.length)
     noise = {"noise": torch.randn(graph.inputs["noise"].shape)}
@@ -118,7 +123,7 @@ def gradients(agent: Agent, config: Config) -> Iterator[Workload]:
     arrays = {name: value.numpy() for name, value in {**graph.inputs, **noise, **given}.items()}
     engine = deployed("model_gradient", graph)
     yield Workload(
-        "one gradient: ONNX Runtime", lambda: engine.run("model_gradient", arrays), whole.model_steps, twin=whole.run
+        "one gradient: ONNX Runtime", lambda: engine.run("model_gradient", arrays), whole.model_steps, twin=eager
     )
 
 

@@ -56,12 +56,12 @@ def pack(folder: Path, archive: Path) -> None:
     """Write a bundle's folder as an archive: what its manifest names, and nothing beside.
 
     Raises:
-        ValueError: A file is missing, or longer than the manifest tells.
+        ValueError: A file is missing or damaged.
         OSError: The disk is full or may not be written.
     """
     contents = {manifest.NAME: read_bounded(folder / manifest.NAME, bundle.LARGEST_MANIFEST)}
     told = manifest.parse(contents[manifest.NAME])
-    contents |= {name: read_bounded(folder / name, entry.bytes) for name, entry in told.files.items()}
+    contents |= {name: bundle.verified(folder, name, told) for name in told.files}
     if (folder / bundle.SIGNATURE).exists():
         contents[bundle.SIGNATURE] = read_bounded(folder / bundle.SIGNATURE, bundle.LARGEST_SIGNATURE)
     packed = io.BytesIO()

@@ -74,9 +74,11 @@ def run_bundle(
     controller.set_delay(delay)
     if measure_delay:
         controller.measure_delay()
+    if film is not None and rate is not None:
+        raise ValueError("--film takes a simulator that waits; leave out --film or --rate")
     if rate is not None:
         return run_in_real_time(controller, folder, episodes, seed, env, rate, **timing)
-    if named := [f"--{name.replace('_', '-')}" for name, value in timing.items() if value not in (None, False, [])]:
+    if named := [f"--{name.replace('_', '-')}" for name, value in timing.items() if _given(value)]:
         raise ValueError(f"a simulator that waits takes no {', '.join(named)}; add --rate HZ")
     drives = drive(controller, episodes, seed, film, env)
     for number, driven in enumerate(drives):
@@ -123,6 +125,8 @@ def run_in_real_time(
     from wmctrl.runtime.adaptation import Adaptation
     from wmctrl.runtime.adapter import Adapter
 
+    if not adapt and (adapt_cpu is not None or memory is not None):
+        raise ValueError("--adapt-cpu and --memory are of --adapt; add it, or leave them out")
     timing = Timing(rate, None if budget_ms is None else budget_ms / 1000.0, beside, fifo, core)
     if adapt and (controller.follower.delay or controller.meter is not None):
         raise ValueError("--adapt learns which command led where, and takes no --delay or --measure-delay yet")
@@ -146,6 +150,11 @@ def run_in_real_time(
         write_report(report, controller.bundle.manifest.task.id, timing, found)
         print(f"Report: {report}")
     return 0
+
+
+def _given(value: Any) -> bool:
+    """Whether an option was given: 0 is a number, and neither nothing nor False."""
+    return value is not None and value is not False and value != []
 
 
 @contextlib.contextmanager

@@ -24,13 +24,11 @@ from wmctrl.runtime.assurance import Assured
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.decision import SOURCES
 from wmctrl.runtime.latency import Latency
-from wmctrl.runtime.loop import Loop, Record
+from wmctrl.runtime.loop import SETTLING, Loop, Record
 from wmctrl.runtime.priority import ahead_of_others
 
 LEAD_IN = 0.1
 """Time between a plant's beginning and its first step [s]."""
-SETTLING = 0.1
-"""Share of a period after the plant's tick at which the loop's comes, so that there is something new to read."""
 COLUMNS = ("commands", "missed", "over budget", "ms to command, p50", "p99", "most", "ms late to wake, p99", "made by")
 """Of the table of punctuality."""
 

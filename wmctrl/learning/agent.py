@@ -237,7 +237,7 @@ class Agent:
 
     def learn(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """One update of the world model and, in its imagination, of actor and critic."""
-        compiler.begin(self.device)
+        compiler.mark_step(self.device)
         B, T = batch.reward.shape
         noise = torch.randn(B, T, self.config.model.stoch, generator=generator, device=self.device)
         if self.tracks_worst_reward:
@@ -252,7 +252,7 @@ class Agent:
                 belief = self._believe(batch, noise).belief
             for _ in range(self.config.behavior.updates):
                 metrics |= self._learn_behavior(belief, batch, generator)
-        return compiler.kept(metrics)
+        return compiler.copied(metrics)
 
     def calibrate(self, proprio: NDArray[Any] | None, goal: NDArray[Any] | None, spec: TaskSpec) -> None:
         """Set the normalisers, once, from what was recorded before the first update.

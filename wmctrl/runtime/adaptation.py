@@ -1,4 +1,4 @@
-"""How is learned while driving, by whom, and how that stands."""
+"""How a controller learns while it drives, by whom, and how that stands."""
 
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -12,7 +12,7 @@ from wmctrl.runtime.experience import Columns
 
 @dataclass(frozen=True)
 class Adaptation:
-    """How is learned while driving."""
+    """How a controller learns while it drives."""
 
     replay: float = 0.5
     """Share of stored sequences in a batch, the rest being new."""
@@ -118,7 +118,7 @@ class Standing:
     """Steps before it are learned from, those after it judge."""
     updates: int = 0
     """Since what is learned was judged last."""
-    calm: int = 0
+    last_alarm: int = 0
     """Step of the last alarm."""
     promoted: int = 0
     """Step at which what drives began to."""

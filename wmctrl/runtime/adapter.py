@@ -103,6 +103,8 @@ class Adapter:
             ValueError: The bundle cannot learn or is damaged, or what is kept is of another or damaged.
         """
         held = bundle.load(controller.bundle.folder, learning=True)
+        if held.manifest != controller.bundle.manifest:
+            raise ValueError(f"{held.folder}: was altered since it was loaded; start again")
         consolidation = Consolidation(strength, DECAY)
         learner = Learner(held, consolidation, RATE, behavior=config.behavior)
         consolidation.keep(held.parameters, held.importance)
@@ -173,7 +175,7 @@ class Adapter:
             s.learning, s.since, s.frontier, s.updates = True, alarm.since, alarm.step, 0
             s.replay = self.config.replay
             self.learner.restart(self.active.parameters)
-        s.calm = alarm.step
+        s.last_alarm = alarm.step
         if self.config.gate:
             s.untried = alarm.since
 
@@ -231,7 +233,7 @@ class Adapter:
             if not keeps:
                 s.replay = min(c.most_replay, s.replay + 0.1)
         s.frontier, s.updates = self.memory.total, 0
-        if not c.always and self.memory.total - s.calm >= c.consolidated:
+        if not c.always and self.memory.total - s.last_alarm >= c.consolidated:
             self._consolidate()
 
     def _promote(self, candidate: Regime, told: str) -> None:
@@ -301,11 +303,11 @@ class Adapter:
 
     def _drive(self, regime: Regime) -> None:
         """Drive by other parameters from the next step on."""
+        held = {name: value for name, value in regime.parameters.items() if name in self.driven}
+        self.wanted = self.engine.prepared(held)
         if regime is not self.active:
             self.previous, self.active, self.unkept = self.active, regime, True
             self.state.promoted = self.memory.total
-        held = {name: value for name, value in regime.parameters.items() if name in self.driven}
-        self.wanted = self.engine.prepared(held)
 
     def _recent(self, since: int) -> tuple[Columns, int]:
         """Steps from a number on, after some that settle the belief; and where they begin."""

@@ -27,7 +27,8 @@ DRAWS: Mapping[str, Callable[..., NDArray[Any]]] = {
 }
 """What the graph takes as noise, where it takes it, and how that is drawn."""
 WORSE = 0.02
-"""By how much less than what drives what was learned may be imagined to earn, in units of the range of returns."""
+"""By how much less than what drives what was learned may be imagined to earn, in units of the range of returns, or of 1
+where that is less."""
 STRANGE = 3.0
 """How far two critics may be from each other on the same futures, in the same units."""
 

@@ -68,7 +68,7 @@ def _checked(folder: Path, public_key: bytes | None, learning: bool) -> Bundle:
     files = {graph.file for graph in wanted}
     contents = {}
     for name in told.files:
-        content = _verified(folder, name, told)
+        content = verified(folder, name, told)
         if name in files | {NOISE, GOLDEN} | ({PARAMETERS, IMPORTANCE, NOMINAL} if learning else set()):
             contents[name] = content
     work = 0
@@ -102,8 +102,12 @@ def _require_signature(folder: Path, content: bytes, public_key: bytes) -> None:
         raise ValueError(f"{SIGNATURE}: is not this key's signature of {manifest.NAME}")
 
 
-def _verified(folder: Path, name: str, told: Manifest) -> bytes:
-    """The content of a file that the manifest names."""
+def verified(folder: Path, name: str, told: Manifest) -> bytes:
+    """The content of a file that the manifest names.
+
+    Raises:
+        ValueError: It is missing, or not what the manifest tells.
+    """
     entry = told.files[name]
     content = read_bounded(folder / name, entry.bytes)
     if len(content) != entry.bytes or hashlib.sha256(content).hexdigest() != entry.sha256:

@@ -81,7 +81,7 @@ class Learner:
         Actor and critic follow, where they are learned, in what the model imagines from then on.
 
         Raises:
-            ValueError: Something is not finite; nothing has moved.
+            ValueError: Something is not finite; no parameter has moved. `restart` before going on.
         """
         loss, belief, gradients = self.found(batch)
         if not np.isfinite(loss):

@@ -16,6 +16,9 @@ from wmctrl.runtime.experience import step_of
 from wmctrl.runtime.limits import Vector
 from wmctrl.runtime.track import Observation
 
+SETTLING = 0.1
+"""Share of a period after the plant's tick at which the loop's comes, so that there is something new to read."""
+
 
 class Reading(Protocol):
     """The newest that a plant has shown."""
@@ -124,31 +127,45 @@ class Loop:
             record.woke[cycle] = time.monotonic() - ticker.tick
             for _ in range(missed):  # the plant went on with the last command
                 controller.send(controller.state.last, None)
-            reading, last = self.plant.read(), controller.state.last
+            reading = self.plant.read()
+            cause = self._cause(reading.step, record.wrote[:cycle])
             if reading.over:
-                self._note(reading, last, None)
+                self._note(reading, cause, None)
                 return
             deadline = None if self.budget is None else ticker.tick + self.budget
             seen = reading.observation
             action = self.assured.act(seen, self.goal(seen), taken=reading.step, deadline=deadline)
             self.plant.write(action.command)
             record.wrote[cycle] = time.monotonic() - ticker.tick
-            self._note(reading, last, action.surprise)
+            self._note(reading, cause, action.surprise)
             record.source[cycle] = SOURCES.index(action.source)
             record.rung[cycle] = self.assured.monitor.rung
             record.iterations[cycle], record.missed[cycle] = action.iterations, missed
             record.reason, record.cycles = action.reason, cycle + 1
 
-    def _note(self, reading: Reading, last: Vector, surprise: float | None) -> None:
+    def _cause(self, step: int, wrote: NDArray[np.float64]) -> Vector | None:
+        """The command (A,) that led to a step; None where it came too late for that, or nobody knows.
+
+        Args:
+            wrote: When every command of this record was written, after its tick [s].
+        """
+        track = self.assured.controller.state.track
+        old = track.now - step  # a plant that is slow to show what it did is read a step late
+        if not 0 <= old < min(len(track.sent), len(wrote)) or wrote[-1 - old] > (1.0 - SETTLING) * self.period:
+            return None
+        return track.sent[-1 - old]
+
+    def _note(self, reading: Reading, cause: Vector | None, surprise: float | None) -> None:
         """Have a step learned from, once, after its command was written.
 
         Args:
-            last: The command that led to it (A,).
+            cause: The command that led to it (A,); without one, nothing is learned of how it came about.
         """
         if self.adapter is None or reading.step == self.noted:
             return
-        first = reading.step != self.noted + 1  # what was missed cannot be learned from
+        first = cause is None or reading.step != self.noted + 1  # what was missed cannot be learned from
         earned = 0.0 if first else reading.reward - self.earned
+        action = np.zeros_like(self.assured.controller.state.last) if cause is None else cause
         outcome = {"reward": earned, "terminated": reading.terminated, "failure": reading.failure}
-        self.adapter.note(step_of(reading.observation, last, first=first, **outcome), surprise)
+        self.adapter.note(step_of(reading.observation, action, first=first, **outcome), surprise)
         self.noted, self.earned = reading.step, reading.reward
