@@ -15,7 +15,6 @@ import numpy as np
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
-from wmctrl_export.bundle import replacement
 from wmctrl_export.parity import Beside, parity
 from wmctrl_export.targets import TARGETS, page, row
 
@@ -26,6 +25,7 @@ from wmctrl.learning.agent import Agent
 from wmctrl.runtime import golden
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.engine import Arrays, Computes, Engine
+from wmctrl.runtime.files import replacement
 from wmctrl.runtime.noise import NoiseBank
 from wmctrl.runtime.plant import Element
 

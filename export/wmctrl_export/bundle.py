@@ -1,12 +1,9 @@
 """Writing a bundle: graphs, noise, golden steps, the runtime itself, and the manifest that names them all."""
 
-import contextlib
 import dataclasses
 import hashlib
 import itertools
-import os
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +19,7 @@ from wmctrl.planning.planner import Health
 from wmctrl.runtime import bundle, manifest
 from wmctrl.runtime.bundle import Bundle
 from wmctrl.runtime.controller import Controller
-from wmctrl.runtime.files import sync_folder, write_atomic
+from wmctrl.runtime.files import write_atomic
 from wmctrl.runtime.manifest import FileEntry, GraphFile, Manifest, Objective, Planning, Port
 from wmctrl.runtime.noise import NoiseBank
 from wmctrl.runtime.plant import Calibration, Task
@@ -266,24 +263,3 @@ def runtime_files() -> dict[str, bytes]:
     home = Path(wmctrl.__file__).parent
     paths = [home / "__init__.py", *sorted((home / "runtime").glob("*.py"))]
     return {path.relative_to(home.parent).as_posix(): path.read_bytes() for path in paths}
-
-
-@contextlib.contextmanager
-def replacement(folder: Path) -> Iterator[Path]:
-    """An empty folder beside another one, whose place it takes where nothing is raised before the block ends."""
-    fresh, old = (folder.with_name(f".{folder.name}.{what}.{os.getpid()}") for what in ("new", "old"))
-    try:
-        fresh.mkdir(parents=True)
-        yield fresh
-        try:
-            if folder.exists():
-                folder.rename(old)
-            fresh.rename(folder)
-        except BaseException:
-            if old.exists() and not folder.exists():
-                old.rename(folder)
-            raise
-        sync_folder(folder.parent)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)

@@ -11,12 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from wmctrl_export.bundle import replacement
-
 from wmctrl.config_files import nearest, shipped
 from wmctrl.runtime import bundle, manifest
 from wmctrl.runtime.engine import CACHE
-from wmctrl.runtime.files import read_bounded, write_atomic
+from wmctrl.runtime.files import read_bounded, replacement, write_atomic
 from wmctrl.runtime.manifest import FILE_NAME, LARGEST_BUNDLE, LARGEST_FILE, Manifest
 
 ENDING = ".tar.xz"

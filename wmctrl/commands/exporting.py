@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 from wmctrl_envs.task import Element, TaskSpec
 from wmctrl_export import signing
-from wmctrl_export.bundle import GOLDEN_TOLERANCES, replacement, write_bundle
+from wmctrl_export.bundle import GOLDEN_TOLERANCES, write_bundle
 from wmctrl_export.calibration import calibrated
 from wmctrl_export.gradient_parity import GradientParity, gradient_parity
 from wmctrl_export.parity import SAME_ACTION, Parity, parity
@@ -33,7 +33,7 @@ from wmctrl.learning.replay import Replay
 from wmctrl.model.world_model import Batch
 from wmctrl.runtime import bundle, manifest, plant
 from wmctrl.runtime.controller import Controller
-from wmctrl.runtime.files import read_bounded
+from wmctrl.runtime.files import read_bounded, replacement
 
 FOLDER = "bundle"
 """Where in a run's folder its bundle is."""
