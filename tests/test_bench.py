@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
+from wmctrl.bench import workload
 from wmctrl.bench.breakdown import OVERHEAD, breakdown, kind
 from wmctrl.bench.cost import Answer, Cost, Rate, bench, tables, write_json
 from wmctrl.bench.gemm import Gemm, products_of, total_flops
@@ -54,7 +55,10 @@ def test_a_layer_is_one_product_forward_and_two_backward() -> None:
     assert total_flops(found) == 3 * 2 * 3 * 5 * 7
 
 
-def test_of_a_gradient_are_counted_its_own_products_and_not_those_of_descending_it() -> None:
+def test_of_a_gradient_are_counted_its_own_products_and_not_those_of_descending_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workload, "deployed", lambda name, graph: None)
     config = Config(TaskConfig("Pendulum-v1"), replay=ReplayConfig(batch=B, length=T), agent=SMALL)
     whole, gradient = gradients(agent(), config)
     assert gradient.twin is not None
