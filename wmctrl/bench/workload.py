@@ -111,16 +111,16 @@ def gradients(agent: Agent, config: Config) -> Iterator[Workload]:
     """One update of the world model in PyTorch, and its gradient alone in ONNX Runtime."""
     whole = update("one update: PyTorch", agent, config)
     yield whole
-    learned = list(agent.trained.parameters())
-
-    def eager() -> object:
-        return torch.autograd.grad(agent.trained.loss(batch, noise["noise"])[0], learned, allow_unused=True)
-
     graph = modelling(agent, config.replay)
     batch = random_batch(agent.sizes, config.replay.batch, config.replay.length)
     noise = {"noise": torch.randn(graph.inputs["noise"].shape)}
     given = {name: part for name, part in batch._asdict().items() if part is not None}
     arrays = {name: value.numpy() for name, value in {**graph.inputs, **noise, **given}.items()}
+    learned = list(agent.trained.parameters())
+
+    def eager() -> object:
+        return torch.autograd.grad(agent.trained.loss(batch, noise["noise"])[0], learned, allow_unused=True)
+
     engine = deployed("model_gradient", graph)
     yield Workload(
         "one gradient: ONNX Runtime", lambda: engine.run("model_gradient", arrays), whole.model_steps, twin=eager

@@ -66,6 +66,8 @@ def run_bundle(
     """
     from wmctrl.commands.driving import drive, load, require_filmable
 
+    if film is not None and rate is not None:
+        raise ValueError("--film takes a simulator that waits; leave out --film or --rate")
     if film is not None:
         require_filmable(film)
     controller = load(
@@ -74,8 +76,6 @@ def run_bundle(
     controller.set_delay(delay)
     if measure_delay:
         controller.measure_delay()
-    if film is not None and rate is not None:
-        raise ValueError("--film takes a simulator that waits; leave out --film or --rate")
     if rate is not None:
         return run_in_real_time(controller, folder, episodes, seed, env, rate, **timing)
     if named := [f"--{name.replace('_', '-')}" for name, value in timing.items() if _given(value)]:
