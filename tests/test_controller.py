@@ -101,7 +101,7 @@ def test_what_is_not_meant_is_refused_in_one_line_and_changes_nothing(
     assert deployed.weights == before[1]
     assert deployed.limits is before[2]
     np.testing.assert_array_equal(noise.number, before[3])
-    assert not any(engine_of(deployed).overrides.values())
+    assert not any(engine_of(deployed).held.values.values())
 
 
 def test_a_goal_for_a_bundle_without_any_is_refused() -> None:

@@ -290,6 +290,15 @@ def test_a_graph_of_other_sizes_than_the_manifest_tells_is_refused(runner: Path,
     assert re.search(r"\.onnx: has the input deter \(16\), the manifest tells deter \(17\)", refusal(runner, folder))
 
 
+def test_a_graph_that_is_cut_anywhere_is_refused(runner: Path, folder: Path) -> None:
+    path = folder / "observe.onnx"
+    content, generator = path.read_bytes(), np.random.default_rng(0)
+    for size in [0, *generator.integers(1, len(content), 12)]:
+        path.write_bytes(content[:size])
+        sealed(folder, path.name)
+        assert "observe.onnx: " in refusal(runner, folder)
+
+
 def test_graphs_of_learning_are_left_alone(runner: Path, folder: Path) -> None:
     graph = {"file": "model_gradient.onnx", "inputs": [{"dtype": "int64"}], "outputs": []}
     changed(folder, lambda told: told["learning"].update(model_gradient=graph))

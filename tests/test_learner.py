@@ -168,7 +168,7 @@ def test_a_controller_whose_bundle_can_learn_adapts_while_it_drives(held: Bundle
         first = False
     assert "promoted" in {event.what for event in adapter.state.events}
     assert isinstance(controller.engine, Engine)
-    driving = controller.engine.overrides["observe"]
+    driving = controller.engine.held.values["observe"]
     assert any(not np.array_equal(value, held.parameters[name.removesuffix(".T")].T) for name, value in driving.items())
     for name, value in driving.items():
         learned = adapter.active.parameters[name.removesuffix(".T")]

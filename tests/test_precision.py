@@ -177,7 +177,7 @@ def test_a_parameter_beyond_half_precision_is_refused_and_changes_nothing() -> N
     engine = engine_of(half())
     with pytest.raises(ValueError, match=rf"{name} must be at most 65,504\.0 in this bundle's precision, came 70,000"):
         engine.override(values)
-    assert not any(engine.overrides.values())
+    assert not any(engine.held.values.values())
     engine_of(single()).override(values)
 
 

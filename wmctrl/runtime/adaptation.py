@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wmctrl.runtime.descent import Parameters
 from wmctrl.runtime.experience import Columns
@@ -46,10 +45,10 @@ class Drives(Protocol):
     def parameters(self) -> dict[str, tuple[int, ...]]:
         """Shapes of those that it takes."""
 
-    def prepared(self, values: Parameters) -> dict[str, dict[str, NDArray[Any]]]:
+    def prepared(self, values: Parameters) -> Any:
         """Parameters as it takes them."""
 
-    def take(self, prepared: dict[str, dict[str, NDArray[Any]]]) -> None:
+    def take(self, prepared: Any) -> None:
         """Drive with prepared parameters from now on."""
 
 

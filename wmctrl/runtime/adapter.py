@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wmctrl.runtime import bundle, manifest
 from wmctrl.runtime.adaptation import Adaptation, Alarm, Drives, Event, Judges, Learns, Regime, Standing
@@ -77,9 +76,9 @@ class Adapter:
         self.driven = engine.parameters()
         self.first_error = judge.error(self.nominal.parameters, self._retained())
         self.drift, self.state = Drift(), Standing(replay=self.config.replay, learning=self.config.always)
-        self.wanted: dict[str, dict[str, NDArray[Any]]] | None = None
+        self.wanted: Any = None
         """Parameters that drive from the next step on; only whoever works writes it."""
-        self.taken: dict[str, dict[str, NDArray[Any]]] | None = None
+        self.taken: Any = None
         """Those that do; only whoever drives writes it, and everything below."""
         self.gap = False
         """Whether a step is missing before the next one."""

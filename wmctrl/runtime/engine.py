@@ -5,7 +5,7 @@ import hashlib
 import os.path
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import onnxruntime as ort
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from wmctrl.runtime.arguments import numbers
 from wmctrl.runtime.manifest import GraphFile
+from wmctrl.runtime.onnx_parameters import Parametric
 from wmctrl.runtime.records import shown
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -43,6 +44,14 @@ class Computes(Protocol):
         """Outputs of a graph by name."""
 
 
+class Prepared(NamedTuple):
+    """Sessions of graphs with some of their parameters, by the graphs' names."""
+
+    sessions: dict[str, Any]
+    values: dict[str, dict[str, NDArray[Any]]]
+    """Of the parameters that differ from those in the files, as the graphs hold them."""
+
+
 class Engine:
     """The sessions of a bundle's graphs."""
 
@@ -62,9 +71,11 @@ class Engine:
                 f"ONNX Runtime {ort.__version__} was built without it here; choose {' or '.join(present())}, or install"
                 " a build that has it"
             )
-        self.graphs, self.provider = graphs, provider
-        self.sessions = {name: self._session(contents[graph.file], threads) for name, graph in graphs.items()}
-        self.overrides: dict[str, dict[str, NDArray[Any]]] = {name: {} for name in graphs}
+        self.graphs, self.provider, self.threads = graphs, provider, threads
+        self.files = {name: Parametric(contents[graph.file]) for name, graph in graphs.items()}
+        sessions = {name: self._session(file.fixed({})) for name, file in self.files.items()}
+        self.held = Prepared(sessions, {name: {} for name in graphs})
+        """What computes now."""
 
     def run(self, name: str, feeds: Arrays) -> dict[str, NDArray[Any]]:
         """Outputs of a graph by name.
@@ -73,7 +84,7 @@ class Engine:
             ValueError: ONNX Runtime gives up, at an index beyond its axis say.
         """
         try:
-            outputs = self.sessions[name].run(None, {**feeds, **self.overrides[name]})
+            outputs = self.held.sessions[name].run(None, feeds)
         except Exception as error:  # ONNX Runtime's own kinds, which share no ancestor
             raise ValueError(f"{name}: {' '.join(str(error).split())}") from error
         return {port.name: value for port, value in zip(self.graphs[name].outputs, outputs, strict=True)}
@@ -81,9 +92,10 @@ class Engine:
     def parameters(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the networks' parameters, as `override` takes them."""
         shapes: dict[str, tuple[int, ...]] = {}
-        for _, port in self._ports():
-            name, turned = port.name.removesuffix(TRANSPOSED), port.name.endswith(TRANSPOSED)
-            shapes[name] = tuple(reversed(port.shape)) if turned else tuple(port.shape)
+        for file in self.files.values():
+            for name, parameter in file.parameters.items():
+                turned = name.endswith(TRANSPOSED)
+                shapes[name.removesuffix(TRANSPOSED)] = parameter.shape[::-1] if turned else parameter.shape
         return shapes
 
     def override(self, values: Arrays) -> None:
@@ -98,45 +110,45 @@ class Engine:
         """
         self.take(self.prepared(values))
 
-    def prepared(self, values: Arrays) -> dict[str, dict[str, NDArray[Any]]]:
-        """Parameters as the graphs take them, for `take`; the arguments and refusals are those of `override`."""
-        held = self._held(values)
-        found = {graph: dict(arrays) for graph, arrays in self.overrides.items()}
-        for graph, port in self._ports():
-            name = port.name.removesuffix(TRANSPOSED)
-            if name in held:
-                value = rounded(held[name], TYPES[port.type], name)
-                turned = value.T if port.name.endswith(TRANSPOSED) else value
-                found[graph][port.name] = np.ascontiguousarray(turned)
-        return found
+    def prepared(self, values: Arrays) -> Prepared:
+        """Sessions with other parameters, for `take`; the arguments and refusals are those of `override`.
 
-    def take(self, prepared: dict[str, dict[str, NDArray[Any]]]) -> None:
+        It takes tenths of a second, in which other threads go on computing.
+        """
+        given = self._given(values)
+        sessions, held = dict(self.held.sessions), dict(self.held.values)
+        for graph, file in self.files.items():
+            changed = {}
+            for name, parameter in file.parameters.items():
+                plain = name.removesuffix(TRANSPOSED)
+                if plain in given:
+                    value = rounded(given[plain], parameter.dtype, plain)
+                    changed[name] = np.ascontiguousarray(value.T if name.endswith(TRANSPOSED) else value)
+            if changed:
+                held[graph] = held[graph] | changed
+                sessions[graph] = self._session(file.fixed(held[graph]))
+        return Prepared(sessions, held)
+
+    def take(self, prepared: Prepared) -> None:
         """Compute with prepared parameters from now on; whatever runs meanwhile ends with the old ones."""
-        self.overrides = prepared
+        self.held = prepared
 
-    def _held(self, values: Arrays) -> dict[str, NDArray[Any]]:
+    def _given(self, values: Arrays) -> dict[str, NDArray[Any]]:
         """Parameters as arrays, where the graphs have such ones and they are finite."""
         if not isinstance(values, Mapping):
             raise ValueError(f"parameters must be a dictionary of arrays by name, came {shown(values)}")
-        shapes, held = self.parameters(), {}
+        shapes, given = self.parameters(), {}
         for name, value in values.items():
             if name not in shapes:
                 raise ValueError(f"no graph has a parameter {name}; see `parameters`")
-            held[name] = numbers(name, value, shapes[name])
-            if not np.isfinite(held[name]).all():
+            given[name] = numbers(name, value, shapes[name])
+            if not np.isfinite(given[name]).all():
                 raise ValueError(f"{name} must be finite, came {shown(value)}")
-        return held
+        return given
 
-    def _ports(self) -> Iterator[tuple[str, Any]]:
-        """Every parameter of every graph, and the graph's name."""
-        for graph, session in self.sessions.items():
-            for port in session.get_overridable_initializers():
-                if port.type in TYPES:
-                    yield graph, port
-
-    def _session(self, content: bytes, threads: int) -> Any:
+    def _session(self, content: bytes) -> Any:
         options = ort.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
         options.log_severity_level = ERRORS_ALONE
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a waiting thread leaves its core
         wanted = PROVIDERS[self.provider]
@@ -184,11 +196,6 @@ def settings(provider: str, content: bytes) -> dict[str, str]:
 
 TRANSPOSED = ".T"
 """Ends the names of parameters that a graph holds transposed."""
-TYPES: Mapping[str, type[np.float32] | type[np.float16]] = {
-    "tensor(float)": np.float32,
-    "tensor(float16)": np.float16,
-}
-"""Those of parameters, by ONNX Runtime's name."""
 
 
 def rounded(value: NDArray[Any], dtype: type[np.float32] | type[np.float16], name: str) -> NDArray[Any]:

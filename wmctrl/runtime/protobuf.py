@@ -174,3 +174,27 @@ class Reader:
         if self.left < 0:
             return ValueError(f"byte {begin:,}: the file has more fields than any graph of ours")
         return ValueError(f"byte {begin:,}: {name} goes on beyond the end of {layout.title}")
+
+
+def header(number: int, length: int) -> bytes:
+    """What stands before a field of some length: its number, its wire type and how long it is, in the shortest way."""
+    found = bytearray()
+    for value in (number * 8 + LENGTH, length):
+        while value > 127:
+            found.append(value & 127 | 128)
+            value >>= 7
+        found.append(value)
+    return bytes(found)
+
+
+def begun(content: bytes, number: int, span: Span) -> int:
+    """Where a field begins, its header included, whose value is a span.
+
+    Raises:
+        ValueError: Its header is written in another way than the shortest.
+    """
+    wanted = header(number, span[1] - span[0])
+    begin = span[0] - len(wanted)
+    if begin < 0 or content[begin : span[0]] != wanted:
+        raise ValueError(f"byte {span[0]:,}: field {number} is written in a longer way than it needs")
+    return begin

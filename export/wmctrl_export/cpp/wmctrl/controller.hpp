@@ -706,6 +706,93 @@ inline Checked read_bundle(const std::string& folder) {
     }
 }
 
+// ---------------------------------------------------------------------------------------------------------- ONNX files
+
+constexpr std::uint64_t MODEL_GRAPH = 7, GRAPH_INPUT = 11, INPUT_NAME = 1;  // numbers of fields
+enum Wire : unsigned { VARINT, FIXED64, LENGTH, FIXED32 = 5 };
+
+/// Reads the fields of one Protocol Buffers message that nobody vouches for, one after another.
+class Fields {
+public:
+    std::uint64_t number = 0;
+    std::string_view whole, value;  // the field with its header; what it holds, where that has a length
+
+    Fields(std::string_view message, const std::string& file) : message_(message), file_(file) {}
+
+    bool next() {
+        if (at_ == message_.size()) return false;
+        const std::size_t begin = at_;
+        const std::uint64_t tag = varint();
+        number = tag >> 3;
+        const unsigned wire = tag & 7;
+        value = {};
+        if (wire == VARINT) varint();
+        else if (wire == FIXED64) take(8);
+        else if (wire == LENGTH) value = take(varint());
+        else if (wire == FIXED32) take(4);
+        else refuse();
+        whole = message_.substr(begin, at_ - begin);
+        return true;
+    }
+
+private:
+    std::string_view message_;
+    const std::string& file_;
+    std::size_t at_ = 0;
+
+    [[noreturn]] void refuse() const { fail(file_, ": is no ONNX file"); }
+
+    std::string_view take(std::uint64_t size) {
+        if (size > message_.size() - at_) refuse();
+        const std::string_view taken = message_.substr(at_, size);
+        at_ += size;
+        return taken;
+    }
+
+    std::uint64_t varint() {
+        std::uint64_t found = 0;
+        for (unsigned shift = 0; shift < 64; shift += 7) {
+            const auto byte = static_cast<unsigned char>(take(1)[0]);
+            found |= static_cast<std::uint64_t>(byte & 127) << shift;
+            if (byte < 128) return found;
+        }
+        refuse();
+    }
+};
+
+/// A field that holds what has a length.
+inline std::string field_of(std::uint64_t number, const std::string& value) {
+    std::string field;
+    for (std::uint64_t rest : {number << 3 | LENGTH, static_cast<std::uint64_t>(value.size())}) {
+        for (; rest > 127; rest >>= 7) field += static_cast<char>((rest & 127) | 128);
+        field += static_cast<char>(rest);
+    }
+    return field + value;
+}
+
+/// A graph's file that takes what the manifest tells and nothing else: its parameters, inputs that have a value, become
+/// constants. ONNX Runtime arranges a constant for its products once, and an input in every run.
+inline std::string with_constant_parameters(const std::string& content, const Graph& graph) {
+    const auto told = [&](std::string_view name) {
+        return std::any_of(graph.inputs.begin(), graph.inputs.end(), [&](const Port& port) { return port.name == name; });
+    };
+    std::string model;
+    for (Fields field(content, graph.file); field.next();) {
+        if (field.number != MODEL_GRAPH) {
+            model += field.whole;
+            continue;
+        }
+        std::string kept;
+        for (Fields part(field.value, graph.file); part.next();) {
+            Fields name(part.value, graph.file);
+            while (part.number == GRAPH_INPUT && name.next() && name.number != INPUT_NAME) {}
+            if (part.number != GRAPH_INPUT || told(name.value)) kept += part.whole;
+        }
+        model += field_of(MODEL_GRAPH, kept);
+    }
+    return model;
+}
+
 // -------------------------------------------------------------------------------------------------------- ONNX Runtime
 
 enum class OrtLog : unsigned { fatal = 4 };
@@ -862,7 +949,7 @@ public:
     Session(std::shared_ptr<const Ort> ort, const Graph& graph, const std::string& content, int threads)
         : ort_(std::move(ort)),
           file_(graph.file),
-          session_(ort_->session(content, graph.file, threads)),
+          session_(ort_->session(with_constant_parameters(content, graph), graph.file, threads)),
           inputs_(*ort_, graph.inputs),
           outputs_(*ort_, graph.outputs) {
         const OrtCalls& api = ort_->api;
