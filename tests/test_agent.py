@@ -19,7 +19,7 @@ from wmctrl.learning.compiler import compiled
 from wmctrl.learning.descent import Descent
 from wmctrl.learning.imagination import ImaginedReturn, Pay
 from wmctrl.model.mdn import MixtureNoise
-from wmctrl.model.rssm import Belief
+from wmctrl.model.rssm import RSSM, Belief
 from wmctrl.model.world_model import Batch, Sizes, WorldModel, WorldModelConfig
 from wmctrl.planning.objective import GoalCost, ObjectiveConfig
 from wmctrl.planning.planner import Planner
@@ -271,19 +271,20 @@ def test_a_decision_through_drawn_futures_depends_on_the_generator_alone() -> No
 
 
 def test_every_decision_is_searched_through_as_many_new_futures_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    imagined, asked = ImaginedReturn._imagine, []
+    extrapolate, asked = RSSM.extrapolate, []
 
-    def watched(objective: ImaginedReturn, actions: Tensor, candidates: int) -> Any:
-        asked.append((objective.noise, tuple(actions.shape)))
-        return imagined(objective, actions, candidates)
+    def watched(rssm: RSSM, belief: Belief, action: Tensor, noise: MixtureNoise | None) -> list[Belief]:
+        beliefs = extrapolate(rssm, belief, action, noise)
+        asked.append((noise, tuple(action.shape), {tuple(one.stoch.shape) for one in beliefs}))
+        return beliefs
 
-    monkeypatch.setattr(ImaginedReturn, "_imagine", watched)
+    monkeypatch.setattr(RSSM, "extrapolate", watched)
     agent, generator = planning(particles=3), np.random.default_rng(0)
     for _ in range(2):
         agent.act(agent.start(), {"proprio": np.ones(3, np.float32)}, generator)
     iterations = agent.config.planner.iterations
     # 11 samples, the mean, 2 kept and 2 proposals, each in 3 futures.
-    assert [shape for _, shape in asked] == [(3 * 16, 7, 2)] * (2 * iterations)
+    assert [shapes for _, *shapes in asked] == [[(16, 7, 2), {(3 * 16, 5)}]] * (2 * iterations)
     first, second = asked[0][0], asked[iterations][0]
     assert first is not None
     assert second is not None

@@ -187,7 +187,9 @@ class Slope(ProspectHead):
         place = inputs[..., :1]
         fails = 20.0 * (place[..., 0] - CLIFF)
         goes_on = Bernoulli(torch.full_like(fails, 20.0))  # the two heads may disagree: failure has the last word
-        return Prospect(TwoHot(torch.zeros_like(place), symlog(place)), goes_on, Bernoulli(fails))
+        share = 0.5 + symlog(place) / 20.0  # between two bins at either end
+        reward = TwoHot(torch.cat([1.0 - share, share], -1).log(), torch.tensor([-10.0, 10.0]))
+        return Prospect(reward, goes_on, Bernoulli(fails))
 
 
 class Fog(Ensemble):

@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -22,6 +23,16 @@ def test_an_untrained_head_predicts_zero_and_even_odds() -> None:
     torch.testing.assert_close(prospect.failure.mean, torch.full((B, T), 0.5))
     value = TwoHotHead(FEATURES, UNITS, 2)(draws(B, T, FEATURES)).mean
     torch.testing.assert_close(value, torch.zeros(B, T), rtol=0.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("can_fail", [True, False])
+def test_how_an_arrival_ends_is_told_the_same_without_its_reward(can_fail: bool) -> None:
+    head = ProspectHead(FEATURES, UNITS, 2, can_fail=can_fail)
+    torch.nn.init.normal_(head.net[-1].get_parameter("weight"))
+    inputs = draws(B, T, FEATURES)
+    _, proceed, failure = head(inputs)
+    for whole, alone in zip((proceed, failure), head.ends(inputs), strict=True):
+        torch.testing.assert_close(alone.logit, whole.logit)
 
 
 def test_a_network_sees_the_size_of_its_inputs_and_not_their_direction_alone() -> None:

@@ -25,9 +25,9 @@ DISTANCE = GoalCost((0,), (1.0,), order=2.0, power=0.5)
 class Cart(RSSM):
     """Exact dynamics of a cart: an action moves its place by itself, and noise pushes it."""
 
-    def imagine(self, belief: Belief, action: Tensor, noise: MixtureNoise | None) -> Belief:
-        push = 0.0 if noise is None else noise.value
-        return Belief(belief.deter + action + push, belief.stoch)
+    def _imagine(self, belief: Belief, action: Tensor, projected: Tensor, noise: MixtureNoise | None) -> Belief:
+        place = belief.deter + action + (0.0 if noise is None else noise.value)
+        return Belief(place, belief.stoch.expand_as(place))
 
 
 class Road(ProspectHead):
@@ -38,6 +38,10 @@ class Road(ProspectHead):
         reward = TwoHot(self.bins.new_zeros(1, 1), torch.tensor([-math.log(2.0)]))  # symexp of which is -1
         fails = torch.where(place >= WALL, 50.0, -50.0)
         return Prospect(TwoHot(reward.logits.expand(*place.shape, 1), reward.bins), Bernoulli(-fails), Bernoulli(fails))
+
+    def ends(self, inputs: Tensor) -> tuple[Bernoulli, Bernoulli]:
+        _, proceed, failure = self(inputs)
+        return proceed, failure
 
 
 class Strangeness(Ensemble):

@@ -141,6 +141,23 @@ def test_a_log_std_is_squashed_between_its_bounds_by_a_tanh(low: float, high: fl
     torch.testing.assert_close(squashed_log_std(raw)[[0, 4]], torch.tensor([-5.0, 2.0]))
 
 
+def test_a_head_draws_and_expects_what_its_mixture_does() -> None:
+    torch.manual_seed(3)
+    head = MDNHead(4, 3, 5, 8, layers=1).requires_grad_(False)
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    features, origin = torch.randn(6, 4), torch.randn(6, 3)
+    mixture, noise = head(features, origin), MixtureNoise.draw((6,), 5, 3, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(head.sample(features, origin, noise), mixture.sample(noise))
+    torch.testing.assert_close(head.mode(features, origin), mixture.mode())
+    torch.testing.assert_close(head.expectation(features, origin), mixture.mean)
+    several = MixtureNoise.draw((2, 1), 5, 3, torch.Generator().manual_seed(0))  # the same two draws for all six
+    drawn = head.sample(features, origin, several)
+    for future in range(2):
+        one = MixtureNoise(*(part[future].expand(6, -1) for part in several))
+        torch.testing.assert_close(drawn[future], mixture.sample(one))
+
+
 def test_head_gives_a_mixture_over_leading_axes() -> None:
     head = MDNHead(11, D, K, units=13, layers=2)
     ours = head.requires_grad_(False)(draws(B, 2, 11))

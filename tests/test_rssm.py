@@ -200,6 +200,25 @@ def test_a_change_in_proportion_to_state_and_action_is_kept_at_any_size(rssm: RS
         torch.testing.assert_close(after, size * torch.tensor([3.5, 6.4, 0.0, 0.0, 0.0]))
 
 
+@pytest.mark.parametrize("futures", [None, 1, 3])
+def test_extrapolating_is_imagining_every_sequence_in_every_future_step_by_step(
+    drawn: RSSM, futures: int | None
+) -> None:
+    start, actions = belief(), draws(B, T, A, seed=1)
+    shape, generator = (futures or 1, T), torch.Generator().manual_seed(2)
+    noise = None if futures is None else MixtureNoise.draw(shape, K, S, generator)
+    found = drawn.extrapolate(start, actions, noise)
+    assert len(found) == T
+    for future in range(futures or 1):
+        for sequence in range(B):
+            now = start
+            for t in range(T):
+                draw = None if noise is None else MixtureNoise(*(part[future, t] for part in noise))
+                now = drawn.imagine(now, actions[sequence, t], draw)
+                row = Belief(*(part[future * B + sequence] for part in found[t]))
+                torch.testing.assert_close(row, now)
+
+
 def test_forecast_with_one_component_is_imagining_step_by_step() -> None:
     torch.manual_seed(0)
     single = RSSM(A, EMBEDDING, D, S, 1, UNITS).requires_grad_(False)

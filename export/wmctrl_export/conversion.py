@@ -59,11 +59,18 @@ def logsumexp(x: Any, dim: Any, keepdim: bool = False) -> Any:
     return total if keepdim else opset.Squeeze(total, dim)
 
 
+def unbind(x: Any, dim: int = 0) -> list[Any]:
+    """One part for every index along an axis, looked up; torch's own cuts each out, and squeezes it."""
+    lookup: Callable[..., Any] = opset.Gather  # whose own types know of no number as an index
+    return [lookup(x, index, axis=dim) for index in range(x.shape[dim])]
+
+
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.ops.aten.cumprod.default: cumprod,
     torch.ops.aten.lerp.Tensor: lerp,
     torch.ops.aten.lerp.Scalar: lerp,
     torch.ops.aten.logsumexp.default: logsumexp,
+    torch.ops.aten.unbind.int: unbind,
 }
 """What torch's own exporter has no, or a slow, translation for."""
 

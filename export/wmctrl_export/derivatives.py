@@ -94,6 +94,12 @@ def added_at(x: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     return x + source @ place
 
 
+def looked_up(gradient: Tensor, index: Tensor, rows: int, padding: int, by_frequency: bool) -> Tensor:
+    """Of a table (rows, D), some of whose rows were looked up: what came back, added up where it was found."""
+    came = gradient.flatten(0, -2)
+    return came.new_zeros(rows, came.shape[-1]).scatter_add(0, index.flatten().unsqueeze(-1).expand_as(came), came)
+
+
 def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """ln(1 + exp(beta x)) / beta, which no x is too large for."""
     scaled = beta * x
@@ -165,6 +171,7 @@ DERIVATIVES: dict[Any, Callable[..., Any]] = {
     aten.softplus.default: softplus,
     aten.softplus_backward.default: softplus_backward,
     aten.index_add.default: added_at,
+    aten.embedding_dense_backward.default: looked_up,
     aten.convolution_backward.default: convolution,
     aten.cummax.default: running_maximum,
 }

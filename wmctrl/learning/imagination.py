@@ -52,12 +52,10 @@ class Pay:
         return cls(config.weights, config.scale * failure_reward, goal_cost)
 
     def arrival(self, model: WorldModel, features: Tensor, goal: Tensor | None) -> Arrival:
-        """What arrivals with features (..., D + S) bring, for goals (..., G) in the task's units."""
+        """What arrivals with features (..., D + S) bring, for goals (..., G), or one (G,), in the task's units."""
         w = self.weights
-        rewards, proceed, failure = model.foresee(features, goal)
-        reward = torch.zeros_like(failure)
-        if counts(w.reward):
-            reward = reward + w.reward * rewards.mean
+        rewards, proceed, failure = model.foresee(features, goal, rewarded=counts(w.reward))
+        reward = torch.zeros_like(failure) if rewards is None else w.reward * rewards.mean
         if self.goal_cost is not None and goal is not None and (counts(w.goal) or self.goal_cost.ends):
             cost = self.goal_cost(model.decode_proprio(features), goal)
             reward = reward - w.goal * cost
@@ -87,43 +85,35 @@ class ImaginedReturn:
 
     def __call__(self, actions: Tensor) -> Worth:
         """Worth of action sequences (N, H, A)."""
-        N = actions.shape[0]
-        w = self.pay.weights
-        P = 1 if self.noise is None else self.noise.value.shape[0]
-        beliefs, strangeness = self._imagine(actions.repeat_interleave(P, 0), N)
-        features = torch.stack([b.features for b in beliefs], 1)  # (N * P, H, D + S)
-        returns, failure = self._value(features)
-        returns = returns - w.disagreement * strangeness
-        worth = conditional_value_at_risk(returns.view(N, P), w.risk)
-        return Worth(worth - w.action_rate * self._action_change(actions), failure.view(N, P).mean(1))
+        w, N = self.pay.weights, len(actions)
+        beliefs = self.model.rssm.extrapolate(self.belief, actions, self.noise)
+        returns, failure = self._value(beliefs)
+        if counts(w.disagreement):
+            returns = returns - w.disagreement * self._strangeness(beliefs, actions)
+        worth = conditional_value_at_risk(returns.view(-1, N).mT, w.risk)
+        return Worth(worth - w.action_rate * self._action_change(actions), failure.view(-1, N).mean(0))
 
-    def _imagine(self, actions: Tensor, candidates: int) -> tuple[list[Belief], Tensor]:
-        """Beliefs after every action of (N * P, H, A), and the summed disagreement (N * P,)."""
-        M = actions.shape[0]
-        belief = Belief(*(part.expand(M, -1) for part in self.belief))
-        beliefs, strangeness = [], actions.new_zeros(M)
-        for t, action in enumerate(actions.unbind(1)):
-            if counts(self.pay.weights.disagreement):
-                strangeness = strangeness + self.model.ensemble.disagreement(belief.features, action)
-            noise = self.noise and MixtureNoise(
-                *(part.expand(candidates, *part.shape).flatten(0, 1) for part in self.noise.at(t))
-            )
-            belief = self.model.rssm.imagine(belief, action, noise)
-            beliefs.append(belief)
-        return beliefs, strangeness
+    def _strangeness(self, beliefs: list[Belief], actions: Tensor) -> Tensor:
+        """Disagreement about every step of action sequences (N, H, A) in futures (M, ...) of theirs, summed (M,)."""
+        M = len(beliefs[0].stoch)
+        start = Belief(*(part.expand(M, -1) for part in self.belief))
+        taken = actions.transpose(0, 1).unsqueeze(1).expand(-1, M // len(actions), -1, -1).flatten(0, 2)
+        features = joined([start, *beliefs[:-1]]).features
+        return self.model.ensemble.disagreement(features, taken).view(-1, M).sum(0)
 
-    def _value(self, features: Tensor) -> Worth:
-        """Discounted worth of futures with features (M, H, D + S)."""
-        w = self.pay.weights
-        M, H, _ = features.shape
-        goal = None if self.goal is None else self.goal.expand(M, H, -1)
-        reward, alive, failed = absorb(*self.pay.arrival(self.model, features, goal), self.pay.failed)
+    def _value(self, beliefs: list[Belief]) -> Worth:
+        """Discounted worth of futures with a belief (M, ...) after each of H steps."""
+        w, H = self.pay.weights, len(beliefs)
+        features = joined(beliefs).features  # (H * M, D + S): one after another, which is a copy of whole blocks
+        arrival = self.pay.arrival(self.model, features, self.goal)
+        reward, proceed, failure = (part.view(H, -1).mT for part in arrival)  # (M, H)
+        reward, alive, failed = absorb(reward, proceed, failure, self.pay.failed)
         weights = self.discount ** torch.arange(H, dtype=features.dtype, device=features.device)
         weights = torch.cat([weights[:-1], weights[-1:] * w.terminal])
         returns = (weights * reward).sum(-1) - w.failure * failed
         if counts(w.value) and self.critic is not None:
-            last = self.model.with_goal(features[:, -1], None if goal is None else goal[:, -1])
-            after = alive * self.critic(last) + failed * self.pay.failed / (1.0 - self.discount)
+            critic = self.critic(self.model.with_goal(beliefs[-1].features, self.goal))
+            after = alive * critic + failed * self.pay.failed / (1.0 - self.discount)
             returns = returns + w.value * self.discount**H * after
         return Worth(returns, failed)
 
@@ -131,3 +121,9 @@ class ImaginedReturn:
         """Summed squared change (N,) along sequences (N, H, A), the step from the last action sent included."""
         first = self.previous_action.expand(actions.shape[0], 1, -1)
         return (torch.diff(actions, dim=1, prepend=first) ** 2).sum((1, 2))
+
+
+def joined(beliefs: list[Belief]) -> Belief:
+    """Beliefs (M, ...) of several steps one after another (H * M, ...)."""
+    deter, stoch = (torch.cat(parts) for parts in zip(*beliefs, strict=True))
+    return Belief(deter, stoch)

@@ -55,10 +55,22 @@ class ProspectHead(nn.Module):
 
     def forward(self, inputs: Tensor) -> Prospect:
         """Prospect (...,) from features beside the goal (..., inputs)."""
-        logits, proceed, failure = self.net(inputs).split([self.bins.numel(), 1, 1], -1)
-        if not self.can_fail:
-            failure = torch.full_like(failure, NEVER)
-        return Prospect(TwoHot(logits, self.bins), Bernoulli(proceed.squeeze(-1)), Bernoulli(failure.squeeze(-1)))
+        logits, ends = self.net(inputs).split([self.bins.numel(), 2], -1)
+        return Prospect(TwoHot(logits, self.bins), *self._ends(ends))
+
+    def ends(self, inputs: Tensor) -> tuple[Bernoulli, Bernoulli]:
+        """Continuation and failure alone (...,): where no reward is asked for, its bins need not be computed."""
+        *trunk, last = self.net
+        for layer in trunk:
+            inputs = layer(inputs)
+        assert isinstance(last, nn.Linear), "the last layer is linear"
+        bins = self.bins.numel()
+        return self._ends(F.linear(inputs, last.weight[bins:], last.bias[bins:]))
+
+    def _ends(self, logits: Tensor) -> tuple[Bernoulli, Bernoulli]:
+        """Of logits (..., 2)."""
+        proceed, failure = logits.unbind(-1)
+        return Bernoulli(proceed), Bernoulli(failure if self.can_fail else torch.full_like(failure, NEVER))
 
 
 class HazardHead(nn.Module):

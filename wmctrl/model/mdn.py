@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wmctrl.model.distributions import Gaussian, damped
@@ -124,28 +125,50 @@ class MDNHead(nn.Module):
     def forward(self, features: Tensor, origin: Tensor | None = None) -> Mixture:
         """Mixture over (..., size) from features (..., inputs), with means relative to `origin` (..., size)."""
         hidden = self.net(features)
-        logits, means = self._places(hidden, features, origin)
+        logits, offsets = self._places(hidden)
+        means = offsets + self._centre(features, origin).unsqueeze(-2)
         return Mixture(logits, means, squashed_log_std(self.spreads(hidden).unflatten(-1, means.shape[-2:])))
+
+    def sample(self, features: Tensor, origin: Tensor, noise: MixtureNoise) -> Tensor:
+        """One draw (..., size), as `Mixture.sample`, for which only the component that is drawn is worked out.
+
+        The noise may have further axes in front: (F, ...) gives F draws of every mixture.
+        """
+        hidden = self.net(features)
+        logits, offsets = self._places(hidden)
+        choice = (logits + noise.component).argmax(-1)
+        mean = chosen(offsets, choice) + self._centre(features, origin)
+        raw = self.spreads(hidden).unflatten(-1, offsets.shape[-2:])
+        return Gaussian(mean, squashed_log_std(chosen(raw, choice))).sample(noise.value)
 
     def mode(self, features: Tensor, origin: Tensor | None = None) -> Tensor:
         """The mean of the most probable component (..., size), without computing how sure it is."""
-        logits, means = self._places(self.net(features), features, origin)
-        return chosen(means, logits.argmax(-1))
+        logits, offsets = self._places(self.net(features))
+        return chosen(offsets, logits.argmax(-1)) + self._centre(features, origin)
 
     def expectation(self, features: Tensor, origin: Tensor | None = None) -> Tensor:
         """The mixture's mean (..., size), without computing how sure it is."""
-        logits, means = self._places(self.net(features), features, origin)
-        return (logits.softmax(-1).unsqueeze(-1) * means).sum(-2)
+        logits, offsets = self._places(self.net(features))
+        return (logits.softmax(-1).unsqueeze(-1) * offsets).sum(-2) + self._centre(features, origin)
 
-    def _places(self, hidden: Tensor, features: Tensor, origin: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Logits (..., K) and means (..., K, size)."""
+    def _places(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (..., K), and how far every mean is from the centre (..., K, size)."""
         K, D = self.count, self.size
-        logits, means = self.places(hidden).split([K, K * D], -1)
-        centre = self.skip(features) if origin is None else self.skip(features) + origin
-        return logits, means.unflatten(-1, (K, D)) + centre.unsqueeze(-2)
+        logits, offsets = self.places(hidden).split([K, K * D], -1)
+        return logits, offsets.unflatten(-1, (K, D))
+
+    def _centre(self, features: Tensor, origin: Tensor | None) -> Tensor:
+        """What all means are told from (..., size)."""
+        return self.skip(features) if origin is None else self.skip(features) + origin
 
 
 def chosen(values: Tensor, choice: Tensor) -> Tensor:
-    """One component's part (..., D) of values (..., K, D), for a choice (...,) of component."""
-    index = choice[..., None, None].expand(*choice.shape, 1, values.shape[-1])
-    return values.gather(-2, index).squeeze(-2)
+    """One component's part (..., D) of values (..., K, D), for a choice (...,) of component.
+
+    The choice may have further axes in front, of several choices for the same values. Whole rows are looked up, which
+    is a faster copy than gathering single elements.
+    """
+    *rest, K, D = values.shape
+    rows = values.reshape(-1, D)
+    first = torch.arange(0, len(rows), K, device=rows.device).view(rest)
+    return F.embedding(first + choice, rows)

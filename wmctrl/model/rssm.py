@@ -42,6 +42,9 @@ class RSSM(nn.Module):
     The prior predicts the change of the stochastic state, since plants move little in one control period.
     """
 
+    reluctance: Tensor
+    """Bias of the gates: slow to overwrite (3 * D,)."""
+
     def __init__(self, action: int, embedding: int, deter: int, stoch: int, components: int, units: int) -> None:
         super().__init__()
         self.deter, self.stoch, self.components = deter, stoch, components
@@ -50,6 +53,7 @@ class RSSM(nn.Module):
         self.input_norm = nn.LayerNorm(units)
         self.gates = nn.Linear(units + deter, 3 * deter, bias=False)
         self.gates_norm = nn.LayerNorm(3 * deter)
+        self.register_buffer("reluctance", torch.tensor([0.0, 0.0, -1.0]).repeat_interleave(deter), persistent=False)
         self.prior_head = MDNHead(deter + units + stoch + action, stoch, components, units, layers=1)
         self.posterior_deter = nn.Linear(deter, units, bias=False)
         self.posterior_embedding = nn.Linear(embedding, units)
@@ -81,11 +85,32 @@ class RSSM(nn.Module):
         Args:
             noise: The draw's randomness; None takes the mean of the most probable component.
         """
-        deter, entered = self._remember(belief, self.input_action(action))
-        cause = _cause(deter, entered, belief.stoch, action)
-        if noise is None:
-            return Belief(deter, self.prior_head.mode(cause, belief.stoch))
-        return Belief(deter, self.prior_head(cause, belief.stoch).sample(noise))
+        return self._imagine(belief, action, self.input_action(action), noise)
+
+    def extrapolate(self, belief: Belief, action: Tensor, noise: MixtureNoise | None) -> list[Belief]:
+        """`imagine` along N sequences of actions, in each of P futures: the beliefs (P * N, ...) after every step.
+
+        Up to its draw the first step is the same in all futures, and is computed once.
+
+        Args:
+            belief: Where all of them start (D,), (S,).
+            action: (N, H, A)
+            noise: Draws of every future, the same for all sequences (P, H, K), (P, H, S); None for a single future, the
+                most probable.
+        """
+        N, H, _ = action.shape
+        P = 1 if noise is None else len(noise.value)
+        actions, projected = action.unbind(1), self.input_action(action).unbind(1)
+        start = Belief(*(part.expand(N, -1) for part in belief))
+        drawn = self._imagine(start, actions[0], projected[0], noise and MixtureNoise(*(part[:, :1] for part in noise)))
+        beliefs = [Belief(*(part.flatten(0, -2) for part in drawn))]
+        for t in range(1, H):
+            a, p = actions[t], projected[t]
+            if P > 1:
+                a, p = (part.expand(P, N, -1).flatten(0, 1) for part in (a, p))
+            draws = noise and MixtureNoise(*(part[:, t, None].expand(P, N, -1).flatten(0, 1) for part in noise))
+            beliefs.append(self._imagine(beliefs[-1], a, p, draws))
+        return beliefs
 
     def follow(self, belief: Belief, action: Tensor, embedding: Tensor, is_first: Tensor, noise: Tensor) -> Rollout:
         """`observe` along sequences, forgetting everything where an episode starts.
@@ -145,16 +170,27 @@ class RSSM(nn.Module):
         stacked = Belief(*(torch.stack(part, 1) for part in zip(*beliefs, strict=True)))
         return stacked, Mixture(torch.stack(logits, 1), torch.stack(means, 1), torch.stack(log_stds, 1))
 
+    def _imagine(self, belief: Belief, action: Tensor, projected: Tensor, noise: MixtureNoise | None) -> Belief:
+        """`imagine`, given the action's projection; draws may have a further axis in front, of several futures."""
+        deter, entered = self._remember(belief, projected)
+        cause = _cause(deter, entered, belief.stoch, action)
+        if noise is None:
+            return Belief(deter, self.prior_head.mode(cause, belief.stoch))
+        stoch = self.prior_head.sample(cause, belief.stoch, noise)
+        return Belief(deter.expand(*stoch.shape[:-1], -1), stoch)
+
     def _remember(self, belief: Belief, projected_action: Tensor) -> tuple[Tensor, Tensor]:
-        """The deterministic step (..., D): a GRU with a normalised gate layer, slow to overwrite (update bias -1).
+        """The deterministic step (..., D): a GRU with a normalised gate layer, slow to overwrite (update's bias -1).
 
         Also what entered it (..., units).
         """
         x = F.silu(self.input_norm(self.input_stoch(belief.stoch) + projected_action))
-        gates = self.gates_norm(self.gates(torch.cat([x, belief.deter], -1)))
+        gates, norm = self.gates(torch.cat([x, belief.deter], -1)), self.gates_norm
+        # The update's bias enters that of the norm, or it would be another pass over what a board computes.
+        gates = F.layer_norm(gates, norm.normalized_shape, norm.weight, norm.bias + self.reluctance, norm.eps)
         reset, candidate, update = gates.chunk(3, -1)
         candidate = torch.tanh(torch.sigmoid(reset) * candidate)
-        deter = torch.lerp(belief.deter, candidate, torch.sigmoid(update - 1.0))
+        deter = torch.lerp(belief.deter, candidate, torch.sigmoid(update))
         return deter, x
 
     def _posterior(self, deter: Tensor, projected_embedding: Tensor, skip: Tensor) -> Gaussian:

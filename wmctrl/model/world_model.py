@@ -165,22 +165,35 @@ class WorldModel(nn.Module):
         return self.encoder(normal, camera)
 
     def with_goal(self, features: Tensor, goal: Tensor | None) -> Tensor:
-        """Input of the scalar heads: features (..., D + S) beside the normalised goal (..., G), where there is one."""
-        return features if goal is None else torch.cat([features, self.goal_normaliser(goal)], -1)
+        """Input of the scalar heads: features (..., D + S) beside the normalised goal, where there is one.
+
+        Args:
+            goal: (..., G) in the task's units, or (G,) for all features.
+        """
+        if goal is None:
+            return features
+        normal: Tensor = self.goal_normaliser(goal)
+        return torch.cat([features, normal.expand(*features.shape[:-1], -1)], -1)
 
     def decode_proprio(self, features: Tensor) -> Tensor:
         """Expected proprioception (..., O) in the task's units."""
         assert self.proprio_head is not None, "this model does not observe proprioception"
         return self.proprio_normaliser.inverse(self.proprio_head.expectation(features))
 
-    def foresee(self, features: Tensor, goal: Tensor | None) -> tuple[TwoHot, Tensor, Tensor]:
+    def foresee(
+        self, features: Tensor, goal: Tensor | None, *, rewarded: bool = True
+    ) -> tuple[TwoHot | None, Tensor, Tensor]:
         """What arrivals with features (..., D + S) bring for goals (..., G): the reward and the probabilities (...,) of
         going on and of failing.
 
         Failing is told from all that is known, and from the stochastic state alone: the one remembers that it went
         through an obstacle, the other knows one where it has not been. The worse is believed.
+
+        Args:
+            rewarded: Whether the reward is asked for; without, None stands in its place.
         """
-        reward, proceed, failure = self.prospect_head(self.with_goal(features, goal))
+        inputs, head = self.with_goal(features, goal), self.prospect_head
+        reward, proceed, failure = head(inputs) if rewarded else (None, *head.ends(inputs))
         fails = failure.mean
         if self.hazard_head is not None:
             fails = torch.maximum(fails, self.hazard_head(features[..., self.config.deter :]).mean.mean(0))
