@@ -21,7 +21,11 @@ def kept(folder: Path, *gains: float, active: int = 0) -> None:
 
 
 def known(folder: Path, origin: str = "bundle") -> tuple[list[float], int] | None:
-    found = Keeper(folder, LAYOUT, origin).known()
+    keeper = Keeper(folder, LAYOUT, origin)
+    try:
+        found = keeper.known()
+    finally:
+        keeper.close()
     return found and ([float(one["model.gain"][0]) for one in found.plants], found.active)
 
 
@@ -54,13 +58,24 @@ def test_until_the_state_is_replaced_the_old_counts(tmp_path: Path, monkeypatch:
     keeper.known()
     keeper.keep(Known((gain(1.0), gain(3.0)), 1))
     assert "No space left on device" in keeper.problem
+    keeper.close()
     assert known(tmp_path) == ([1.0, 0.5], 1)
 
 
-def test_what_another_bundle_learned_is_refused(tmp_path: Path) -> None:
+def test_what_another_bundle_learned_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     kept(tmp_path, 1.0)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     with pytest.raises(ValueError, match="holds what another bundle learned; name another folder, or delete"):
         known(tmp_path, "another")
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_a_folder_is_kept_in_by_one_at_a_time(tmp_path: Path) -> None:
+    first = Keeper(tmp_path, LAYOUT, "bundle")
+    with pytest.raises(ValueError, match="is where another process keeps what it learns; name another folder"):
+        Keeper(tmp_path, LAYOUT, "bundle")
+    first.close()
+    Keeper(tmp_path, LAYOUT, "bundle").close()
 
 
 @pytest.mark.parametrize("damage", ["slot", "state", "gone"])
@@ -106,3 +121,5 @@ def test_whoever_is_switched_off_goes_on_where_it_was(tmp_path: Path) -> None:
     assert "alarm" not in second.drive(300, gain=0.5)
     assert "recognised" in second.drive(300)
     assert second.engine.gain == NOMINAL
+    assert second.adapter.keeper is not None
+    second.adapter.keeper.close()

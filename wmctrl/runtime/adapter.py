@@ -108,10 +108,10 @@ class Adapter:
         learner = Learner(held, consolidation, RATE, behavior=config.behavior)
         consolidation.keep(held.parameters, held.importance)
         assert isinstance(controller.engine, Engine), "what drives takes other parameters"
-        layout, keeper = Layout.of(held.manifest.task), None
+        layout, judge, keeper = Layout.of(held.manifest.task), Judge(held), None
         if kept is not None:
             keeper = Keeper(kept, layout, origin_of((held.folder / manifest.NAME).read_bytes()))
-        return cls(layout, held.nominal, controller.engine, learner, Judge(held), config, keeper)
+        return cls(layout, held.nominal, controller.engine, learner, judge, config, keeper)
 
     def note(self, step: dict[str, Any], surprise: float | None) -> None:
         """Remember a step and watch for drift. Of a step that is not whole and finite nothing is learned.

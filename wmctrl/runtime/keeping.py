@@ -4,6 +4,7 @@ Steps are in a log. Parameters of the plants that are known are in one of two sl
 as a whole, names the one that counts: at every moment, a power cut included, the old or the new ones are there.
 """
 
+import fcntl
 import hashlib
 import json
 from pathlib import Path
@@ -17,7 +18,7 @@ from wmctrl.runtime.experience import Layout
 from wmctrl.runtime.files import read_bounded, read_verified, write_atomic
 from wmctrl.runtime.replay_log import ReplayLog
 
-STATE, LOG = "state.json", "log"
+STATE, LOG, LOCK = "state.json", "log", "lock"
 SLOTS = ("slot-a.safetensors", "slot-b.safetensors")
 LARGEST_STATE = 1 << 16
 """Bytes."""
@@ -39,8 +40,19 @@ class Keeper:
         """
         Args:
             origin: What tells the bundle from others, its manifest's SHA-256 say.
+
+        Raises:
+            ValueError: Another process keeps there, or it holds what another bundle learned; nothing was changed.
         """
         self.folder, self.layout, self.origin = folder, layout, origin
+        self._state()
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (folder / LOCK).open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released by the system however the process ends
+        except BlockingIOError:
+            self._lock.close()
+            raise ValueError(f"{folder} is where another process keeps what it learns; name another folder") from None
         self.log = ReplayLog(folder / LOG, layout.kind)
         self.problem = ""
         """Why what is known is not kept, while that is so."""
@@ -70,12 +82,9 @@ class Keeper:
         Raises:
             ValueError: It is of another bundle, or damaged; says what to do.
         """
-        if not (self.folder / STATE).exists():
+        state = self._state()
+        if state is None:
             return None
-        remedy = f"delete {self.folder} to begin anew"
-        state = json_file.parse(read_bounded(self.folder / STATE, LARGEST_STATE), STATE)
-        if state.get("origin") != self.origin:
-            raise ValueError(f"{self.folder} holds what another bundle learned; name another folder, or {remedy}")
         try:
             slot = SLOTS.index(state["slot"])
             arrays = tensors.parse(read_verified(self.folder / SLOTS[slot], state["sha256"]), SLOTS[slot])
@@ -85,13 +94,25 @@ class Keeper:
                 plants[int(number)][name] = value
             found = Known(tuple(plants), range(state["plants"])[state["active"]])
         except (ValueError, KeyError, IndexError, TypeError) as error:
-            raise ValueError(f"{self.folder} is damaged ({error}); {remedy}") from None
+            raise ValueError(f"{self.folder} is damaged ({error}); delete it to begin anew") from None
         self.slot = slot
         return found
 
+    def _state(self) -> dict[str, Any] | None:
+        """What counts, where anything does and it is of this bundle."""
+        if not (self.folder / STATE).exists():
+            return None
+        state = json_file.parse(read_bounded(self.folder / STATE, LARGEST_STATE), STATE)
+        if state.get("origin") != self.origin:
+            raise ValueError(
+                f"{self.folder} holds what another bundle learned; name another folder, or delete it to begin anew"
+            )
+        return state
+
     def close(self) -> None:
-        """Put the last steps on the disk."""
+        """Put the last steps on the disk, and let others keep there."""
         self.log.close()
+        self._lock.close()
 
 
 def origin_of(manifest: bytes) -> str:
