@@ -22,6 +22,8 @@ from tests.tiny_bundle import CHEETAH, copied, made
 from wmctrl.runtime import manifest
 from wmctrl.runtime.bundle import REMEDY
 from wmctrl.runtime.controller import Controller
+from wmctrl.runtime.onnx_parameters import Parametric
+from wmctrl.runtime.protobuf import begun, header
 
 SOURCE = Path(wmctrl_export.__file__).parent / "cpp"
 LIBRARY = glob.glob(f"{Path(onnxruntime.__file__).parent}/capi/libonnxruntime.so*")[0]
@@ -293,10 +295,22 @@ def test_a_graph_of_other_sizes_than_the_manifest_tells_is_refused(runner: Path,
 def test_a_graph_that_is_cut_anywhere_is_refused(runner: Path, folder: Path) -> None:
     path = folder / "observe.onnx"
     content, generator = path.read_bytes(), np.random.default_rng(0)
-    for size in [0, *generator.integers(1, len(content), 12)]:
+    begin, end = Parametric(content, path.name)._graph
+    for size in [begin, *generator.integers(begin + 1, end, 8)]:
         path.write_bytes(content[:size])
         sealed(folder, path.name)
-        assert "observe.onnx: " in refusal(runner, folder)
+        assert refusal(runner, folder) == "refused: observe.onnx: is no ONNX file\n"
+
+
+@pytest.mark.parametrize("damage", [b"\x3b", b"\x0a\x7f", b"\xff" * 9 + b"\x02", b"\x0d\x00"])
+def test_what_is_no_field_is_refused_within_a_graph(runner: Path, folder: Path, damage: bytes) -> None:
+    path = folder / "observe.onnx"
+    content = path.read_bytes()
+    begin, end = Parametric(content, path.name)._graph
+    graph = content[begin:end] + damage  # a group, a field that goes on too long, a number of 70 bits, half a number
+    path.write_bytes(content[: begun(content, 7, (begin, end))] + header(7, len(graph)) + graph + content[end:])
+    sealed(folder, path.name)
+    assert refusal(runner, folder) == "refused: observe.onnx: is no ONNX file\n"
 
 
 def test_graphs_of_learning_are_left_alone(runner: Path, folder: Path) -> None:

@@ -261,6 +261,31 @@ def test_other_parameters_can_be_given_at_run_time() -> None:
     assert np.abs(changed - before).max() > 1e-3
 
 
+def test_parameters_are_constants_until_prepared_ones_are_taken() -> None:
+    deployed, (seen,) = controller(*CHEETAH), observations(CHEETAH, 1)
+    engine = cast(Engine, deployed.engine)
+
+    def decided() -> NDArray[np.float32]:
+        deployed.reset()
+        return deployed.act(seen).command
+
+    before = decided()
+    first, second = list(engine.parameters().items())[:2]
+    values = {name: np.full(shape, 0.3, np.float32) for name, shape in (first, second)}
+    prepared = engine.prepared(values)
+    np.testing.assert_array_equal(decided(), before)
+    engine.take(prepared)
+    changed = decided()
+    assert np.abs(changed - before).max() > 1e-3
+    for session in engine.held.sessions.values():
+        assert not [one.name for one in session.get_overridable_initializers() if one.name in engine.parameters()]
+    one_by_one = controller(*CHEETAH)
+    for name, value in values.items():
+        cast(Engine, one_by_one.engine).override({name: value})
+    one_by_one.reset()
+    np.testing.assert_array_equal(one_by_one.act(seen).command, changed)
+
+
 def wanted(key: str, given: Mapping[str, NDArray[Any]]) -> bool:
     """Whether an entry of an agent's state is one of the parameters given by a graph's names."""
     return key.removeprefix("behavior.") in given

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -45,10 +46,10 @@ class Road(ProspectHead):
 
 
 class Strangeness(Ensemble):
-    """Disagreement that equals the distance from where the data were."""
+    """Disagreement about the distance from where the data were, and about ten times the action."""
 
     def disagreement(self, features: Tensor, action: Tensor) -> Tensor:
-        return features[..., 0].abs()
+        return features[..., 0].abs() + 10.0 * action[..., 0].abs()
 
 
 class Odometer(MDNHead):
@@ -73,7 +74,7 @@ def still(particles: int = 1) -> MixtureNoise:
     return MixtureNoise(torch.zeros(particles, H, 2), torch.zeros(particles, H, 1))
 
 
-def worth(
+def judged(
     cart: WorldModel,
     actions: Tensor,
     config: ObjectiveConfig,
@@ -84,8 +85,8 @@ def worth(
     discount: float = 1.0,
     critic: Critic | None = None,
     cost: GoalCost = DISTANCE,
-) -> Tensor:
-    """Returns (N,) of plans (N, H) of the cart; its last action was 0.5."""
+) -> Worth:
+    """Worth of plans (N, H) of the cart; its last action was 0.5."""
     objective = ImaginedReturn(
         model=cart,
         pay=Pay.of(config, WORST, cost),
@@ -96,7 +97,12 @@ def worth(
         goal=torch.tensor([goal]),
         critic=critic,
     )
-    return objective(actions.unsqueeze(-1)).returns
+    return objective(actions.unsqueeze(-1))
+
+
+def worth(cart: WorldModel, actions: Tensor, config: ObjectiveConfig, **given: Any) -> Tensor:
+    """Returns (N,), as `judged`."""
+    return judged(cart, actions, config, **given).returns
 
 
 def test_learned_reward_is_summed_with_its_weight(cart: WorldModel) -> None:
@@ -157,7 +163,27 @@ def test_action_changes_are_paid_from_the_last_action_sent_on(cart: WorldModel) 
 
 def test_disagreement_is_paid_where_each_action_starts(cart: WorldModel) -> None:
     value = worth(cart, torch.tensor([[0.2, 0.3, 0.1]]), ObjectiveConfig(reward=0.0, disagreement=3.0), start=0.1)
-    torch.testing.assert_close(value, torch.tensor([-3.0 * (0.1 + 0.3 + 0.6)]))
+    torch.testing.assert_close(value, torch.tensor([-3.0 * (0.1 + 0.3 + 0.6 + 10.0 * (0.2 + 0.3 + 0.1))]))
+
+
+def test_disagreement_is_paid_in_every_future_of_every_plan(cart: WorldModel) -> None:
+    actions = torch.tensor([[0.2, 0.3, 0.1], [-0.1, 0.05, 0.4]])
+    pushes = torch.tensor([[0.0, 0.1, 0.0], [0.2, 0.0, 0.1], [-0.2, 0.4, 0.1]])  # (futures, H)
+    noise = MixtureNoise(torch.zeros(3, H, 2), pushes.unsqueeze(-1))
+    value = worth(cart, actions, ObjectiveConfig(reward=0.0, disagreement=3.0, particles=3), noise=noise)
+    moved = torch.cumsum(actions.unsqueeze(1) + pushes, -1)  # (plans, futures, H), on arrival
+    before = torch.cat([torch.zeros(2, 3, 1), moved[..., :-1]], -1)
+    strangeness = before.abs() + 10.0 * actions.abs().unsqueeze(1)
+    torch.testing.assert_close(value, -3.0 * strangeness.sum(-1).mean(-1))
+
+
+def test_a_plan_fails_as_probably_as_its_futures_do(cart: WorldModel) -> None:
+    actions = torch.tensor([[0.2, 0.3, 0.1], [0.0, 0.0, 0.0], [0.5, 0.3, 0.3]])
+    noise = MixtureNoise(torch.zeros(4, H, 2), torch.zeros(4, H, 1))
+    noise.value[:, 0, 0] = torch.tensor([0.0, 0.5, -0.5, 0.3])
+    found = judged(cart, actions, ObjectiveConfig(reward=0.0, particles=4), noise=noise).failure
+    # Farthest without a push: 0.6, 0 and 1.1, with the wall at 1.
+    torch.testing.assert_close(found, torch.tensor([0.25, 0.0, 0.75]))
 
 
 def test_failing_costs_its_price_and_the_worst_reward_from_then_on(cart: WorldModel) -> None:

@@ -38,7 +38,7 @@ def run(model: bytes) -> np.ndarray:
 
 
 def test_inputs_that_have_a_value_are_parameters() -> None:
-    found = Parametric(content()).parameters
+    found = Parametric(content(), "line.onnx").parameters
     assert {name: (one.dtype, one.shape) for name, one in found.items()} == {
         "weight": (np.float32, (3, 4)),
         "bias": (np.float32, (3,)),
@@ -46,7 +46,7 @@ def test_inputs_that_have_a_value_are_parameters() -> None:
 
 
 def test_a_fixed_file_takes_no_parameters_and_computes_the_same() -> None:
-    fixed = Parametric(content()).fixed({})
+    fixed = Parametric(content(), "line.onnx").fixed({})
     assert [port.name for port in onnx_file.inspect(fixed, "fixed.onnx").inputs] == ["x"]
     np.testing.assert_array_equal(run(fixed), run(content()))
     as_it_was, now = onnx.load_from_string(content()).graph, onnx.load_from_string(fixed).graph
@@ -58,10 +58,24 @@ def test_a_fixed_file_takes_no_parameters_and_computes_the_same() -> None:
 
 
 def test_a_value_that_is_given_takes_the_place_of_the_files() -> None:
-    file = Parametric(content())
+    file = Parametric(content(), "line.onnx")
     other = -2.0 * WEIGHT
     np.testing.assert_allclose(run(file.fixed({"weight": other})), X @ other.T + BIAS + 10.0)
     np.testing.assert_allclose(run(file.fixed({"bias": 3.0 * BIAS})), X @ WEIGHT.T + 3.0 * BIAS + 10.0)
+    both = {"bias": 3.0 * BIAS, "weight": other}
+    np.testing.assert_allclose(run(file.fixed(both)), X @ other.T + 3.0 * BIAS + 10.0)
+    np.testing.assert_array_equal(run(file.fixed({})), run(content()))
+
+
+def test_the_file_is_named_where_a_header_is_longer_than_it_needs_to_be() -> None:
+    whole = content()
+    begin, end = Parametric(whole, "line.onnx")._graph
+    size = end - begin
+    length = bytes([size & 127 | 128, size >> 7 & 127 | 128, 0])
+    written = whole[: begin - len(header(7, size))] + bytes([7 * 8 + 2]) + length + whole[begin:]
+    onnx.load_from_string(written)
+    with pytest.raises(ValueError, match=r"line\.onnx: byte .*: field 7 is written in a longer way than it needs"):
+        Parametric(written, "line.onnx")
 
 
 @pytest.mark.parametrize("length", [0, 1, 127, 128, 300, 70_000])

@@ -122,8 +122,8 @@ def quiet() -> Iterator[None]:
 def expose(model: onnx_ir.Model, parameters: Mapping[str, Tensor]) -> None:
     """Make a network's parameters inputs as well, so that others can be given at run time.
 
-    One that is used transposed is held so, and named with `TRANSPOSED` at the end. Nothing is folded into an input, and
-    an input with a value costs nothing where it is not given.
+    One that is used transposed is held so, and named with `TRANSPOSED` at the end. Nothing is folded into an input, so
+    each stays what others can be given for; on a CPU the runtime makes constants of them when it loads a graph.
     """
     graph = model.graph
     for name in parameters:

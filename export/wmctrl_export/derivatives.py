@@ -96,6 +96,7 @@ def added_at(x: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
 
 def looked_up(gradient: Tensor, index: Tensor, rows: int, padding: int, by_frequency: bool) -> Tensor:
     """Of a table (rows, D), some of whose rows were looked up: what came back, added up where it was found."""
+    assert (padding, by_frequency) == (-1, False), "nothing here leaves rows out, or weighs them"
     came = gradient.flatten(0, -2)
     return came.new_zeros(rows, came.shape[-1]).scatter_add(0, index.flatten().unsqueeze(-1).expand_as(came), came)
 

@@ -102,7 +102,7 @@ def iterations(agent: Agent) -> Iterator[Workload]:
         return graph.module(**inputs)
 
     engine = deployed("refine", graph)
-    steps = agent.config.planner.horizon * imagined(agent.config)
+    steps = iteration_steps(agent.config)
     yield Workload("one iteration: PyTorch", eager, steps)
     yield Workload("one iteration: ONNX Runtime", lambda: engine.run("refine", arrays), steps, twin=eager)
 
@@ -136,13 +136,14 @@ def deployed(name: str, graph: Graph) -> Engine:
 def decision_steps(config: AgentConfig) -> int:
     """Model steps of one decision: observing, following the policy's proposals, and imagining every candidate."""
     planner = config.planner
-    return 1 + planner.horizon * (config.proposals + planner.iterations * imagined(config))
+    return 1 + planner.horizon * config.proposals + planner.iterations * iteration_steps(config)
 
 
-def imagined(config: AgentConfig) -> int:
-    """Futures that one iteration imagines: every candidate's particles."""
+def iteration_steps(config: AgentConfig) -> int:
+    """Model steps of one iteration: every candidate's first, and all later ones in every future of it."""
     planner = config.planner
-    return (planner.samples + 1 + min(planner.kept, planner.elites) + config.proposals) * config.objective.particles
+    candidates = planner.samples + 1 + min(planner.kept, planner.elites) + config.proposals
+    return candidates * (1 + (planner.horizon - 1) * config.objective.particles)
 
 
 def random_batch(sizes: Sizes, B: int, T: int) -> Batch:

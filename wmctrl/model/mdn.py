@@ -132,7 +132,7 @@ class MDNHead(nn.Module):
     def sample(self, features: Tensor, origin: Tensor, noise: MixtureNoise) -> Tensor:
         """One draw (..., size), as `Mixture.sample`, for which only the component that is drawn is worked out.
 
-        The noise may have further axes in front: (F, ...) gives F draws of every mixture.
+        The noise may have a further axis in front: (P, ...) gives P draws of every mixture.
         """
         hidden = self.net(features)
         logits, offsets = self._places(hidden)
@@ -163,10 +163,10 @@ class MDNHead(nn.Module):
 
 
 def chosen(values: Tensor, choice: Tensor) -> Tensor:
-    """One component's part (..., D) of values (..., K, D), for a choice (...,) of component.
+    """One component's part (..., D) of values (..., K, D), for a choice (...,) of component from 0 to K - 1.
 
     The choice may have further axes in front, of several choices for the same values. Whole rows are looked up, which
-    is a faster copy than gathering single elements.
+    ONNX Runtime copies several times faster than it gathers single elements.
     """
     *rest, K, D = values.shape
     rows = values.reshape(-1, D)

@@ -173,7 +173,9 @@ class WorldModel(nn.Module):
         if goal is None:
             return features
         normal: Tensor = self.goal_normaliser(goal)
-        return torch.cat([features, normal.expand(*features.shape[:-1], -1)], -1)
+        if normal.dim() == 1:
+            normal = normal.expand(*features.shape[:-1], -1)
+        return torch.cat([features, normal], -1)
 
     def decode_proprio(self, features: Tensor) -> Tensor:
         """Expected proprioception (..., O) in the task's units."""
@@ -183,8 +185,8 @@ class WorldModel(nn.Module):
     def foresee(
         self, features: Tensor, goal: Tensor | None, *, rewarded: bool = True
     ) -> tuple[TwoHot | None, Tensor, Tensor]:
-        """What arrivals with features (..., D + S) bring for goals (..., G): the reward and the probabilities (...,) of
-        going on and of failing.
+        """What arrivals with features (..., D + S) bring for goals (..., G), or one (G,): the reward and the
+        probabilities (...,) of going on and of failing.
 
         Failing is told from all that is known, and from the stochastic state alone: the one remembers that it went
         through an obstacle, the other knows one where it has not been. The worse is believed.

@@ -45,7 +45,7 @@ class Computes(Protocol):
 
 
 class Prepared(NamedTuple):
-    """Sessions of graphs with some of their parameters, by the graphs' names."""
+    """What computes with some parameters, by the graphs' names."""
 
     sessions: dict[str, Any]
     values: dict[str, dict[str, NDArray[Any]]]
@@ -72,10 +72,14 @@ class Engine:
                 " a build that has it"
             )
         self.graphs, self.provider, self.threads = graphs, provider, threads
-        self.files = {name: Parametric(contents[graph.file]) for name, graph in graphs.items()}
-        sessions = {name: self._session(file.fixed({})) for name, file in self.files.items()}
+        self.constant = provider == "cpu"
+        """Whether sessions hold parameters as constants: faster on a CPU, where TensorRT would build for minutes."""
+        self.files = {name: Parametric(contents[graph.file], graph.file) for name, graph in graphs.items()}
+        sessions = {name: self._session(name, {}) for name in graphs}
         self.held = Prepared(sessions, {name: {} for name in graphs})
         """What computes now."""
+        self._replaced: Prepared | None = None
+        """What computed before, which takes milliseconds to be given back: whoever prepares the next has the time."""
 
     def run(self, name: str, feeds: Arrays) -> dict[str, NDArray[Any]]:
         """Outputs of a graph by name.
@@ -83,8 +87,10 @@ class Engine:
         Raises:
             ValueError: ONNX Runtime gives up, at an index beyond its axis say.
         """
+        held = self.held
+        given = feeds if self.constant else {**feeds, **held.values[name]}
         try:
-            outputs = self.held.sessions[name].run(None, feeds)
+            outputs = held.sessions[name].run(None, given)
         except Exception as error:  # ONNX Runtime's own kinds, which share no ancestor
             raise ValueError(f"{name}: {' '.join(str(error).split())}") from error
         return {port.name: value for port, value in zip(self.graphs[name].outputs, outputs, strict=True)}
@@ -101,6 +107,8 @@ class Engine:
     def override(self, values: Arrays) -> None:
         """Compute with other parameters from now on; those that are not named keep what they have.
 
+        Where decisions must not wait, call `prepared` in another thread, and `take` between two of them.
+
         Args:
             values: By name, of float32; a graph in half precision rounds them.
 
@@ -111,27 +119,31 @@ class Engine:
         self.take(self.prepared(values))
 
     def prepared(self, values: Arrays) -> Prepared:
-        """Sessions with other parameters, for `take`; the arguments and refusals are those of `override`.
+        """What computes with other parameters, for `take`; the arguments and refusals are those of `override`.
 
-        It takes tenths of a second, in which other threads go on computing.
+        On a CPU it takes tenths of a second, in which other threads go on computing.
         """
-        given = self._given(values)
-        sessions, held = dict(self.held.sessions), dict(self.held.values)
+        self._replaced = None
+        given, held = self._given(values), self.held
+        sessions, changed = dict(held.sessions), dict(held.values)
         for graph, file in self.files.items():
-            changed = {}
+            others = {}
             for name, parameter in file.parameters.items():
                 plain = name.removesuffix(TRANSPOSED)
                 if plain in given:
                     value = rounded(given[plain], parameter.dtype, plain)
-                    changed[name] = np.ascontiguousarray(value.T if name.endswith(TRANSPOSED) else value)
-            if changed:
-                held[graph] = held[graph] | changed
-                sessions[graph] = self._session(file.fixed(held[graph]))
-        return Prepared(sessions, held)
+                    others[name] = np.ascontiguousarray(value.T if name.endswith(TRANSPOSED) else value)
+            if others:
+                changed[graph] = held.values[graph] | others
+                if self.constant:
+                    sessions[graph] = self._session(graph, changed[graph])
+                    still = {port.name: np.zeros(port.shape, port.dtype) for port in self.graphs[graph].inputs}
+                    sessions[graph].run(None, still)  # the first run is slower
+        return Prepared(sessions, changed)
 
     def take(self, prepared: Prepared) -> None:
         """Compute with prepared parameters from now on; whatever runs meanwhile ends with the old ones."""
-        self.held = prepared
+        self._replaced, self.held = self.held, prepared
 
     def _given(self, values: Arrays) -> dict[str, NDArray[Any]]:
         """Parameters as arrays, where the graphs have such ones and they are finite."""
@@ -146,7 +158,9 @@ class Engine:
                 raise ValueError(f"{name} must be finite, came {shown(value)}")
         return given
 
-    def _session(self, content: bytes) -> Any:
+    def _session(self, name: str, values: Arrays) -> Any:
+        file = self.files[name]
+        content = file.fixed(values) if self.constant else file.content
         options = ort.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
         options.log_severity_level = ERRORS_ALONE

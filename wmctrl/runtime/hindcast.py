@@ -1,5 +1,6 @@
 """How well parameters predict what was recorded: a model is judged by foreseeing what has already happened."""
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from wmctrl.runtime.bundle import Bundle
 from wmctrl.runtime.descent import Parameters
-from wmctrl.runtime.engine import Computes, Engine
+from wmctrl.runtime.engine import Computes, Engine, Prepared
 from wmctrl.runtime.experience import Columns
 from wmctrl.runtime.plant import Element
 from wmctrl.runtime.track import IMAGINE, OBSERVE, Belief
@@ -26,6 +27,8 @@ LARGEST = 10.0
 LEAST_SPREAD, LARGEST_RANGE = 0.05, 1e6
 """Share of an element's range that its readings spread at least; a larger range says nothing."""
 GRAPHS = (OBSERVE, IMAGINE)
+REMEMBERED = 12
+"""Parameters for which sessions are kept: all plants that are known, what drives, and what is learned."""
 
 
 class Judge:
@@ -44,14 +47,20 @@ class Judge:
             raise ValueError("what is learned is judged by proprioception, and this bundle observes a camera alone")
         self.engine = Engine({name: told.graphs[name] for name in GRAPHS}, held.graphs, "cpu", 1)
         self.sizes, self.known = told.state_sizes, self.engine.parameters()
+        self.prepared: deque[tuple[Parameters, Prepared]] = deque(maxlen=REMEMBERED)
+        """Parameters that were judged lately, and what computes with them: most are judged again."""
         self.spread = spread(held.nominal["proprio"], told.task.proprio)
 
     def error(self, parameters: Parameters, steps: Columns, since: int = 0) -> float:
         """How badly parameters foresee recorded steps from one on; infinite where they do not at all."""
-        try:
-            self.engine.override({name: value for name, value in parameters.items() if name in self.known})
-        except ValueError:  # they are not finite
+        held = {name: value for name, value in parameters.items() if name in self.known}
+        if not all(np.isfinite(value).all() for value in held.values()):
             return float("inf")
+        ready = next((prepared for one, prepared in self.prepared if one is parameters), None)
+        if ready is None:
+            ready = self.engine.prepared(held)
+            self.prepared.append((parameters, ready))
+        self.engine.take(ready)
         found = hindcast(self.engine, steps, self.spread, self.sizes, since)
         return found if np.isfinite(found) else float("inf")
 

@@ -27,6 +27,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -708,8 +709,8 @@ inline Checked read_bundle(const std::string& folder) {
 
 // ---------------------------------------------------------------------------------------------------------- ONNX files
 
-constexpr std::uint64_t MODEL_GRAPH = 7, GRAPH_INPUT = 11, INPUT_NAME = 1;  // numbers of fields
-enum Wire : unsigned { VARINT, FIXED64, LENGTH, FIXED32 = 5 };
+enum class Wire : unsigned { varint, fixed64, length, fixed32 = 5 };
+constexpr std::uint64_t MODEL_GRAPH = 7, GRAPH_INITIALISER = 5, GRAPH_INPUT = 11, INITIALISER_NAME = 8, INPUT_NAME = 1;
 
 /// Reads the fields of one Protocol Buffers message that nobody vouches for, one after another.
 class Fields {
@@ -719,26 +720,31 @@ public:
 
     Fields(std::string_view message, const std::string& file) : message_(message), file_(file) {}
 
+    /// Go on to the next field; whether there is one.
     bool next() {
         if (at_ == message_.size()) return false;
         const std::size_t begin = at_;
         const std::uint64_t tag = varint();
         number = tag >> 3;
-        const unsigned wire = tag & 7;
+        wire_ = static_cast<Wire>(tag & 7);
         value = {};
-        if (wire == VARINT) varint();
-        else if (wire == FIXED64) take(8);
-        else if (wire == LENGTH) value = take(varint());
-        else if (wire == FIXED32) take(4);
+        if (wire_ == Wire::varint) varint();
+        else if (wire_ == Wire::fixed64) take(8);
+        else if (wire_ == Wire::length) value = take(varint());
+        else if (wire_ == Wire::fixed32) take(4);
         else refuse();
         whole = message_.substr(begin, at_ - begin);
         return true;
     }
 
+    /// Whether this is a field that has a length, of that number.
+    bool is(std::uint64_t wanted) const { return number == wanted && wire_ == Wire::length; }
+
 private:
     std::string_view message_;
     const std::string& file_;
     std::size_t at_ = 0;
+    Wire wire_ = Wire::varint;
 
     [[noreturn]] void refuse() const { fail(file_, ": is no ONNX file"); }
 
@@ -753,6 +759,7 @@ private:
         std::uint64_t found = 0;
         for (unsigned shift = 0; shift < 64; shift += 7) {
             const auto byte = static_cast<unsigned char>(take(1)[0]);
+            if (shift == 63 && byte > 1) break;
             found |= static_cast<std::uint64_t>(byte & 127) << shift;
             if (byte < 128) return found;
         }
@@ -760,35 +767,40 @@ private:
     }
 };
 
-/// A field that holds what has a length.
-inline std::string field_of(std::uint64_t number, const std::string& value) {
-    std::string field;
-    for (std::uint64_t rest : {number << 3 | LENGTH, static_cast<std::uint64_t>(value.size())}) {
-        for (; rest > 127; rest >>= 7) field += static_cast<char>((rest & 127) | 128);
-        field += static_cast<char>(rest);
-    }
-    return field + value;
+/// The text in a message's field; of several the last, as Protocol Buffers read it.
+inline std::string_view text_in(std::string_view message, std::uint64_t number, const std::string& file) {
+    std::string_view text;
+    for (Fields field(message, file); field.next();)
+        if (field.is(number)) text = field.value;
+    return text;
 }
 
-/// A graph's file that takes what the manifest tells and nothing else: its parameters, inputs that have a value, become
-/// constants. ONNX Runtime arranges a constant for its products once, and an input in every run.
-inline std::string with_constant_parameters(const std::string& content, const Graph& graph) {
-    const auto told = [&](std::string_view name) {
-        return std::any_of(graph.inputs.begin(), graph.inputs.end(), [&](const Port& port) { return port.name == name; });
-    };
+/// What stands before a field that has a length.
+inline std::string header_of(std::uint64_t number, std::uint64_t length) {
+    std::string header;
+    for (std::uint64_t rest : {number << 3 | static_cast<std::uint64_t>(Wire::length), length}) {
+        for (; rest > 127; rest >>= 7) header += static_cast<char>((rest & 127) | 128);
+        header += static_cast<char>(rest);
+    }
+    return header;
+}
+
+/// A graph's file whose parameters, inputs that have a value, are constants. ONNX Runtime arranges a constant for its
+/// products once, and an input in every run.
+inline std::string with_constant_parameters(const std::string& content, const std::string& file) {
     std::string model;
-    for (Fields field(content, graph.file); field.next();) {
-        if (field.number != MODEL_GRAPH) {
+    for (Fields field(content, file); field.next();) {
+        if (!field.is(MODEL_GRAPH)) {
             model += field.whole;
             continue;
         }
+        std::set<std::string_view> valued;
+        for (Fields part(field.value, file); part.next();)
+            if (part.is(GRAPH_INITIALISER)) valued.insert(text_in(part.value, INITIALISER_NAME, file));
         std::string kept;
-        for (Fields part(field.value, graph.file); part.next();) {
-            Fields name(part.value, graph.file);
-            while (part.number == GRAPH_INPUT && name.next() && name.number != INPUT_NAME) {}
-            if (part.number != GRAPH_INPUT || told(name.value)) kept += part.whole;
-        }
-        model += field_of(MODEL_GRAPH, kept);
+        for (Fields part(field.value, file); part.next();)
+            if (!part.is(GRAPH_INPUT) || !valued.count(text_in(part.value, INPUT_NAME, file))) kept += part.whole;
+        model += header_of(MODEL_GRAPH, kept.size()) + kept;
     }
     return model;
 }
@@ -949,7 +961,7 @@ public:
     Session(std::shared_ptr<const Ort> ort, const Graph& graph, const std::string& content, int threads)
         : ort_(std::move(ort)),
           file_(graph.file),
-          session_(ort_->session(with_constant_parameters(content, graph), graph.file, threads)),
+          session_(ort_->session(with_constant_parameters(content, graph.file), graph.file, threads)),
           inputs_(*ort_, graph.inputs),
           outputs_(*ort_, graph.outputs) {
         const OrtCalls& api = ort_->api;
