@@ -28,7 +28,7 @@ from wmctrl_export import signing
 from tests.tiny_bundle import CHEETAH, copied, made
 from wmctrl.runtime import bundle, manifest
 from wmctrl.runtime.controller import Controller
-from wmctrl.runtime.golden import error, plan_error
+from wmctrl.runtime.golden import error, plan_error, proposal_error
 
 
 @pytest.fixture
@@ -308,6 +308,22 @@ def test_golden_elites_may_be_exchanged_where_they_are_worth_the_same_and_most_a
     assert plan_error(plan(0.9, 0.8, 0.7, 0.6, best=1.0), flat, 1e-3) == pytest.approx(1.0)
     assert plan_error(plan(0.1, 0.2, 0.3, 0.4, mean=0.3), kept, 1e-3) == pytest.approx(0.3)
     assert np.isnan(plan_error(plan(0.1, 0.2, 0.3, 0.4, mean=np.nan), kept, 1e-3))
+
+
+def test_half_of_the_proposals_may_branch_off_after_their_first_actions() -> None:
+    kept = np.zeros((4, 3, 2), np.float32)
+    came = kept.copy()
+    assert proposal_error(came, kept) == 0.0
+    came[:2, 1:] = 0.7
+    assert proposal_error(came, kept) == 0.0
+    came[2, 2, 0] = -0.6
+    assert proposal_error(came, kept) == pytest.approx(0.6)
+    assert proposal_error(came[:1], kept[:1]) == pytest.approx(0.7)  # there is no other half
+    first = kept.copy()
+    first[3, 0, 1] = 0.2
+    assert proposal_error(first, kept) == pytest.approx(0.2)
+    first[3, 0, 1] = np.nan
+    assert np.isnan(proposal_error(first, kept))
 
 
 def test_golden_steps_are_few(folder: Path) -> None:

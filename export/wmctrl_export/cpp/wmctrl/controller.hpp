@@ -1402,9 +1402,30 @@ private:
             if (port.name != "next_plan_elites") off = std::max(off, error(came, kept(name, port, step)));
         }
         if (name == "refine") off = plan_error(graph, computing, step, off);
+        if (name == "propose") off = proposal_error(computing.output("proposals"), kept(name, graph.outputs[0], step));
         if (!(off <= manifest_.golden_tolerance))
             fail(place, " is ", off, " off what the exporting machine computed, above ", manifest_.golden_tolerance, "; ",
                  REMEDY);
+    }
+
+    /// How far proposals (P, H, A) are from golden ones.
+    ///
+    /// They follow what the model imagines, which may branch: a rounding there leads somewhere else. Their first actions
+    /// must come out, and half of them to the end.
+    double proposal_error(const std::vector<float>& came, Span<float> golden) const {
+        const std::size_t size = came.size() / static_cast<std::size_t>(manifest_.planning->randomness.proposals);
+        double first = 0.0;
+        std::vector<double> sequences;
+        for (std::size_t at = 0; at < came.size(); at += size) {
+            double most = 0.0;
+            for (std::size_t i = 0; i < size; ++i) {
+                most = std::max(most, error(came[at + i], golden.data[at + i]));
+                if (i < static_cast<std::size_t>(manifest_.action)) first = std::max(first, most);
+            }
+            sequences.push_back(most);
+        }
+        std::sort(sequences.begin(), sequences.end());
+        return std::max(first, sequences[(sequences.size() - 1) / 2]);
     }
 
     /// How far a refined plan is from the golden one.
