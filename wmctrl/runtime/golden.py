@@ -46,9 +46,7 @@ def repeat(bundle: Bundle, engine: Computes) -> None:
                 )
 
 
-def _off(
-    name: str, came: Mapping[str, NDArray[Any]], kept: Mapping[str, NDArray[Any]], tolerance: float
-) -> float | NDArray[Any]:
+def _off(name: str, came: Mapping[str, NDArray[Any]], kept: Mapping[str, NDArray[Any]], tolerance: float) -> float:
     """How far a graph's outputs are from golden ones, NaN where that is not a number."""
     if name == "refine":
         return plan_error(came, kept, tolerance)
@@ -89,8 +87,7 @@ def proposal_error(came: NDArray[Any], kept: NDArray[Any]) -> float:
     They follow what the model imagines, which may branch: a rounding there leads somewhere else. Their first actions
     must come out, and half of them to the end.
     """
-    sequences = np.max(np.abs(came - kept) / (1.0 + np.abs(kept)), (1, 2))
-    half = np.sort(sequences)[(len(sequences) - 1) // 2]
+    half = np.sort([error(*pair) for pair in zip(came, kept, strict=True)])[(len(kept) - 1) // 2]
     return float(np.maximum(half, error(came[:, 0], kept[:, 0])))
 
 
