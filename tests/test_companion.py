@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tests.tiny_bundle import CHEETAH, controller
 from wmctrl.runtime.assurance import Assured
+from wmctrl.runtime.companion import Companion
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.engine import Computes
 
@@ -176,6 +177,23 @@ def test_a_planner_that_hangs_is_replaced_and_its_late_answer_is_not_taken(drive
     gate.set()
     time.sleep(0.1)
     assert driven.companion.answer is newest
+
+
+def test_a_planner_that_is_replaced_does_not_take_the_call_to_its_successor(monkeypatch: pytest.MonkeyPatch) -> None:
+    work = Companion._work
+
+    def begin_late(self: Companion, called: threading.Event) -> None:
+        time.sleep(0.1)
+        work(self, called)
+
+    monkeypatch.setattr(Companion, "_work", begin_late)
+    driven = Driven()
+    driven.controller.act(SEEN)
+    driven.answered()
+    driven.companion.restart()  # while the one before waits to be called
+    driven.controller.act(SEEN)
+    driven.answered()
+    driven.companion.stop()
 
 
 def test_a_planner_that_is_slower_than_the_loop_answers_late_rather_than_never(driven: Driven) -> None:

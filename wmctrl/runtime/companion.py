@@ -45,15 +45,16 @@ class Companion:
         self._episode = 0
         """How many were begun; what is answered to one is nothing to the next."""
         self._called = threading.Event()
+        """Wakes the thread that plans; it has its own, or one that is replaced could take its successor's call."""
         self._thread: threading.Thread | None = None
 
     def ask(self, request: Request) -> None:
         """Plan this from now on; whoever died, or has not answered for twice as long as plans last, is replaced."""
         self.unanswered = self.unanswered + 1 if self.answer is self._known else 0
         self._known, self._request = self.answer, request
-        self._called.set()
         if not self.alive or self.unanswered > 2 * self.planner.longest_age + 1:
             self.restart()
+        self._called.set()
 
     @property
     def alive(self) -> bool:
@@ -63,8 +64,10 @@ class Companion:
     def restart(self) -> None:
         """Plan in a new thread; an old one that hangs is left to itself, and says nothing any more."""
         self.unanswered = 0
-        self._thread = threading.Thread(target=self._work, name="planner", daemon=True)
+        replaced, self._called = self._called, threading.Event()
+        self._thread = threading.Thread(target=self._work, args=(self._called,), name="planner", daemon=True)
         self._thread.start()
+        replaced.set()
 
     def forget(self) -> None:
         """Have no answer, before an episode."""
@@ -76,11 +79,11 @@ class Companion:
         self._thread = None
         self._called.set()
 
-    def _work(self) -> None:
+    def _work(self, called: threading.Event) -> None:
         """Plan what is asked for, for as long as this is the thread that does."""
         while self._is_current():
-            self._called.wait()
-            self._called.clear()
+            called.wait()
+            called.clear()
             request, episode = self._request, self._episode
             if request is not None and self._is_current():
                 self._answer(request, episode)
