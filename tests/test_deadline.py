@@ -65,6 +65,15 @@ def test_an_iteration_that_suddenly_takes_longer_is_the_only_one_that_is_late(cl
     assert (later.iterations, later.seconds) == (0, 0.5)
 
 
+def test_after_a_single_stall_planning_goes_on_a_decision_later(clock: Clock) -> None:
+    deployed, engine = planning(clock)
+    engine.seconds["refine"] = 40.0
+    within(deployed, clock, 14.0)
+    engine.seconds["refine"] = 4.0
+    assert within(deployed, clock, 14.0).source == "shifted plan"
+    assert within(deployed, clock, 14.0).iterations == ITERATIONS
+
+
 def test_where_nothing_fits_the_plan_is_followed_until_it_is_too_old_and_then_the_policy_reacts(clock: Clock) -> None:
     deployed, _ = planning(clock)
     plan = deployed.state.plan

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.clock import Clock
-from wmctrl.runtime.pace import KEPT, Pace
+from wmctrl.runtime.pace import KEPT, PATIENCE, Pace
 
 
 def note(pace: Pace, clock: Clock, part: str, *seconds: float) -> None:
@@ -41,6 +41,38 @@ def test_what_was_never_timed_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not pace.fits(clock.now, "refine")
     pace.forget()
     assert pace.fits(clock.now, "refine")
+
+
+def test_a_single_stall_is_forgotten_once_it_kept_a_part_from_being_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    pace, clock = Pace(), Clock(monkeypatch)
+    note(pace, clock, "refine", 0.25, 8.0, 0.5)
+    assert not pace.fits(clock.now + 0.5, "refine")
+    pace.leave_out("refine")
+    assert pace.fits(clock.now + 0.5, "refine")
+
+
+def test_what_is_slow_most_of_the_time_is_tried_only_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    pace, clock = Pace(), Clock(monkeypatch)
+    note(pace, clock, "refine", *[0.5] * 40)
+    tried = 0
+    for _ in range(4 * PATIENCE):
+        if pace.fits(clock.now + 0.25, "refine"):
+            note(pace, clock, "refine", 0.5)
+            tried += 1
+        else:
+            pace.leave_out("refine")
+    assert tried == 3
+
+
+def test_what_was_slow_for_a_while_is_trusted_again_once_it_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    pace, clock = Pace(), Clock(monkeypatch)
+    note(pace, clock, "refine", *[0.5] * KEPT)
+    for _ in range(PATIENCE):
+        assert not pace.fits(clock.now + 0.25, "refine")
+        pace.leave_out("refine")
+    for _ in range(10):
+        assert pace.fits(clock.now + 0.25, "refine")
+        note(pace, clock, "refine", 0.125)
 
 
 def test_what_raises_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:

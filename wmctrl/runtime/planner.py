@@ -93,8 +93,9 @@ class Planner:
         Raises:
             ValueError: What is computed is not finite.
         """
-        before = [PROPOSE] if self.planning.randomness.proposals else []
-        if not (late or self.pace.fits(deadline, *before, REFINE)):
+        first = [PROPOSE, REFINE] if self.planning.randomness.proposals else [REFINE]
+        if not (late or self.pace.fits(deadline, *first)):
+            self.pace.leave_out(*first)
             return Refined(plan, None, 0)
         refining = self.refining(plan, situation, asked)
         found = next(refining)
