@@ -2,6 +2,7 @@
 
 import gc
 import os
+import threading
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from wmctrl.runtime.clock import Ticker
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.decision import SOURCES
 from wmctrl.runtime.loop import Loop, Record
-from wmctrl.runtime.priority import ahead_of_others
+from wmctrl.runtime.priority import FIFO_PRIORITY, NICE, ahead_of_others, give_way
 
 PERIOD = 16.0
 SECONDS = {"observe": 0.5, "propose": 1.0, "refine": 4.0, "policy": 0.25}
@@ -154,6 +155,25 @@ def test_priority_is_asked_for_and_given_back_and_what_is_not_granted_is_told() 
         assert not gc.isenabled()
         assert (os.sched_getscheduler(0) == os.SCHED_FIFO) != any("first-in" in one for one in refused)
     assert (os.sched_getaffinity(0), os.sched_getscheduler(0), gc.isenabled()) == before
+
+
+@pytest.mark.parametrize("fifo", [True, False])
+def test_threads_that_it_starts_give_way_to_it(fifo: bool) -> None:
+    found, nice = [], os.getpriority(os.PRIO_PROCESS, 0)
+
+    def begin() -> None:
+        give_way()
+        own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+        found.append((os.sched_getscheduler(0), os.sched_getparam(0).sched_priority, own))
+
+    with ahead_of_others(fifo=fifo) as refused:
+        thread = threading.Thread(target=begin)
+        thread.start()
+        thread.join()
+    if fifo and not refused:
+        assert found == [(os.SCHED_FIFO, FIFO_PRIORITY - 1, nice)]
+    else:
+        assert found == [(os.SCHED_OTHER, 0, nice + NICE)]
 
 
 def test_a_core_that_is_not_there_is_told() -> None:

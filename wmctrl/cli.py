@@ -17,6 +17,8 @@ from wmctrl.config_files import nearest
 LARGEST_SEED = 2**32 - 1
 """Numpy's older generators, which some environments use, take no larger one."""
 BUNDLE = "folder of a bundle, or of the run that holds it, a packed one, or a name of wm controllers"
+DRIVEN = ("latency", "faults", "delay", "punctuality")
+"""What `wm bench` measures of something that drives."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -277,15 +279,23 @@ def add_bench_arguments(parser: Parser) -> None:
     parser.add_argument(
         "part",
         nargs="?",
-        choices=("update", "planning", "iteration", "compiled", "gradient", "all", "latency", "faults", "delay"),
+        choices=("update", "planning", "iteration", "compiled", "gradient", "all", *DRIVEN),
         default="all",
-        help="what (all, the first three); latency, faults and delay drive --run in little time, or with such trouble",
+        help="what (all, the first three); the last four drive --run: in little time, with such trouble, in real time",
     )
     parser.add_argument(
-        "--run", dest="trained", type=Path, metavar="RUN", help=f"with the last three, what drives: {BUNDLE}"
+        "--run", dest="trained", type=Path, metavar="RUN", help=f"with the last four, what drives: {BUNDLE}"
     )
-    parser.add_argument("--episodes", type=count, default=20, metavar="N", help="with these: under each condition (20)")
-    parser.add_argument("--seed", type=seed, default=0, help="with these: episode i starts from this plus i (0)")
+    parser.add_argument(
+        "--episodes", type=count, default=20, metavar="N", help="with latency, faults, delay: under each condition (20)"
+    )
+    parser.add_argument(
+        "--seed", type=seed, default=0, help="with the last four: episode i starts from this plus i (0)"
+    )
+    parser.add_argument(
+        "--cycles", type=count, default=3000, metavar="N", help="with punctuality: commands beside busy cores (3000)"
+    )
+    parser.add_argument("--beside", action="store_true", help="with punctuality: plan in a thread of its own")
     parser.add_argument("--env", metavar="ID", default="HalfCheetah-v5", help="task whose sizes count (HalfCheetah-v5)")
     parser.add_argument("--width", metavar="N", type=count, default=128, help="width of every layer (128)")
     parser.add_argument("--threads", metavar="N", type=count, nargs="+", default=[1, 2], help="one after another (1 2)")

@@ -19,8 +19,12 @@ def show_costs(
     trained: Path | None,
     episodes: int,
     seed: int,
+    cycles: int,
+    beside: bool,
 ) -> int:
     """Measure, show and write what planning and learning cost, or what a run is worth under adverse conditions."""
+    if part == "punctuality":
+        return show_punctuality(trained, cycles, beside, seed, json)
     if part in ("latency", "faults", "delay"):
         return show_robustness(part, trained, threads[0], episodes, seed, json)
     from wmctrl.bench import cost, workload
@@ -39,8 +43,7 @@ def show_robustness(part: str, run: Path | None, threads: int, episodes: int, se
     from wmctrl.bench import planner_faults, robustness
     from wmctrl.commands import driving
 
-    if run is None:
-        raise ValueError(f"{part} drives what a run has learned; add --run RUN")
+    run = require_run(part, run)
     controller = driving.load(run, policy_only=False, provider=None, threads=threads, public_key_hex=None)
     told = controller.bundle.manifest.task
     with contextlib.closing(driving.matching_task(told)) as task:
@@ -61,6 +64,35 @@ def show_robustness(part: str, run: Path | None, threads: int, episodes: int, se
         report = run / f"report-{part}.html"
         robustness.write_report(report, told.id, part, random, found)
         print(f"Report: {report}")
+    return 0
+
+
+def require_run(part: str, run: Path | None) -> Path:
+    """What drives.
+
+    Raises:
+        ValueError: It was not named.
+    """
+    if run is None:
+        raise ValueError(f"{part} drives what a run has learned; add --run RUN")
+    return run
+
+
+def show_punctuality(run: Path | None, cycles: int, beside: bool, seed: int, json: Path | None) -> int:
+    """Drive a run in real time, ahead of others and not, beside busy cores and not, and tell how punctual that is."""
+    from wmctrl.bench import punctuality
+    from wmctrl.commands import driving
+
+    run = require_run("punctuality", run)
+    controller = driving.load(run, policy_only=False, provider=None, threads=1, public_key_hex=None)
+    task, found = controller.bundle.manifest.task.id, []
+    for finding in punctuality.measure(controller, cycles, seed, beside=beside, env=None):
+        found.append(finding)
+        print(finding.circumstance.name, *finding.figures(), sep="  ", file=sys.stderr, flush=True)
+        if json is not None:
+            punctuality.write_json(json, task, found)
+    show_table(task, *punctuality.table(found))
+    print(punctuality.LEGEND)
     return 0
 
 

@@ -4,6 +4,7 @@ import threading
 from typing import NamedTuple
 
 from wmctrl.runtime.planner import Feeds, Plan, Planner, Refined
+from wmctrl.runtime.priority import give_way
 
 
 class Request(NamedTuple):
@@ -81,6 +82,7 @@ class Companion:
 
     def _work(self, called: threading.Event) -> None:
         """Plan what is asked for, for as long as this is the thread that does."""
+        give_way()
         while self._is_current():
             called.wait()
             called.clear()

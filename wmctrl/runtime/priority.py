@@ -3,15 +3,20 @@
 import contextlib
 import gc
 import os
+import threading
 from collections.abc import Iterator
 
 FIFO_PRIORITY = 50
-"""Of the loop's thread and those it starts, of 1 to 99: above ordinary programs, below the kernel's own threads."""
+"""Of the loop's thread, of 1 to 99: above ordinary programs, below the kernel's own threads."""
+NICE = 10
+"""Of a thread that gives way to the loop's, where that has no priority of its own."""
 
 
 @contextlib.contextmanager
 def ahead_of_others(core: int | None = None, *, fifo: bool = True) -> Iterator[list[str]]:
     """Let this thread, and threads that it starts, go before others; all is as it was after the block.
+
+    Threads that it starts are to `give_way`: on the same core it would wait for them, and not they for it.
 
     Args:
         core: The processor core to stay on; None is any.
@@ -33,6 +38,15 @@ def ahead_of_others(core: int | None = None, *, fifo: bool = True) -> Iterator[l
             gc.disable()
             undone.callback(gc.enable)
         yield refused
+
+
+def give_way() -> None:
+    """Let the thread that started this one go before it, as far as the system grants that."""
+    with contextlib.suppress(AttributeError, OSError):
+        if os.sched_getscheduler(0) == os.SCHED_FIFO:
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(FIFO_PRIORITY - 1))
+        else:
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 
 
 def _stay(core: int, refused: list[str], undone: contextlib.ExitStack) -> None:
