@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from highway_env.envs.intersection_env import ContinuousIntersectionEnv
 from highway_env.vehicle.behavior import IDMVehicle
+from highway_env.vehicle.objects import RoadObject
 from numpy.typing import NDArray
 from wmctrl_envs import PlantError, driving
 from wmctrl_envs.driving_parameters import traffic
@@ -299,12 +300,40 @@ def test_nearest_neighbours_come_first_and_lie_along_the_road() -> None:
     car.heading, car.speed, task.scenario.road.vehicles = np.pi / 2, 10.0, [car, *others]
     others[0].position, others[0].heading, others[0].speed = car.position + np.array((30.0, 0.0)), 0.0, 5.0
     others[1].position, others[1].heading, others[1].speed = car.position + np.array((0.0, 12.0)), np.pi / 2, 7.0
+    task.scenario.seats = []
     seen = task.senses.read(task.scenario)[-35:].reshape(5, 7)
     # the first is 30 of 100 m ahead and beside the car, which looks across the road; the second is 12 of 15 m aside and
     # stands across the road as well, bumper to bumper
     assert seen[0] == pytest.approx(0.7 * np.array((1, 30, 0, 5, -10, FAR + 3.5, 0)))
     assert seen[1] == pytest.approx(0.2 * np.array((1, 0, 12, 0, -3, FAR - (12 - 5), FAR + 2)))
     assert not seen[2:].any()
+
+
+def test_others_are_told_in_the_same_place_for_as_long_as_they_are_in_view() -> None:
+    task = build("highway-v0")
+    task.reset(seed=0)
+    car = task.scenario.vehicle
+    one, two, three = [vehicle for vehicle in task.scenario.road.vehicles if vehicle is not car][:3]
+
+    def seen(*places: tuple[RoadObject, float]) -> list[float]:
+        """Which others are told where, by how far ahead they are [m]."""
+        task.scenario.road.vehicles = [car, *(other for other, _ in places)]
+        for other, ahead in places:
+            other.position = car.position + np.array((ahead, 0.0))
+        rows = task.senses.read(task.scenario)[-35:].reshape(5, 7)[:3]
+        return [float(row[1] / row[0]) if row[0] else 0.0 for row in rows]
+
+    task.scenario.seats = []
+    assert seen((one, 50.0), (two, 60.0)) == pytest.approx([50.0, 60.0, 0.0])
+    assert seen((one, 40.0), (two, -10.0)) == pytest.approx([40.0, -10.0, 0.0])  # the second is the nearest now
+    assert seen((two, -20.0), (three, 90.0)) == pytest.approx([90.0, -20.0, 0.0])
+    assert seen((one, 30.0), (two, -20.0), (three, 80.0)) == pytest.approx([80.0, -20.0, 30.0])
+    before = task.snapshot()
+    assert seen((two, -20.0)) == pytest.approx([0.0, -20.0, 0.0])
+    task.restore(before)
+    assert task.scenario.seats[1] in task.scenario.road.vehicles
+    task.reset(seed=0)
+    assert task.scenario.seats[0] is not None
 
 
 @pytest.mark.parametrize("gap", [15.0, -15.0, 20.0, -30.0])

@@ -10,6 +10,7 @@ from highway_env.road.lane import AbstractLane
 from highway_env.road.road import LaneIndex
 from highway_env.vehicle.graphics import VehicleGraphics
 from highway_env.vehicle.kinematics import Vehicle
+from highway_env.vehicle.objects import RoadObject
 from numpy.typing import NDArray
 
 from wmctrl_envs.driving_vehicles import Actuation, KinematicCar, TyreCar
@@ -77,6 +78,8 @@ class Scenario(AbstractEnv):
     """Physical parameters in force, by name; kept here so that a copy of the scenario is a copy of everything."""
     target_speeds: dict[Vehicle, TargetSpeed]
     """Speeds that the vehicles of the traffic want, kept so that they can be scaled anew."""
+    seats: list[RoadObject | None]
+    """Others that are seen, each where it is told; none before anything was observed."""
 
     @classmethod
     def default_config(cls) -> dict[str, Any]:
@@ -122,7 +125,7 @@ class Scenario(AbstractEnv):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[None, dict[str, Any]]:
         """Place everything anew; whatever was changed on the vehicles or the actuation is gone."""
-        self.target_speeds = {}
+        self.target_speeds, self.seats = {}, []
         _, info = super().reset(seed=seed, options=options)
         self.vehicle.color = VehicleGraphics.EGO_COLOR
         return None, info
