@@ -67,11 +67,12 @@ class Learner:
 
     def __init__(self, rate: float = 0.3) -> None:
         self.rate, self.generator = rate, np.random.default_rng(0)
-        self.parameters, self.consolidated = gain(NOMINAL), 0
+        self.parameters, self.matters, self.consolidated = gain(NOMINAL), gain(1.0), 0
         self.old_shares: list[float] = []
 
-    def restart(self, parameters: Parameters) -> None:
+    def restart(self, parameters: Parameters, matters: Parameters | None) -> None:
         self.parameters = {name: value.copy() for name, value in parameters.items()}
+        self.matters = self.matters if matters is None else matters
 
     def update(self, batch: Columns) -> float:
         shown = batch["proprio"][..., 1] / batch["action"][..., 0]
@@ -90,6 +91,7 @@ class Learner:
     def consolidate(self, sequences: Columns) -> None:
         assert sequences["reward"].shape[1] == self.length
         self.consolidated += 1
+        self.matters = gain(1.0 + self.consolidated)
 
 
 class Judge:
@@ -260,6 +262,20 @@ def test_a_plant_that_was_learned_is_recognised_when_it_comes_back() -> None:
     happened = world.drive(200, gain=0.5)
     assert "recognised" in happened
     assert world.engine.gain == learned
+
+
+def test_who_learns_is_held_by_what_matters_to_the_plant_that_drives() -> None:
+    world = World(consolidated=200)
+    world.drive(300)
+    world.drive(1000, gain=0.5)
+    assert world.learner.matters == gain(2.0)
+    assert "recognised" in world.drive(200)
+    assert world.learner.matters == gain(1.0)
+    world.drive(1000)
+    assert "recognised" in world.drive(200, gain=0.5)
+    assert world.learner.matters == gain(2.0)
+    world.drive(1000, gain=0.5)
+    assert world.learner.consolidated == 1
 
 
 def test_learning_ends_when_nothing_new_is_found() -> None:

@@ -67,6 +67,14 @@ def test_online_there_is_one_anchor_about_the_newest_parameters() -> None:
     assert anchor.matters["w"] == 1.0 + 0.5 * 4.0
 
 
+def test_what_is_held_on_to_alone_has_the_only_anchor() -> None:
+    held = Consolidation(strength=1.0)
+    for value in (1.0, 2.0):
+        held.keep({"w": array(value)}, {"w": array(1.0)})
+    held.hold({"w": array(5.0)}, {"w": array(3.0)})
+    assert held.gradient({"w": array(6.0)})["w"].tolist() == [3.0]
+
+
 def test_an_anchor_does_not_move_with_what_it_was_made_of() -> None:
     parameters, matters = {"w": array(1.0)}, {"w": array(2.0)}
     anchor = Anchor(parameters, matters)

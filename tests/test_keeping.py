@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tests.test_adapter import LAYOUT, NOMINAL, World, gain
 from wmctrl.runtime import keeping, tensors
+from wmctrl.runtime.adaptation import Regime
 from wmctrl.runtime.files import write_atomic
 from wmctrl.runtime.keeping import SLOTS, STATE, Keeper, Known
 
@@ -16,7 +17,7 @@ from wmctrl.runtime.keeping import SLOTS, STATE, Keeper, Known
 def kept(folder: Path, *gains: float, active: int = 0) -> None:
     keeper = Keeper(folder, LAYOUT, "bundle")
     keeper.known()
-    keeper.keep(Known(tuple(map(gain, gains)), active))
+    keeper.keep(Known(tuple(Regime(gain(one)) for one in gains), active))
     keeper.close()
 
 
@@ -26,13 +27,23 @@ def known(folder: Path, origin: str = "bundle") -> tuple[list[float], int] | Non
         found = keeper.known()
     finally:
         keeper.close()
-    return found and ([float(one["model.gain"][0]) for one in found.plants], found.active)
+    return found and ([float(one.parameters["model.gain"][0]) for one in found.plants], found.active)
 
 
 def test_what_is_kept_is_known_again(tmp_path: Path) -> None:
     assert known(tmp_path) is None
     kept(tmp_path, 1.0, 0.5, 2.0, active=1)
     assert known(tmp_path) == ([1.0, 0.5, 2.0], 1)
+
+
+def test_how_much_parameters_matter_is_kept_where_it_was_told(tmp_path: Path) -> None:
+    keeper = Keeper(tmp_path, LAYOUT, "bundle")
+    keeper.keep(Known((Regime(gain(0.5), gain(4.0)), Regime(gain(2.0))), 2))
+    found = keeper.known()
+    keeper.close()
+    assert found is not None
+    assert [plant.matters for plant in found.plants] == [gain(4.0), None]
+    assert found.active == 2
 
 
 def test_the_slot_that_counts_is_never_written_to(tmp_path: Path) -> None:
@@ -56,7 +67,7 @@ def test_until_the_state_is_replaced_the_old_counts(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(keeping, "write_atomic", failing)
     keeper = Keeper(tmp_path, LAYOUT, "bundle")
     keeper.known()
-    keeper.keep(Known((gain(1.0), gain(3.0)), 1))
+    keeper.keep(Known((Regime(gain(1.0)), Regime(gain(3.0))), 1))
     assert "No space left on device" in keeper.problem
     keeper.close()
     assert known(tmp_path) == ([1.0, 0.5], 1)

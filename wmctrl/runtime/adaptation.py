@@ -60,8 +60,12 @@ class Learns(Protocol):
     generator: np.random.Generator
     parameters: Parameters
 
-    def restart(self, parameters: Parameters) -> None:
-        """Go on from other parameters."""
+    @property
+    def matters(self) -> Parameters:
+        """How much each parameter of what is held on to matters to it."""
+
+    def restart(self, parameters: Parameters, matters: Parameters | None) -> None:
+        """Go on from other parameters, and hold on to them by how much they matter, where that is told."""
 
     def update(self, batch: Columns) -> float:
         """Learn from sequences (B, T, ...); refuses what is not finite by a ValueError."""
@@ -102,6 +106,8 @@ class Regime:
     """A plant that was learned."""
 
     parameters: Parameters
+    matters: Parameters | None = None
+    """How much each of them matters to it; None before it is consolidated."""
 
 
 @dataclass

@@ -64,7 +64,7 @@ class Adapter:
             ValueError: There are too few steps.
         """
         self.layout, self.engine, self.learner, self.judge, self.config = layout, engine, learner, judge, config
-        self.nominal = Regime(dict(learner.parameters))
+        self.nominal = Regime(dict(learner.parameters), learner.matters)
         self.active, self.previous = self.nominal, self.nominal
         self.regimes = [self.nominal]
         self.memory = Memory(self.layout, self.config.capacity)
@@ -173,9 +173,9 @@ class Adapter:
         if not s.learning or s.since < s.promoted <= alarm.since:  # another one than what is being learned
             s.learning, s.since, s.frontier, s.updates = True, alarm.since, alarm.step, 0
             s.replay = self.config.replay
-            self.learner.restart(self.active.parameters)
+            self._start_from(self.active)
         s.last_alarm = alarm.step
-        if self.config.gate:
+        if self.config.gate and s.untried is None:  # alarms that go on must not put it off
             s.untried = alarm.since
 
     def _recognise(self, changed: int) -> None:
@@ -191,7 +191,7 @@ class Adapter:
         what = "recognised" if any(best is one for one in self.regimes) else "rolled back"
         self._tell(what, f"error {errors[id(best)]:.3f}, {now:.3f} of what drives")
         self._drive(best)
-        self.learner.restart(best.parameters)
+        self._start_from(best)
         return True
 
     def _learn(self) -> None:
@@ -208,7 +208,7 @@ class Adapter:
             L.update(batch_of(np.concatenate(parts)))
         except ValueError as error:  # it is learned anew from what drives, which did not change
             self._tell("refused", str(error))
-            L.restart(self.active.parameters)
+            self._start_from(self.active)
         s.updates += 1
 
     def _judge(self) -> None:
@@ -245,7 +245,7 @@ class Adapter:
             doubt = str(error)
         if doubt:
             self._tell("refused", doubt)
-            L.restart(self.active.parameters)
+            self._start_from(self.active)
             return
         self._tell("promoted", told)
         self._drive(candidate)
@@ -259,13 +259,18 @@ class Adapter:
         """Hold on to what was learned, and learn no more until something changes."""
         s, L = self.state, self.learner
         s.learning = False
-        if self.active is self.nominal:
+        if self.active.matters is not None:  # nothing was learned of it since
             return
-        L.restart(self.active.parameters)
+        self._start_from(self.active)
         L.consolidate(self._new(CONSOLIDATING))
+        self.active.matters, self.unkept = L.matters, True
         others = [one for one in self.regimes if one is not self.nominal and one is not self.active]
         self.regimes = [self.nominal, *[*others, self.active][1 - self.config.regimes :]]
         self._tell("consolidated", f"{len(self.regimes)} plants are known")
+
+    def _start_from(self, regime: Regime) -> None:
+        """Learn from a plant's parameters on, held by what is known of it."""
+        self.learner.restart(regime.parameters, regime.matters)
 
     def close(self) -> None:
         """Keep what is not kept yet; nobody works or drives any more."""
@@ -282,7 +287,7 @@ class Adapter:
         """What is worth keeping."""
         plants = [*self.regimes, *([] if any(one is self.active for one in self.regimes) else [self.active])]
         active = next(number for number, one in enumerate(plants) if one is self.active)
-        return Known(tuple(one.parameters for one in plants), active)
+        return Known(tuple(plants[1:]), active)
 
     def _go_on(self, keeper: Keeper) -> None:
         """Know, remember and drive by what was kept."""
@@ -291,7 +296,7 @@ class Adapter:
         self.drift = self.drift._replace(step=self.memory.total, since=self.memory.total)
         known = keeper.known()
         if known is not None:
-            self.regimes = [self.nominal, *(Regime(dict(parameters)) for parameters in known.plants[1:])]
+            self.regimes = [self.nominal, *known.plants]
             if known.active:
                 self._drive(self.regimes[known.active])
                 self.unkept = False

@@ -74,6 +74,10 @@ class Consolidation:
             self.anchors.clear()
         self.anchors.append(Anchor(parameters, matters))
 
+    def hold(self, parameters: Arrays, matters: Arrays) -> None:
+        """Hold on to this alone, whatever was known before."""
+        self.anchors = [Anchor(parameters, matters)]
+
     def penalty(self, parameters: Arrays) -> float:
         """What parameters cost for being away from their anchors."""
         squares = (

@@ -10,10 +10,9 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from wmctrl.runtime import json_file, replay_log, tensors
+from wmctrl.runtime.adaptation import Regime
+from wmctrl.runtime.descent import Parameters
 from wmctrl.runtime.experience import Layout
 from wmctrl.runtime.files import read_bounded, read_verified, write_atomic
 from wmctrl.runtime.replay_log import ReplayLog
@@ -25,12 +24,11 @@ LARGEST_STATE = 1 << 16
 
 
 class Known(NamedTuple):
-    """The plants that are known."""
+    """The plants that are known beside the one that was learned first, which is in the bundle."""
 
-    plants: tuple[dict[str, NDArray[np.float32]], ...]
-    """Parameters of each, the one that was learned first in front."""
+    plants: tuple[Regime, ...]
     active: int
-    """Which of them drives."""
+    """Which of them drives, counted from 1; 0 is the first."""
 
 
 class Keeper:
@@ -64,7 +62,12 @@ class Keeper:
 
     def keep(self, known: Known) -> None:
         """Put what is known into the slot that does not count, and have it count."""
-        arrays = {f"{n}.{name}": value for n, plant in enumerate(known.plants) for name, value in plant.items()}
+        arrays = {
+            f"{number}.{part}.{name}": value
+            for number, plant in enumerate(known.plants)
+            for part, values in (("parameters", plant.parameters), ("matters", plant.matters or {}))
+            for name, value in values.items()
+        }
         slot = SLOTS[1 - self.slot]
         try:
             sha256 = write_atomic(self.folder / slot, tensors.written(arrays))
@@ -88,11 +91,12 @@ class Keeper:
         try:
             slot = SLOTS.index(state["slot"])
             arrays = tensors.parse(read_verified(self.folder / SLOTS[slot], state["sha256"]), SLOTS[slot])
-            plants: list[dict[str, NDArray[np.float32]]] = [{} for _ in range(state["plants"])]
+            plants: list[dict[str, Parameters]] = [{"parameters": {}, "matters": {}} for _ in range(state["plants"])]
             for key, value in arrays.items():
-                number, name = key.split(".", 1)
-                plants[int(number)][name] = value
-            found = Known(tuple(plants), range(state["plants"])[state["active"]])
+                number, part, name = key.split(".", 2)
+                plants[int(number)][part][name] = value
+            regimes = tuple(Regime(plant["parameters"], plant["matters"] or None) for plant in plants)
+            found = Known(regimes, range(1 + len(regimes))[state["active"]])
         except (ValueError, KeyError, IndexError, TypeError) as error:
             raise ValueError(f"{self.folder} is damaged ({error}); delete it to begin anew") from None
         self.slot = slot

@@ -68,9 +68,20 @@ class Learner:
         self.adam = Adam(rate, CLIP)
         self.behavior = Behavior(bundle, self.engine) if BEHAVIOR in graphs else None
 
-    def restart(self, parameters: Mapping[str, NDArray[Any]]) -> None:
-        """Go on from other parameters, without momentum."""
+    @property
+    def matters(self) -> Parameters:
+        """How much each parameter of what is held on to matters to it; nothing where nothing is."""
+        return dict(self.consolidation.anchors[-1].matters) if self.consolidation.anchors else {}
+
+    def restart(self, parameters: Mapping[str, NDArray[Any]], matters: Parameters | None = None) -> None:
+        """Go on from other parameters, without momentum.
+
+        Args:
+            matters: How much each of them matters, to hold on to them alone; None holds on to what was held on to.
+        """
         self.parameters = {name: np.array(value, np.float32) for name, value in parameters.items()}
+        if matters is not None:
+            self.consolidation.hold(self.parameters, matters)
         self.adam = Adam(self.rate, CLIP)
         if self.behavior is not None:
             self.behavior.restart()
