@@ -187,7 +187,7 @@ def test_a_manifest_that_is_too_long_or_too_deep_is_refused(folder: Path) -> Non
 def test_a_bundle_of_another_schema_says_what_converts_it(folder: Path) -> None:
     path = folder / manifest.NAME
     path.write_text(json.dumps(json.loads(path.read_bytes()) | {"schema": 7}))
-    assert refusal(folder) == "manifest.json: has schema 7, this runtime reads 3"
+    assert refusal(folder) == "manifest.json: has schema 7, this runtime reads 4"
     assert "export the run again with `wm export RUN`" in bundle.REMEDY
 
 

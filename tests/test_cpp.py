@@ -242,13 +242,17 @@ def test_links_and_missing_files_are_refused_by_name(runner: Path, folder: Path)
 
 
 CHANGES: dict[str, tuple[Change, str]] = {
-    "schema": (lambda told: told.update(schema=4), "schema must be 3"),
+    "schema": (lambda told: told.update(schema=manifest.SCHEMA + 1), f"schema must be {manifest.SCHEMA}"),
     "unknown field": (lambda told: told.update(extra=0), "unknown extra"),
     "missing field": (lambda told: told.pop("objective"), "objective"),
     "missing graph": (lambda told: told["graphs"].pop("propose"), "propose is missing"),
     "missing noise": (lambda told: told["files"].pop("noise.safetensors"), "noise.safetensors is missing"),
     "negative count": (lambda told: told["planning"]["randomness"].update(samples=-5), "samples must be"),
     "huge count": (lambda told: told["planning"].update(horizon=10**12), "horizon must be"),
+    "search that never opens": (
+        lambda told: told["planning"].update(reopening=0),
+        "reopening must be above 0 and at most 1",
+    ),
     "another horizon": (lambda told: told["planning"].update(horizon=4), "another horizon"),
     "more actions": (lambda told: told["task"]["action"].append(told["task"]["action"][0]), "action"),
     "more weights": (

@@ -244,6 +244,14 @@ def test_shift_moves_every_action_up_and_holds_the_last() -> None:
     torch.testing.assert_close(wider.std, torch.full((3, 1), 0.9))
 
 
+@pytest.mark.parametrize(("iterations", "expected"), [(1, (0.35, 0.5, 0.5)), (2, (0.4625, 0.575, 0.575))])
+def test_the_search_opens_up_by_its_share_for_every_iteration(iterations: int, expected: tuple[float, ...]) -> None:
+    plan = Plan(torch.zeros(3, 1), torch.tensor([[0.1], [0.2], [0.4]]), torch.zeros(1, 3, 1))
+    planner = Planner(horizon=3, elites=1, kept=1, init_std=0.8, reopening=0.25, iterations=iterations)
+    # 1/4 of 0.8 and 3/4 of what was; for two iterations 7/16 and 9/16
+    torch.testing.assert_close(planner.shift(plan).std.flatten(), torch.tensor(expected))
+
+
 def test_a_good_proposal_wins() -> None:
     planner = replace(ICEM, horizon=H, samples=N)
     plan, health = planner.refine(planner.initial(torch.zeros(A)), safe(quadratic), white(N, H, A), TARGET.unsqueeze(0))

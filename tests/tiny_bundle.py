@@ -19,8 +19,11 @@ from wmctrl.learning.agent import Agent
 from wmctrl.runtime import bundle, manifest
 from wmctrl.runtime.controller import Controller
 
-CHEETAH = ("HalfCheetah-v5", "agent.objective.particles=3", "agent.objective.value=1", "agent.objective.risk=0.5")
-"""A planner with proposals, values and drawn futures, where any will do."""
+CHEETAH = (
+    *("HalfCheetah-v5", "agent.objective.particles=3", "agent.objective.value=1", "agent.objective.risk=0.5"),
+    "agent.planner.reopening=0.5",
+)
+"""A planner with proposals, values and drawn futures, whose search opens up little by little, where any will do."""
 
 
 def home() -> Path:

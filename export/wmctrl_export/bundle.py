@@ -192,7 +192,9 @@ def described(
 ) -> Manifest:
     """The manifest of an agent's graphs."""
     c, planner = agent.config, agent.config.planner
-    planning = Planning(planner.iterations, planner.horizon, planner.elites, planner.init_std, agent.randomness)
+    planning = Planning(
+        planner.iterations, planner.horizon, planner.elites, planner.init_std, planner.reopening, agent.randomness
+    )
     weights = {name: float(getattr(c.objective, name)) for name in weighed(agent)}
     return Manifest(
         schema=manifest.SCHEMA,

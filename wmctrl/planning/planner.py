@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from wmctrl.limits import require_at_least, require_positive
+from wmctrl.limits import require_at_least, require_positive, require_share
 
 
 class Worth(NamedTuple):
@@ -97,6 +97,12 @@ class Planner:
     """Std of a fresh plan, in the action's range [-1, 1]."""
     min_std: float = 0.05
     """The search never narrows below this."""
+    reopening: float = 1.0
+    """Share of the way back to `init_std` that the search opens up after a step, for every iteration that narrowed it.
+
+    1 begins anew with every step. Measured on parking-v0, 96 samples, one iteration a step, 50 drives: the return is
+    -9.26 then, and -8.41 with 0.3.
+    """
     momentum: float = 0.1
     """Weight of the old mean and std in a refit."""
     temperature: float = math.inf
@@ -107,6 +113,7 @@ class Planner:
     def __post_init__(self) -> None:
         require_at_least(self, horizon=1, samples=1, iterations=1, elites=1, kept=0, min_std=0, noise_exponent=0)
         require_positive(self, "temperature", "init_std")
+        require_share(self, "reopening")
         if not 0.0 <= self.momentum < 1.0:
             raise ValueError(f"momentum must be at least 0 and below 1, came {self.momentum:g}")
         if self.kept > self.elites:
@@ -121,11 +128,13 @@ class Planner:
         """The plan one step later: every action moves up, the last is held, and the search opens up again.
 
         Args:
-            std: How far it opens up, instead of `init_std`.
+            std: What it opens up to, instead of `init_std`.
         """
+        opened = 1.0 - (1.0 - self.reopening) ** self.iterations
+        kept = torch.cat([plan.std[1:], plan.std[-1:]])
         return Plan(
             torch.cat([plan.mean[1:], plan.mean[-1:]]),
-            torch.full_like(plan.std, std or self.init_std),
+            opened * torch.full_like(kept, std or self.init_std) + (1.0 - opened) * kept,
             torch.cat([plan.elites[:, 1:], plan.elites[:, -1:]], 1),
         )
 

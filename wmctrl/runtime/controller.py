@@ -337,7 +337,7 @@ class Controller:
         refined = planner.refine(self.state.plan, situation, self._asked(), deadline, late=late)
         if not refined.iterations:
             return None
-        shifted = planner.shifted(refined.plan)
+        shifted = planner.shifted(refined.plan, refined.iterations)
         return Decision(refined.plan.mean[0], PLAN, 0, refined.health, refined.iterations, shifted)
 
     def _answered(self, companion: Companion, planner: Planner) -> Decision | None:
@@ -345,11 +345,11 @@ class Controller:
         answer, now = companion.answer, self.state.track.now
         if answer is None or now - answer.step > planner.longest_age:
             return None
-        plan, age = answer.refined.plan, now - answer.step
+        (plan, health, iterations), age = answer.refined, now - answer.step
         for _ in range(age):
-            plan = planner.shifted(plan)
-        health, iterations = answer.refined.health, answer.refined.iterations
-        return Decision(plan.mean[0], SHIFTED if age else PLAN, age, health, iterations, planner.shifted(plan))
+            plan = planner.shifted(plan, iterations)
+        shifted = planner.shifted(plan, iterations)
+        return Decision(plan.mean[0], SHIFTED if age else PLAN, age, health, iterations, shifted)
 
     def _ask(self, companion: Companion) -> None:
         """Have the next step planned beside, if there is anything to plan from."""

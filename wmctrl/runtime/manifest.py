@@ -11,7 +11,7 @@ from wmctrl.runtime.noise import Randomness
 from wmctrl.runtime.plant import Calibration, Task
 
 NAME = "manifest.json"
-SCHEMA = 3
+SCHEMA = 4
 LARGEST_FILE = 64 << 20
 """Bytes of the largest file a bundle may hold."""
 LARGEST_BUNDLE = 256 << 20
@@ -89,6 +89,7 @@ class Planning:
     horizon: int
     elites: int
     init_std: float
+    reopening: float
     randomness: Randomness
 
     def __post_init__(self) -> None:
@@ -97,6 +98,8 @@ class Planning:
                 raise ValueError(f"{name} must be from 1 to {most}, came {getattr(self, name)}")
         if self.init_std <= 0.0:
             raise ValueError(f"init_std must be above 0, came {self.init_std:g}")
+        if not 0.0 < self.reopening <= 1.0:
+            raise ValueError(f"reopening must be above 0 and at most 1, came {self.reopening:g}")
         r = self.randomness
         if r.horizon != self.horizon:
             raise ValueError(f"randomness.horizon must be the horizon, {self.horizon}, came {r.horizon}")

@@ -66,11 +66,17 @@ class Planner:
         zeros = np.zeros((p.elites, p.horizon, self.actions), np.float32)
         return Plan(zeros[0], np.full((p.horizon, self.actions), p.init_std, np.float32), zeros)
 
-    def shifted(self, plan: Plan) -> Plan:
-        """The plan one step later: every action moves up, the last is held, and the search opens up again."""
+    def shifted(self, plan: Plan, iterations: int = 1) -> Plan:
+        """The plan one step later: every action moves up, the last is held, and the search opens up again.
+
+        Args:
+            iterations: That were made of it in a step.
+        """
+        p, kept = self.planning, np.concatenate([plan.std[1:], plan.std[-1:]])
+        opened = np.float32(1.0 - (1.0 - p.reopening) ** iterations)
         return Plan(
             np.concatenate([plan.mean[1:], plan.mean[-1:]]),
-            np.full_like(plan.std, self.planning.init_std),
+            opened * np.float32(p.init_std) + (np.float32(1.0) - opened) * kept,
             np.concatenate([plan.elites[:, 1:], plan.elites[:, -1:]], 1),
         )
 

@@ -53,7 +53,7 @@ namespace wmctrl {
 using Shape = std::vector<std::int64_t>;
 
 constexpr std::uint32_t API_VERSION = 16;  // of ONNX Runtime: 1.16 has all that is called here, newer ones keep it
-constexpr int SCHEMA = 3;
+constexpr int SCHEMA = 4;
 constexpr int HEALTH = 5;  // figures that an iteration of the planner tells of itself
 constexpr float LARGEST_RATE = 2.0f;  // takes an action through its whole range in a step
 constexpr int DEEPEST = 16;                       // objects and lists within each other
@@ -446,7 +446,7 @@ struct Randomness {
 
 struct Planning {
     std::int64_t iterations = 0, horizon = 0, elites = 0;
-    double init_std = 0.0;
+    double init_std = 0.0, reopening = 0.0;
     Randomness randomness;
 };
 
@@ -493,13 +493,15 @@ inline void parse_task(const Field& task, Manifest& m) {
 }
 
 inline Planning parse_planning(const Field& planning) {
-    planning.with({"iterations", "horizon", "elites", "init_std", "randomness"});
+    planning.with({"iterations", "horizon", "elites", "init_std", "reopening", "randomness"});
     Planning p;
     p.iterations = planning["iterations"].whole(1, 100);
     p.horizon = planning["horizon"].whole(1, 1000);
     p.elites = planning["elites"].whole(1, 10'000);
     p.init_std = planning["init_std"].real();
     if (!(p.init_std > 0.0)) planning["init_std"].refuse("must be above 0");
+    p.reopening = planning["reopening"].real();
+    if (!(p.reopening > 0.0 && p.reopening <= 1.0)) planning["reopening"].refuse("must be above 0 and at most 1");
     const Field r = planning["randomness"].with(
         {"samples", "horizon", "action", "exponent", "proposals", "particles", "components", "stoch"});
     r["exponent"].real();
@@ -1346,11 +1348,14 @@ private:
     /// The plan one step later: every action moves up, the last is held, and the search opens up again.
     void shift(Session& refine) const {
         const std::ptrdiff_t A = manifest_.action, sequence = manifest_.planning->horizon * A;
-        for (const char* name : {"plan_mean", "plan_elites"}) {
+        for (const char* name : {"plan_mean", "plan_std", "plan_elites"}) {
             std::vector<float>& plan = refine.input(name);
             for (auto at = plan.begin(); at != plan.end(); at += sequence) std::copy(at + A, at + sequence, at);
         }
-        fill(refine.input("plan_std"), static_cast<float>(manifest_.planning->init_std));
+        const Planning& p = *manifest_.planning;
+        const auto share = static_cast<float>(1.0 - std::pow(1.0 - p.reopening, static_cast<double>(p.iterations)));
+        const float opened = share * static_cast<float>(p.init_std);
+        for (float& width : refine.input("plan_std")) width = opened + (1.0f - share) * width;
     }
 
     /// Reward per step of a failed plant, in the currency of what is weighed.
