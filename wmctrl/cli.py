@@ -129,6 +129,11 @@ def add_overrides(parser: Parser, what: str) -> None:
     )
 
 
+def threads(text: str) -> int | None:
+    """A number of threads; None is to be measured."""
+    return None if text == "auto" else count(text)
+
+
 def count(text: str) -> int:
     """A positive whole number, `2e4` and `20_000` included."""
     try:
@@ -199,7 +204,7 @@ def add_run_arguments(run: Parser) -> None:
     run.add_argument("--seed", type=seed, default=0, help="episode i starts from this plus i (0)")
     run.add_argument("--policy", dest="policy_only", action="store_true", help="the reactive policy, no planning")
     run.add_argument("--provider", choices=("tensorrt", "cuda", "cpu"), help="what computes (the first that works)")
-    run.add_argument("--threads", type=count, default=1, metavar="N", help="of ONNX Runtime (1)")
+    run.add_argument("--threads", type=threads, default=1, metavar="N", help="of ONNX Runtime; auto measures (1)")
     run.add_argument("--require-signature", metavar="HEX", help="refuse unless signed by this Ed25519 public key")
     run.add_argument("--env", metavar="ID", help="the task, where the bundle names one of a module that is not ours")
     run.add_argument(

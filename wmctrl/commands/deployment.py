@@ -47,7 +47,7 @@ def run_bundle(
     seed: int,
     policy_only: bool,
     provider: str | None,
-    threads: int,
+    threads: int | None,
     require_signature: str | None,
     film: Path | None,
     env: str | None,

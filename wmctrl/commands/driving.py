@@ -35,7 +35,7 @@ class Drive:
 
 
 def load(
-    folder: Path, *, policy_only: bool, provider: str | None, threads: int, public_key_hex: str | None
+    folder: Path, *, policy_only: bool, provider: str | None, threads: int | None, public_key_hex: str | None
 ) -> Controller:
     """The controller in a bundle's folder, or in that of the run that holds it.
 

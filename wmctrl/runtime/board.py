@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--self-test", action="store_true", help="load, check and time, as without it; for scripts")
     found.add_argument("--decisions", type=counted, default=100, metavar="N", help="how many to time (100)")
     found.add_argument("--provider", choices=tuple(PROVIDERS), help="what computes (the first that works)")
-    found.add_argument("--threads", type=counted, default=1, metavar="N", help="of ONNX Runtime (1)")
+    found.add_argument("--threads", type=threads, default=1, metavar="N", help="of ONNX Runtime; auto measures (1)")
     found.add_argument("--untimed", action="store_true", help="load it also where half of its decisions are late")
     found.add_argument("--policy", action="store_true", help="react without planning, where it holds a policy")
     found.add_argument(
@@ -76,6 +76,11 @@ def parser() -> argparse.ArgumentParser:
         help="refuse unless signed by this Ed25519 public key (trust only a copy of run.py of your own with that)",
     )
     return found
+
+
+def threads(text: str) -> int | None:
+    """A number of threads; None is to be measured."""
+    return None if text == "auto" else counted(text)
 
 
 def counted(text: str) -> int:

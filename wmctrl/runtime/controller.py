@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmctrl.runtime import bundle as bundles
-from wmctrl.runtime import golden
+from wmctrl.runtime import device, golden
 from wmctrl.runtime.arguments import hold_whole, part
 from wmctrl.runtime.bundle import Bundle
 from wmctrl.runtime.companion import Companion, Request
 from wmctrl.runtime.decision import PLAN, POLICY, SHIFTED, UNPLANNED, Action, Decision, State
 from wmctrl.runtime.delay import DelayMeter
 from wmctrl.runtime.ed25519 import public_key
-from wmctrl.runtime.engine import PROVIDERS, Computes, Engine, present
+from wmctrl.runtime.engine import PROVIDERS, Computes, present
 from wmctrl.runtime.latency import Latency
 from wmctrl.runtime.limits import Limits, Vector
 from wmctrl.runtime.manifest import hold_weight
@@ -26,7 +26,6 @@ from wmctrl.runtime.records import shown
 from wmctrl.runtime.track import LONGEST_DELAY, Follower, Observation
 
 LARGEST_SEED = 2**64 - 1
-MOST_THREADS = 1024
 WARMING = 3
 """Decisions before any is timed."""
 TIMED = 9
@@ -67,7 +66,7 @@ class Controller:
         folder: Path,
         *,
         provider: str | None = None,
-        threads: int = 1,
+        threads: int | None = 1,
         policy_only: bool = False,
         public_key_hex: str | None = None,
         in_time: bool = True,
@@ -76,23 +75,22 @@ class Controller:
 
         Args:
             provider: tensorrt, cuda or cpu; None takes the first that repeats the golden steps, and is in time.
-            threads: Of ONNX Runtime, from 1 to 1,024.
+            threads: Of ONNX Runtime, from 1 to 1,024; None takes as many as make it quicker, and leaves other programs
+                less.
             in_time: Refuse where half of the decisions take longer than the plant's control period; a simulator waits.
             public_key_hex: The Ed25519 key whose signature is required, if one is, in hexadecimal.
 
         Raises:
             ValueError: Says in one line why this bundle is not driven.
         """
-        hold_whole("threads", threads, 1, MOST_THREADS)
+        device.hold_threads(threads)
         bundle = bundles.load(Path(folder), None if public_key_hex is None else public_key(public_key_hex))
         if provider is not None and provider not in PROVIDERS:
             raise ValueError(f"provider must be one of {', '.join(PROVIDERS)}, came {provider!r}")
         refusals = []
         for name in [provider] if provider else present():
             try:
-                engine = Engine(bundle.manifest.graphs, bundle.graphs, name, threads)
-                golden.repeat(bundle, engine)
-                found = cls(bundle, engine, policy_only=policy_only)
+                found = cls(bundle, device.proven(bundle, name, threads), policy_only=policy_only)
                 if in_time:
                     found.require_in_time(found.latencies(TIMED))
                 return found
