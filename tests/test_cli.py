@@ -41,6 +41,8 @@ ROOT = Path(__file__).parents[1]
         ),
         (["export", "x", "--sign", "no.pem"], "wm export: --sign: there is no file no.pem"),
         (["trials", "--env", "Pendulum-v1", "--config", "no.yaml"], "wm trials: --config: there is no file no.yaml"),
+        (["bench", "punctuality"], "wm bench: punctuality drives what a run has learned; add --run RUN"),
+        (["run", "x", "--threads", "many"], "wm run: argument --threads: must be a whole number of at least 1"),
         (["bench", "--width", "wide"], "wm bench: argument --width: must be a whole number of at least 1"),
         (
             ["train", "--resume", "x", "--seed", "1", "--device", "cuda", "--out", "y"],
