@@ -163,14 +163,17 @@ def test_a_planner_that_dies_is_replaced(driven: Driven) -> None:
 def test_a_planner_that_hangs_is_replaced_and_its_late_answer_is_not_taken(driven: Driven) -> None:
     driven.controller.act(SEEN)
     driven.answered()
-    gate, hung = threading.Event(), threading.Semaphore(1)
+    gate, hangs = threading.Event(), threading.Event()
 
     def hang_once() -> None:
-        if hung.acquire(blocking=False):
+        if not hangs.is_set():
+            hangs.set()
             gate.wait(PATIENCE)
 
     driven.engine.instead = hang_once
-    for _ in range(4 * LONGEST + 4):
+    driven.controller.act(SEEN)
+    assert hangs.wait(PATIENCE)
+    for _ in range(4 * LONGEST + 3):
         driven.controller.act(SEEN)
     driven.answered()
     newest = driven.companion.answer
