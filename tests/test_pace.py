@@ -51,6 +51,14 @@ def test_a_single_stall_is_forgotten_once_it_kept_a_part_from_being_tried(monkey
     assert pace.fits(clock.now + 0.5, "refine")
 
 
+def test_what_varies_by_itself_is_not_taken_for_a_stall(monkeypatch: pytest.MonkeyPatch) -> None:
+    pace, clock = Pace(), Clock(monkeypatch)
+    note(pace, clock, "refine", 0.25, 0.5, 1.25)
+    for _ in range(PATIENCE - 1):
+        pace.leave_out("refine")
+        assert not pace.fits(clock.now + 1.0, "refine")
+
+
 def test_what_is_slow_most_of_the_time_is_tried_only_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     pace, clock = Pace(), Clock(monkeypatch)
     note(pace, clock, "refine", *[0.5] * 40)

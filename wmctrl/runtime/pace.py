@@ -11,6 +11,8 @@ KEPT = 256
 """Of every part, how many of the last times are kept."""
 SHARE = 0.99
 """Of the kept times, which are no longer than what is expected."""
+STALL = 3.0
+"""Times the median: what took longer was the machine's doing rather than the part's."""
 PATIENCE = 64
 """How often in a row a part may be left out before all of its times are forgotten."""
 
@@ -50,8 +52,8 @@ class Pace:
     def leave_out(self, *parts: str) -> None:
         """Have a part count as quicker that was not tried: nothing else could show that it is.
 
-        Its longest time was a single stall, perhaps, and counts as the median from now on. What was slow most of the
-        time, while the processor was hot say, is tried again after a while.
+        Its longest time counts as the median from now on if it was a stall. What was slow most of the time, while the
+        processor was hot say, is tried again after a while.
         """
         for part in parts:
             known = min(self.counts.get(part, 0), KEPT)
@@ -60,7 +62,9 @@ class Pace:
                 self.counts[part], self.left_out[part] = 0, 0
             else:
                 times = self.times[part][:known]
-                times[times.argmax()] = np.median(times)
+                longest, median = times.argmax(), np.median(times)
+                if times[longest] > STALL * median:
+                    times[longest] = median
 
     def take(self, other: "Pace") -> None:
         """Expect what another one does."""
