@@ -66,7 +66,7 @@ def test_all_other_cores_are_kept_busy_and_left_alone_after(monkeypatch: pytest.
 
 
 def test_a_controller_drives_in_real_time_in_every_circumstance() -> None:
-    drives = list(punctuality.measure(controller("Pendulum-v1"), 4, seed=0, beside=False, env=None))
+    drives = list(punctuality.measure(controller("Pendulum-v1"), 4, seed=0, beside=False))
     assert [one.circumstance for one in drives] == list(CIRCUMSTANCES)
     assert [len(one.kept.wrote) for one in drives] == [4, 4, 4 * LONGER]
     assert all(one.timing.fifo == one.circumstance.fifo and one.timing.core == 0 for one in drives)

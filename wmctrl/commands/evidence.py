@@ -86,7 +86,7 @@ def show_punctuality(run: Path | None, cycles: int, beside: bool, seed: int, jso
     run = require_run("punctuality", run)
     controller = driving.load(run, policy_only=False, provider=None, threads=1, public_key_hex=None)
     task, found = controller.bundle.manifest.task.id, []
-    for finding in punctuality.measure(controller, cycles, seed, beside=beside, env=None):
+    for finding in punctuality.measure(controller, cycles, seed, beside=beside):
         found.append(finding)
         print(finding.circumstance.name, *finding.figures(), sep="  ", file=sys.stderr, flush=True)
         if json is not None:
