@@ -78,4 +78,4 @@ class Encoder(nn.Module):
 
 def centred_pixels(camera: Tensor) -> Tensor:
     """uint8 pixels as floats in [-0.5, 0.5]."""
-    return camera.float() / 255.0 - 0.5
+    return camera.to(torch.promote_types(camera.dtype, torch.float32)) / 255.0 - 0.5
