@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from wmctrl.runtime.behavior import GRAPH as BEHAVIOR
 from wmctrl.runtime.behavior import Behavior, Starts
 from wmctrl.runtime.bundle import Bundle
-from wmctrl.runtime.descent import CLIP, Adam, Parameters
+from wmctrl.runtime.descent import CLIP, Descent, Parameters
 from wmctrl.runtime.engine import Engine
 from wmctrl.runtime.ewc import Consolidation, importance
 from wmctrl.runtime.experience import Columns
@@ -65,7 +65,7 @@ class Learner:
         self.parameters: Parameters = {name: np.array(value) for name, value in bundle.parameters.items()}
         self.consolidation, self.rate = consolidation, rate
         self.generator = np.random.default_rng(seed)
-        self.adam = Adam(rate, CLIP)
+        self.descent = Descent(rate, CLIP)
         self.behavior = Behavior(bundle, self.engine) if BEHAVIOR in graphs else None
 
     @property
@@ -82,7 +82,7 @@ class Learner:
         self.parameters = {name: np.array(value, np.float32) for name, value in parameters.items()}
         if matters is not None:
             self.consolidation.hold(self.parameters, matters)
-        self.adam = Adam(self.rate, CLIP)
+        self.descent = Descent(self.rate, CLIP)
         if self.behavior is not None:
             self.behavior.restart()
 
@@ -99,7 +99,7 @@ class Learner:
             raise ValueError(f"the model's loss became {loss}")
         pulls = self.consolidation.gradient(self.parameters)
         moved = {name: gradient + pulls.get(name, np.float32(0.0)) for name, gradient in gradients.items()}
-        parameters = self.adam.step(self.parameters, moved)
+        parameters = self.descent.step(self.parameters, moved)
         if self.behavior is not None:
             parameters = self.behavior.improved(parameters, Starts.of(belief, batch), self.generator)
         self.parameters = parameters
