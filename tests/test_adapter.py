@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.test_experience import TASK
+from wmctrl.runtime.actuation import Actuation
 from wmctrl.runtime.adaptation import Adaptation, Regime
 from wmctrl.runtime.adapter import Adapter
 from wmctrl.runtime.experience import Columns, Layout, step_of
@@ -48,7 +49,7 @@ class Engine:
     """Drives with a gain."""
 
     def __init__(self) -> None:
-        self.gain, self.taken = NOMINAL, 0
+        self.gain, self.taken, self.actuation = NOMINAL, 0, Actuation.plain(1)
 
     def parameters(self) -> dict[str, tuple[int, ...]]:
         return {"model.gain": (1,)}
@@ -56,8 +57,9 @@ class Engine:
     def prepared(self, values: Parameters) -> dict[str, dict[str, NDArray[Any]]]:
         return {"observe": dict(values)}
 
-    def take(self, prepared: dict[str, dict[str, NDArray[Any]]]) -> None:
+    def take(self, prepared: dict[str, dict[str, NDArray[Any]]], actuation: Actuation) -> None:
         self.gain, self.taken = float(prepared["observe"]["model.gain"][0]), self.taken + 1
+        self.actuation = actuation
 
 
 class Learner:
@@ -107,6 +109,13 @@ class Judge:
             return self.first
         return abs(believed - shown) + 0.1
 
+    def residuals(self, parameters: Parameters, steps: Columns) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = parameters["model.gain"] * steps["action"] - steps["proprio"][:, 1:]
+        return found
+
+
+WHAT = ("alarm", "promoted", "consolidated")
+
 
 def nominal_steps() -> Columns:
     plant, steps = Plant(seed=9), []
@@ -128,15 +137,16 @@ class World:
         **config: Any,
     ) -> None:
         self.plant, self.engine, self.learner = Plant(seed=0), Engine(), learner or Learner()
+        asked = {"calibrate": False} | config
         self.adapter = Adapter(
-            LAYOUT, nominal_steps(), self.engine, self.learner, judge or Judge(), Adaptation(**config), keeper
+            LAYOUT, nominal_steps(), self.engine, self.learner, judge or Judge(), Adaptation(**asked), keeper
         )
 
     def drive(self, steps: int, gain: float = NOMINAL, work: int = 1) -> list[str]:
         """What happened meanwhile."""
         self.plant.gain, told = gain, len(self.adapter.state.events)
         for _ in range(steps):
-            step, surprise = self.plant.step(self.engine.gain)
+            step, surprise = self.plant.step(self.engine.gain * float(self.engine.actuation.gain[0]))
             self.adapter.note(step, surprise)
             for _ in range(work):
                 self.adapter.work()
@@ -286,6 +296,35 @@ def test_learning_ends_when_nothing_new_is_found() -> None:
     assert world.learner.consolidated == 1
 
 
+def test_learning_goes_on_for_as_long_as_something_better_is_found() -> None:
+    world = World(Learner(rate=0.002), consolidated=200)
+    world.drive(300)
+    world.drive(3000, gain=0.5)
+    steps = {what: [one.step for one in world.adapter.state.events if one.what == what] for what in WHAT}
+    ended = steps["consolidated"][0]
+    promoted = [step for step in steps["promoted"] if step < ended]
+    assert promoted[-1] - max(step for step in steps["alarm"] if step < ended) > 200, "or this would show nothing"
+    assert ended - promoted[-1] >= 200
+
+
+def test_what_commands_do_is_found_out_before_anything_is_learned() -> None:
+    world = World(calibrate=True, learn=False)
+    world.drive(300)
+    happened = world.drive(200, gain=0.5)
+    assert set(happened) == {"alarm", "calibrated"}
+    assert world.engine.gain == NOMINAL, "the model is the one that it was"
+    assert world.engine.actuation.gain == pytest.approx(0.5, abs=0.05)
+    assert world.engine.actuation.offset == pytest.approx(0.0, abs=0.05)
+
+
+def test_commands_that_do_what_they_did_are_recognised() -> None:
+    world = World(calibrate=True, learn=False)
+    world.drive(300)
+    world.drive(500, gain=0.5)
+    assert "recognised" in world.drive(300)
+    assert world.engine.actuation == Actuation.plain(1)
+
+
 def test_parameters_change_between_two_steps_alone() -> None:
     world = World()
     world.drive(300)
@@ -361,13 +400,13 @@ def test_what_is_learned_while_older_parameters_are_taken_drives_next() -> None:
     world.drive(10)
     take = world.engine.take
 
-    def interrupted(prepared: dict[str, dict[str, NDArray[Any]]]) -> None:
-        take(prepared)
+    def interrupted(prepared: dict[str, dict[str, NDArray[Any]]], actuation: Actuation) -> None:
+        take(prepared, actuation)
         world.engine.take = take  # type: ignore[method-assign]
-        world.adapter._drive(Regime(gain(0.25)))
+        world.adapter._drive(Regime(gain(0.25), Actuation.plain(1)))
 
     world.engine.take = interrupted  # type: ignore[method-assign]
-    world.adapter._drive(Regime(gain(0.5)))
+    world.adapter._drive(Regime(gain(0.5), Actuation.plain(1)))
     world.drive(1, work=0)
     assert world.engine.gain == 0.5
     world.drive(1, work=0)

@@ -9,15 +9,18 @@ from numpy.typing import NDArray
 
 from tests.test_adapter import LAYOUT, NOMINAL, World, gain
 from wmctrl.runtime import keeping, tensors
+from wmctrl.runtime.actuation import Actuation
 from wmctrl.runtime.adaptation import Regime
 from wmctrl.runtime.files import write_atomic
 from wmctrl.runtime.keeping import SLOTS, STATE, Keeper, Known
+
+PLAIN, BENT = Actuation.plain(1), Actuation(np.array([0.5], np.float32), np.array([0.25], np.float32))
 
 
 def kept(folder: Path, *gains: float, active: int = 0) -> None:
     keeper = Keeper(folder, LAYOUT, "bundle")
     keeper.known()
-    keeper.keep(Known(tuple(Regime(gain(one)) for one in gains), active))
+    keeper.keep(Known(tuple(Regime(gain(one), PLAIN) for one in gains), active))
     keeper.close()
 
 
@@ -38,11 +41,12 @@ def test_what_is_kept_is_known_again(tmp_path: Path) -> None:
 
 def test_how_much_parameters_matter_is_kept_where_it_was_told(tmp_path: Path) -> None:
     keeper = Keeper(tmp_path, LAYOUT, "bundle")
-    keeper.keep(Known((Regime(gain(0.5), gain(4.0)), Regime(gain(2.0))), 2))
+    keeper.keep(Known((Regime(gain(0.5), BENT, gain(4.0)), Regime(gain(2.0), PLAIN)), 2))
     found = keeper.known()
     keeper.close()
     assert found is not None
     assert [plant.matters for plant in found.plants] == [gain(4.0), None]
+    assert [plant.actuation for plant in found.plants] == [BENT, PLAIN]
     assert found.active == 2
 
 
@@ -67,7 +71,7 @@ def test_until_the_state_is_replaced_the_old_counts(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(keeping, "write_atomic", failing)
     keeper = Keeper(tmp_path, LAYOUT, "bundle")
     keeper.known()
-    keeper.keep(Known((Regime(gain(1.0)), Regime(gain(3.0))), 1))
+    keeper.keep(Known((Regime(gain(1.0), PLAIN), Regime(gain(3.0), PLAIN)), 1))
     assert "No space left on device" in keeper.problem
     keeper.close()
     assert known(tmp_path) == ([1.0, 0.5], 1)

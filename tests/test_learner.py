@@ -12,7 +12,7 @@ from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.engine import Engine
 from wmctrl.runtime.ewc import Consolidation
 from wmctrl.runtime.experience import Columns, Layout, Memory, batch_of, step_of
-from wmctrl.runtime.hindcast import SETTLING, Judge, spread
+from wmctrl.runtime.hindcast import SETTLING, Judge, Looking, spread
 from wmctrl.runtime.learner import Learner
 from wmctrl.runtime.plant import Element
 
@@ -130,7 +130,7 @@ def dreamt(held: Bundle, count: int) -> Columns:
 def test_a_model_foresees_one_step_of_what_it_dreamt_and_another_does_not(
     held: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wmctrl.runtime.hindcast.AHEAD", 1)
+    monkeypatch.setattr("wmctrl.runtime.hindcast.THOROUGHLY", Looking(ahead=1, every=2))
     judge, steps = Judge(held), dreamt(held, 30)
     other = {name: value + np.float32(0.1) for name, value in held.parameters.items()}
     assert judge.error(held.parameters, steps) < 1e-4
@@ -148,7 +148,7 @@ def test_too_few_steps_tell_nothing(held: Bundle) -> None:
 
 
 def test_steps_before_those_that_judge_only_settle_the_belief(held: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wmctrl.runtime.hindcast.AHEAD", 1)
+    monkeypatch.setattr("wmctrl.runtime.hindcast.THOROUGHLY", Looking(ahead=1, every=2))
     judge, steps = Judge(held), dreamt(held, 42)
     steps["proprio"] = steps["proprio"].copy()
     steps["proprio"][-1] = -2.0 * steps["proprio"][-1] - 100.0 * judge.spread

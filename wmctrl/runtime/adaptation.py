@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
+from wmctrl.runtime.actuation import Actuation
 from wmctrl.runtime.descent import Parameters
 from wmctrl.runtime.experience import Columns
 
@@ -17,6 +19,10 @@ class Adaptation:
     """Share of stored sequences in a batch, the rest being new."""
     most_replay: float = 0.9
     """What it rises to where the first plant is being forgotten."""
+    calibrate: bool = True
+    """Find out what commands do to a plant that has changed, before anything else is learned of it."""
+    learn: bool = True
+    """Learn the parameters of the model."""
     behavior: bool = True
     """Learn actor and critic as well, where the bundle has them."""
     gate: bool = True
@@ -34,7 +40,7 @@ class Adaptation:
     forgotten: float = 0.1
     """Share by which errors on the first plant may be larger."""
     consolidated: int = 300
-    """Steps without an alarm after which what was learned is consolidated."""
+    """Steps without an alarm, and without anything better, after which what was learned is consolidated."""
     regimes: int = 8
     """Plants that are remembered, the first one included."""
 
@@ -48,8 +54,8 @@ class Drives(Protocol):
     def prepared(self, values: Parameters) -> Any:
         """Parameters as it takes them."""
 
-    def take(self, prepared: Any) -> None:
-        """Drive with prepared parameters from now on."""
+    def take(self, prepared: Any, actuation: Actuation) -> None:
+        """Drive with prepared parameters from now on, commands doing what is told."""
 
 
 class Learns(Protocol):
@@ -83,13 +89,16 @@ class Judges(Protocol):
     def error(self, parameters: Parameters, steps: Columns, since: int = 0) -> float:
         """Of the steps from one on; infinite where it cannot be told."""
 
+    def residuals(self, parameters: Parameters, steps: Columns) -> NDArray[np.float32]:
+        """Errors (n, O) of what parameters foresee a few steps ahead of recorded ones, in standard deviations."""
+
 
 class Event(NamedTuple):
     """Something that happened to what is known."""
 
     step: int
     what: str
-    """alarm, promoted, kept, rolled back, recognised, consolidated or refused."""
+    """alarm, calibrated, promoted, kept, rolled back, recognised, consolidated or refused."""
     detail: str
 
 
@@ -106,6 +115,8 @@ class Regime:
     """A plant that was learned."""
 
     parameters: Parameters
+    actuation: Actuation
+    """What commands do to it."""
     matters: Parameters | None = None
     """How much each of them matters to it; None before it is consolidated."""
 
@@ -119,6 +130,8 @@ class Standing:
     """Step of the change that is being learned."""
     untried: int | None = None
     """Step of a change on which the plants that are known were not tried yet."""
+    uncalibrated: int | None = None
+    """Step of a change since which what commands do was not found out yet."""
     frontier: int = 0
     """Steps before it are learned from, those after it judge."""
     updates: int = 0

@@ -8,16 +8,21 @@ before, and what was learned first, remain: the best one drives.
 """
 
 from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wmctrl.runtime import bundle, manifest
+from wmctrl.runtime.actuation import Actuation, improved
 from wmctrl.runtime.adaptation import Adaptation, Alarm, Drives, Event, Judges, Learns, Regime, Standing
 from wmctrl.runtime.controller import Controller
+from wmctrl.runtime.descent import Parameters
 from wmctrl.runtime.drift import Drift, Ordinary, features, ordinary_excess
-from wmctrl.runtime.engine import Engine
+from wmctrl.runtime.engine import Engine, Prepared
 from wmctrl.runtime.ewc import Consolidation
 from wmctrl.runtime.experience import Columns, Layout, Memory, batch_of
 from wmctrl.runtime.hindcast import Judge
@@ -26,9 +31,9 @@ from wmctrl.runtime.learner import Learner
 
 RETAINED = 0.2
 """Share of the nominal steps that is not learned from, and tells how well the first plant is still known."""
-RATE = 1e-4
-"""Learning rate."""
-STRENGTH = 1.0
+RATE = 3e-3
+"""Learning rate of the model's matrices."""
+STRENGTH = 0.1
 """Of elastic weight consolidation."""
 DECAY = 0.9
 """Share of what mattered that still does when another plant is consolidated (online EWC)."""
@@ -36,8 +41,31 @@ CONSOLIDATING = 16
 """Sequences that tell which parameters matter to a plant that was learned."""
 RECOGNISING = 20
 """Steps since a change by which a plant that is known is told from others."""
+CALIBRATING, CHECKING, ROUNDS = 80, 20, 4
+"""Steps, at most, that tell what commands do; how many that came later check that; and how often it is improved."""
 SETTLED = 20
 """Steps before those that judge, so that the belief is settled."""
+
+
+class Driven:
+    """A controller that drives with other parameters, and commands that do something else."""
+
+    def __init__(self, controller: Controller) -> None:
+        assert isinstance(controller.engine, Engine), "what drives takes other parameters"
+        self.controller, self.engine = controller, controller.engine
+
+    def parameters(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of those that it takes."""
+        return self.engine.parameters()
+
+    def prepared(self, values: Parameters) -> Prepared:
+        """Parameters as it takes them."""
+        return self.engine.prepared(values)
+
+    def take(self, prepared: Prepared, actuation: Actuation) -> None:
+        """Drive with prepared parameters from now on, commands doing what is told."""
+        self.engine.take(prepared)
+        self.controller.set_actuation(actuation)
 
 
 class Adapter:
@@ -64,7 +92,7 @@ class Adapter:
             ValueError: There are too few steps.
         """
         self.layout, self.engine, self.learner, self.judge, self.config = layout, engine, learner, judge, config
-        self.nominal = Regime(dict(learner.parameters), learner.matters)
+        self.nominal = Regime(dict(learner.parameters), Actuation.plain(layout.actions), learner.matters)
         self.active, self.previous = self.nominal, self.nominal
         self.regimes = [self.nominal]
         self.memory = Memory(self.layout, self.config.capacity)
@@ -76,10 +104,12 @@ class Adapter:
         self.driven = engine.parameters()
         self.first_error = judge.error(self.nominal.parameters, self._retained())
         self.drift, self.state = Drift(), Standing(replay=self.config.replay, learning=self.config.always)
-        self.wanted: Any = None
-        """Parameters that drive from the next step on; only whoever works writes it."""
-        self.taken: Any = None
+        self.wanted: tuple[Any, Actuation] | None = None
+        """Parameters that drive from the next step on, and what commands do; only whoever works writes it."""
+        self.taken: tuple[Any, Actuation] | None = None
         """Those that do; only whoever drives writes it, and everything below."""
+        self.calibration: Iterator[None] | None = None
+        """What is being found out of commands."""
         self.gap = False
         """Whether a step is missing before the next one."""
         self.alarms: deque[Alarm] = deque()
@@ -107,11 +137,10 @@ class Adapter:
         consolidation = Consolidation(strength, DECAY)
         learner = Learner(held, consolidation, RATE, behavior=config.behavior)
         consolidation.keep(held.parameters, held.importance)
-        assert isinstance(controller.engine, Engine), "what drives takes other parameters"
         layout, judge, keeper = Layout.of(held.manifest.task), Judge(held), None
         if kept is not None:
             keeper = Keeper(kept, layout, origin_of((held.folder / manifest.NAME).read_bytes()))
-        return cls(layout, held.nominal, controller.engine, learner, judge, config, keeper)
+        return cls(layout, held.nominal, Driven(controller), learner, judge, config, keeper)
 
     def note(self, step: dict[str, Any], surprise: float | None) -> None:
         """Remember a step and watch for drift. Of a step that is not whole and finite nothing is learned.
@@ -121,7 +150,7 @@ class Adapter:
         """
         wanted = self.wanted
         if wanted is not None and wanted is not self.taken:
-            self.engine.take(wanted)
+            self.engine.take(*wanted)
             self.taken, self.drift = wanted, self.drift.restarted()
         if not self.layout.whole(step):
             self.gap = True
@@ -144,7 +173,8 @@ class Adapter:
         last = self.memory.steps(self.memory.total - 3, self.memory.total)
         if surprise is None or len(last["reward"]) < 3 or last["is_first"].any():
             return None
-        found = float(self.expectation.excess(features(last), np.array([surprise]))[0])
+        done = last if self.taken is None else done_by(last, self.taken[1])
+        found = float(self.expectation.excess(features(done), np.array([surprise]))[0])
         return found if np.isfinite(found) else None
 
     def work(self) -> bool:
@@ -157,6 +187,12 @@ class Adapter:
             return False
         if s.untried is not None and now - s.untried >= RECOGNISING:
             self._recognise(s.untried)
+        elif s.uncalibrated is not None and now - s.uncalibrated >= 2 * CHECKING:
+            self.calibration = self.calibration or self._calibrate(s.uncalibrated)
+            if next(self.calibration, self) is self:  # it is over
+                self.calibration = s.uncalibrated = None
+        elif not c.learn:
+            return False
         elif s.frontier - s.since < self.learner.length:
             s.frontier = now
             return False
@@ -177,11 +213,29 @@ class Adapter:
         s.last_alarm = alarm.step
         if self.config.gate and s.untried is None:  # alarms that go on must not put it off
             s.untried = alarm.since
+        if self.config.calibrate and s.uncalibrated is None:
+            s.uncalibrated = alarm.since
 
     def _recognise(self, changed: int) -> None:
         """Drive by a plant that is known already, where that foresees best what has come since a change."""
         self.state.untried = None
         self._undo(self._errors(*self._recent(changed)))
+
+    def _calibrate(self, changed: int) -> Iterator[None]:
+        """Find out what commands do since a change, a piece at a time, and drive by that if it foresees later steps."""
+        drove, until = self.active, self.memory.total - CHECKING
+        steps, found = self.memory.steps(max(changed, until - CALIBRATING), until), drove.actuation
+        for _ in range(ROUNDS):
+            found = improved(found, lambda one: self.judge.residuals(drove.parameters, done_by(steps, one)))
+            yield
+        candidate, (recent, since) = replace(drove, actuation=found), self._recent(until)
+        errors, learned = self._errors(recent, since), self._error(candidate, recent, since)
+        if learned < (1.0 - self.config.better) * min(errors.values()) and self.active is drove:
+            gains, offsets = (", ".join(f"{one:.2f}" for one in part) for part in found)
+            now = errors[id(drove)]
+            self._tell("calibrated", f"gain {gains}, offset {offsets}; error {learned:.3f}, {now:.3f} of what drives")
+            self._drive(candidate)
+            self._start_from(candidate)
 
     def _undo(self, errors: dict[int, float]) -> bool:
         """Drive by what drove before, or by a plant that is known, where its error is smaller; whether that is so."""
@@ -200,8 +254,7 @@ class Adapter:
         stored = round(s.replay * L.sequences)
         parts = []
         if stored < L.sequences:
-            new = L.sequences - stored
-            parts.append(self.memory.drawn(new, L.length, L.generator, s.since, s.frontier))
+            parts.append(self._drawn(L.sequences - stored, s.frontier))
         if stored:
             parts.append(self.stored.drawn(stored, L.length, L.generator, until=self.kept))
         try:
@@ -214,13 +267,13 @@ class Adapter:
     def _judge(self) -> None:
         """Let the best drive: what was learned, what drives, what drove before, or what was learned first."""
         s, c, L = self.state, self.config, self.learner
-        candidate = Regime(dict(L.parameters))
+        candidate = Regime(dict(L.parameters), self.active.actuation)
         if not c.gate:
             self._drive(candidate)
         else:
             recent, since = self._recent(s.frontier)
             errors = self._errors(recent, since)
-            learned = self.judge.error(candidate.parameters, recent, since)
+            learned = self._error(candidate, recent, since)
             retained = self.judge.error(candidate.parameters, self._retained())
             now = errors[id(self.active)]
             keeps = retained <= (1.0 + c.forgotten) * self.first_error
@@ -232,7 +285,7 @@ class Adapter:
             if not keeps:
                 s.replay = min(c.most_replay, s.replay + 0.1)
         s.frontier, s.updates = self.memory.total, 0
-        if not c.always and self.memory.total - s.last_alarm >= c.consolidated:
+        if not c.always and self.memory.total - max(s.last_alarm, s.promoted) >= c.consolidated:
             self._consolidate()
 
     def _promote(self, candidate: Regime, told: str) -> None:
@@ -252,8 +305,14 @@ class Adapter:
 
     def _new(self, count: int) -> Columns:
         """Sequences (count, T, ...) since the change that is being learned."""
+        return batch_of(self._drawn(count, None))
+
+    def _drawn(self, count: int, until: int | None) -> NDArray[Any]:
+        """Sequences (count, T) since the change that is being learned and before a step, as they were done."""
         L = self.learner
-        return batch_of(self.memory.drawn(count, L.length, L.generator, self.state.since))
+        rows = self.memory.drawn(count, L.length, L.generator, self.state.since, until)
+        rows["action"] = self.active.actuation.effect(rows["action"])
+        return rows
 
     def _consolidate(self) -> None:
         """Hold on to what was learned, and learn no more until something changes."""
@@ -308,7 +367,7 @@ class Adapter:
     def _drive(self, regime: Regime) -> None:
         """Drive by other parameters from the next step on."""
         held = {name: value for name, value in regime.parameters.items() if name in self.driven}
-        self.wanted = self.engine.prepared(held)
+        self.wanted = self.engine.prepared(held), regime.actuation
         if regime is not self.active:
             self.previous, self.active, self.unkept = self.active, regime, True
             self.state.promoted = self.memory.total
@@ -320,7 +379,11 @@ class Adapter:
 
     def _errors(self, steps: Columns, since: int) -> dict[int, float]:
         """How badly each of what could drive foresees steps from one on, by its id."""
-        return {id(one): self.judge.error(one.parameters, steps, since) for one in self._contenders()}
+        return {id(one): self._error(one, steps, since) for one in self._contenders()}
+
+    def _error(self, regime: Regime, steps: Columns, since: int) -> float:
+        """How badly a plant that is known foresees steps from one on."""
+        return self.judge.error(regime.parameters, done_by(steps, regime.actuation), since)
 
     def _retained(self) -> Columns:
         """Steps on the first plant that nothing is learned from."""
@@ -328,3 +391,8 @@ class Adapter:
 
     def _tell(self, what: str, detail: str) -> None:
         self.state.events.append(Event(self.memory.total, what, detail))
+
+
+def done_by(steps: Columns, actuation: Actuation) -> Columns:
+    """Steps with what was done in place of what was sent."""
+    return steps | {"action": actuation.effect(steps["action"])}

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from wmctrl.runtime import bundle as bundles
 from wmctrl.runtime import device, golden
+from wmctrl.runtime.actuation import Actuation
 from wmctrl.runtime.arguments import hold_whole, part
 from wmctrl.runtime.bundle import Bundle
 from wmctrl.runtime.companion import Companion, Request
@@ -184,6 +185,15 @@ class Controller:
         hold_whole("the delay", periods, 0, LONGEST_DELAY)
         self.follower.delay = int(periods)
 
+    def set_actuation(self, actuation: Actuation) -> None:
+        """Plan for commands that do something else than they did when the plant was learned, from the next decision on.
+
+        Raises:
+            ValueError: It is of other actions, or no number that is considered; nothing has changed.
+        """
+        actuation.require_sound(self.follower.actions)
+        self.follower.actuation = actuation
+
     def measure_delay(self) -> None:
         """Find out how long commands take to have an effect, from now on, and plan for that."""
         self.meter = DelayMeter(self.follower, self.pace, self.bundle.manifest.task.control_period)
@@ -270,15 +280,24 @@ class Controller:
             found = self._planned(self.planner, situation, deadline)
         if not np.isfinite(found.command).all():
             raise ValueError("what is decided is not finite; check the goal, and the networks' parameters")
-        return found._replace(command=self.limits.held(found.command, self.state.last))
+        return self._commanding(found)
 
     def followed(self) -> Decision | None:
         """What the carried plan says, where there is one that is not too old."""
+        found = self._carried()
+        return None if found is None else self._commanding(found)
+
+    def _commanding(self, found: Decision) -> Decision:
+        """A decision on what is to be done, as a command that does it, within the limits."""
+        command = self.follower.actuation.command(found.command)
+        return found._replace(command=self.limits.held(command, self.state.last))
+
+    def _carried(self) -> Decision | None:
+        """What the carried plan wants done, where there is one that is not too old."""
         plan, age = self.state.plan, self.state.age
         if self.planner is None or plan is None or age > self.planner.longest_age:
             return None
-        command = self.limits.held(plan.mean[0], self.state.last)
-        return Decision(command, SHIFTED, age, None, 0, self.planner.shifted(plan))
+        return Decision(plan.mean[0], SHIFTED, age, None, 0, self.planner.shifted(plan))
 
     def send(self, command: Vector, decided: Decision | None) -> None:
         """Go on to the next step, a command (A,) having been sent; the third step.
@@ -317,7 +336,7 @@ class Controller:
         """By the planner, or where there is no time for it by an earlier plan that is not too old, or the policy."""
         companion = self.companion if self.state.track.now else None  # before the first step there is time to plan
         found = self._refined(planner, situation, deadline) if companion is None else self._answered(companion, planner)
-        if found := found or self.followed():
+        if found := found or self._carried():
             return found
         if "policy" in self.bundle.manifest.graphs:
             return self._reacted(situation)
@@ -368,4 +387,6 @@ class Controller:
         """What the planner is asked for, as its graph takes it."""
         weights = np.array([*self.weights.values()], np.float32)
         failed = np.array(self.bundle.manifest.objective.failed(self.weights), np.float32)
-        return {"action": self.state.last, **self.limits._asdict(), "weights": weights, "failed": failed}
+        actuation = self.follower.actuation
+        done = {"action": actuation.effect(self.state.last), **actuation.limits(self.limits)._asdict()}
+        return done | {"weights": weights, "failed": failed}

@@ -65,6 +65,11 @@ class Layout:
         return cls(task.id, tuple(fields))
 
     @property
+    def actions(self) -> int:
+        """Numbers in a command."""
+        return next(field.shape[0] for field in self.fields if field.name == "action")
+
+    @property
     def kind(self) -> bytes:
         """What tells steps of this layout from others in a log."""
         parts = [[field.name, field.dtype, field.shape] for field in self.fields]

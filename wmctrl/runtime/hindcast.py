@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,17 @@ from wmctrl.runtime.experience import Columns
 from wmctrl.runtime.plant import Element
 from wmctrl.runtime.track import IMAGINE, OBSERVE, Belief
 
-AHEAD = 5
-"""Steps that are foreseen."""
-EVERY = 2
-"""Steps between two places from which they are."""
+
+class Looking(NamedTuple):
+    """How much is foreseen of recorded steps."""
+
+    ahead: int
+    """Steps that are."""
+    every: int
+    """Steps between two places from which they are."""
+
+
+THOROUGHLY, BRIEFLY = Looking(ahead=5, every=2), Looking(ahead=3, every=3)
 SETTLING = 3
 """Steps after an episode's start, or the recording's, before anything is foreseen: until then nothing is known."""
 LARGEST = 10.0
@@ -53,16 +60,32 @@ class Judge:
 
     def error(self, parameters: Parameters, steps: Columns, since: int = 0) -> float:
         """How badly parameters foresee recorded steps from one on; infinite where they do not at all."""
+        if not self._ready(parameters):
+            return float("inf")
+        found = hindcast(self.engine, steps, self.spread, self.sizes, since)
+        return found if np.isfinite(found) else float("inf")
+
+    def residuals(self, parameters: Parameters, steps: Columns) -> NDArray[np.float32]:
+        """Errors (n, O) of what parameters foresee a few steps ahead of recorded ones, in standard deviations.
+
+        Raises:
+            ValueError: The parameters are not finite.
+        """
+        if not self._ready(parameters):
+            raise ValueError("parameters are not finite")
+        return residuals(self.engine, steps, self.spread, self.sizes, 0, BRIEFLY)
+
+    def _ready(self, parameters: Parameters) -> bool:
+        """Have parameters compute; whether they are finite."""
         held = {name: value for name, value in parameters.items() if name in self.known}
         if not all(np.isfinite(value).all() for value in held.values()):
-            return float("inf")
+            return False
         ready = next((prepared for one, prepared in self.prepared if one is parameters), None)
         if ready is None:
             ready = self.engine.prepared(held)
             self.prepared.append((parameters, ready))
         self.engine.take(ready)
-        found = hindcast(self.engine, steps, self.spread, self.sizes, since)
-        return found if np.isfinite(found) else float("inf")
+        return True
 
 
 def spread(readings: NDArray[np.float32], elements: Sequence[Element]) -> NDArray[np.float32]:
@@ -75,7 +98,23 @@ def spread(readings: NDArray[np.float32], elements: Sequence[Element]) -> NDArra
 def hindcast(
     engine: Computes, steps: Columns, spread: NDArray[np.float32], sizes: tuple[int, int], since: int = 0
 ) -> float:
-    """Root mean square error of proprioception, foreseen up to AHEAD steps without looking; nan where nothing could be.
+    """Root mean square error of proprioception, foreseen some steps ahead without looking; nan where nothing could be.
+
+    The arguments are those of `residuals`.
+    """
+    found = residuals(engine, steps, spread, sizes, since, THOROUGHLY)
+    return float(np.sqrt(np.mean(found**2))) if len(found) else float("nan")
+
+
+def residuals(
+    engine: Computes,
+    steps: Columns,
+    spread: NDArray[np.float32],
+    sizes: tuple[int, int],
+    since: int,
+    looking: Looking,
+) -> NDArray[np.float32]:
+    """Errors of proprioception (n, O), foreseen without looking.
 
     Args:
         steps: In order, (n, ...) by name.
@@ -91,9 +130,9 @@ def hindcast(
             belief, known = rest, 0
         belief = observed(engine, belief, steps, now)
         known += 1
-        if known > SETTLING and now >= since and now % EVERY == 0:
-            errors += foreseen(engine, belief, steps, now, spread)
-    return float(np.sqrt(np.mean(errors))) if errors else float("nan")
+        if known > SETTLING and now >= since and now % looking.every == 0:
+            errors += foreseen(engine, belief, steps, now, spread, looking.ahead)
+    return np.array(errors, np.float32).reshape(-1, len(spread))
 
 
 def observed(engine: Computes, belief: Belief, steps: Columns, now: int) -> Belief:
@@ -106,15 +145,15 @@ def observed(engine: Computes, belief: Belief, steps: Columns, now: int) -> Beli
 
 
 def foreseen(
-    engine: Computes, belief: Belief, steps: Columns, now: int, spread: NDArray[np.float32]
+    engine: Computes, belief: Belief, steps: Columns, now: int, spread: NDArray[np.float32], ahead: int
 ) -> list[NDArray[Any]]:
-    """Squared errors (O,) of what is foreseen from a recorded step on, within its episode."""
+    """Errors (O,) of what is foreseen some steps ahead of a recorded one, within its episode."""
     errors = []
-    for then in range(now + 1, min(now + 1 + AHEAD, len(steps["reward"]))):
+    for then in range(now + 1, min(now + 1 + ahead, len(steps["reward"]))):
         if steps["is_first"][then]:
             break
         found = engine.run(IMAGINE, {**belief._asdict(), "action": steps["action"][then]})
         belief = Belief(found["next_deter"], found["next_stoch"])
-        off = np.minimum(np.abs(found["next_proprio"] - steps["proprio"][then]) / spread, LARGEST)
-        errors.append(np.where(np.isfinite(off), off, LARGEST) ** 2)
+        off = (found["next_proprio"] - steps["proprio"][then]) / spread
+        errors.append(np.clip(np.where(np.isfinite(off), off, LARGEST), -LARGEST, LARGEST))
     return errors

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from wmctrl.runtime import json_file, replay_log, tensors
+from wmctrl.runtime.actuation import Actuation
 from wmctrl.runtime.adaptation import Regime
 from wmctrl.runtime.descent import Parameters
 from wmctrl.runtime.experience import Layout
@@ -19,6 +20,8 @@ from wmctrl.runtime.replay_log import ReplayLog
 
 STATE, LOG, LOCK = "state.json", "log", "lock"
 SLOTS = ("slot-a.safetensors", "slot-b.safetensors")
+PARTS = ("parameters", "matters", "actuation")
+"""Of a plant."""
 LARGEST_STATE = 1 << 16
 """Bytes."""
 
@@ -65,7 +68,7 @@ class Keeper:
         arrays = {
             f"{number}.{part}.{name}": value
             for number, plant in enumerate(known.plants)
-            for part, values in (("parameters", plant.parameters), ("matters", plant.matters or {}))
+            for part, values in _parts(plant).items()
             for name, value in values.items()
         }
         slot = SLOTS[1 - self.slot]
@@ -91,11 +94,14 @@ class Keeper:
         try:
             slot = SLOTS.index(state["slot"])
             arrays = tensors.parse(read_verified(self.folder / SLOTS[slot], state["sha256"]), SLOTS[slot])
-            plants: list[dict[str, Parameters]] = [{"parameters": {}, "matters": {}} for _ in range(state["plants"])]
+            plants: list[dict[str, Parameters]] = [{part: {} for part in PARTS} for _ in range(state["plants"])]
             for key, value in arrays.items():
                 number, part, name = key.split(".", 2)
                 plants[int(number)][part][name] = value
-            regimes = tuple(Regime(plant["parameters"], plant["matters"] or None) for plant in plants)
+            regimes = tuple(
+                Regime(plant["parameters"], Actuation(**plant["actuation"]), plant["matters"] or None)
+                for plant in plants
+            )
             found = Known(regimes, range(1 + len(regimes))[state["active"]])
         except (ValueError, KeyError, IndexError, TypeError) as error:
             raise ValueError(f"{self.folder} is damaged ({error}); delete it to begin anew") from None
@@ -117,6 +123,11 @@ class Keeper:
         """Put the last steps on the disk, and let others keep there."""
         self.log.close()
         self._lock.close()
+
+
+def _parts(plant: Regime) -> dict[str, Parameters]:
+    """A plant by PARTS."""
+    return dict(zip(PARTS, (plant.parameters, plant.matters or {}, plant.actuation._asdict()), strict=True))
 
 
 def origin_of(manifest: bytes) -> str:

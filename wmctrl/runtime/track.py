@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from wmctrl.runtime.actuation import Actuation
 from wmctrl.runtime.arguments import hold_names, part
 from wmctrl.runtime.engine import Computes
 from wmctrl.runtime.limits import Vector
@@ -95,6 +96,8 @@ class Follower:
         self.senses = Senses(len(told.task.proprio), None if trusting else told.calibration)
         self.delay = 0
         """Control periods between a command and its effect."""
+        self.actuation = Actuation.plain(self.actions)
+        """What commands do."""
 
     def start(self) -> Track:
         """Before the first observation of an episode, the plant at rest."""
@@ -147,7 +150,8 @@ class Follower:
         """How much the newest observation would have surprised if commands took effect after another delay [nats]."""
         assert track.correction is not None, "something was expected of it"
         before, sensed, _ = track.correction
-        return self._observed(before, track.sent[track.seen - 1 - delay - track.now], sensed)[1]
+        sent = track.sent[track.seen - 1 - delay - track.now]
+        return self._observed(before, self.actuation.effect(sent), sensed)[1]
 
     def ahead(self, track: Track) -> Track:
         """The track at the step at which the next command takes effect, all sent before it having had theirs.
@@ -211,11 +215,11 @@ class Follower:
         return track._replace(belief=foreseen.belief, proprio=foreseen.proprio, at=max(track.at, until))
 
     def _effective(self, track: Track, step: int) -> Vector:
-        """The command that takes effect at a step."""
-        return track.sent[step - self.delay - track.now]
+        """What is done (A,) at a step, by the command that takes effect there."""
+        return self.actuation.effect(track.sent[step - self.delay - track.now])
 
     def _foreseen(self, belief: Belief, action: Vector) -> Foreseen:
-        """What is expected after a command (A,)."""
+        """What is expected after something was done (A,)."""
         with self.pace.timed(IMAGINE):
             found = self.engine.run(IMAGINE, {**belief._asdict(), "action": action})
         return Foreseen(Belief(found["next_deter"], found["next_stoch"]), found.get("next_proprio"))

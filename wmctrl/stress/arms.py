@@ -27,6 +27,8 @@ ARMS: Mapping[str, Arm | None] = {
     "replay": Arm(Adaptation(gate=False)),
     "EWC": Arm(Adaptation(replay=0.0, gate=False), STRENGTH),
     "EWC + replay": Arm(Adaptation(gate=False), STRENGTH),
-    "EWC + replay + gate": Arm(Adaptation(), STRENGTH),
+    "EWC + replay + gate": Arm(Adaptation(calibrate=False), STRENGTH),
+    "calibration": Arm(Adaptation(learn=False)),
+    "all": Arm(Adaptation(), STRENGTH),
 }
 """By name; None learns nothing. All begin to learn when drift is noticed."""

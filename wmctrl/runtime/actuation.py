@@ -1,0 +1,103 @@
+"""What commands do to a plant: by what gain and offset they take effect, and how that is told from recorded steps.
+
+A motor that has weakened or a steering wheel that is bent changes what commands do, and nothing else of what is known
+of the plant. A gain and an offset of each command are so few that some dozens of steps tell them, long before a network
+has learned as much: plans are then made of effects, and what is sent is what has them.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wmctrl.runtime.limits import Limits, Vector
+from wmctrl.runtime.records import shown
+
+LEAST, MOST = 0.2, 3.0
+"""Gains that are considered."""
+FURTHEST = 0.5
+"""Offset that is considered, either way."""
+PROBE = 0.05
+"""Change of a gain or an offset by which its effect on errors is told."""
+STRIDE = 0.4
+"""Largest change of a gain or an offset at once."""
+EXPECTED = 0.5
+"""Standard deviation of what gains and offsets are expected to differ from a plant's whose commands take effect as they
+are."""
+REPEATED = 10.0
+"""Errors that tell about as much as one that has nothing to do with the others."""
+LEAST_ERROR = 0.02
+"""Usual error that is reckoned with at least, in standard deviations."""
+
+Residuals = Callable[["Actuation"], NDArray[np.float32]]
+"""Errors of what is foreseen (n, O), in standard deviations, if commands took effect so."""
+
+
+class Actuation(NamedTuple):
+    """How the effects of commands follow from what is sent: effect = gain command + offset."""
+
+    gain: Vector
+    """(A,)"""
+    offset: Vector
+    """(A,)"""
+
+    @classmethod
+    def plain(cls, actions: int) -> "Actuation":
+        """Commands take effect as they are."""
+        return cls(np.ones(actions, np.float32), np.zeros(actions, np.float32))
+
+    def effect(self, command: Vector) -> Vector:
+        """What commands (..., A) do, within what a plant was ever commanded."""
+        return np.clip(self.gain * command + self.offset, np.float32(-1.0), np.float32(1.0))
+
+    def command(self, effect: Vector) -> Vector:
+        """What to send (A,) for an effect (A,)."""
+        return np.clip((effect - self.offset) / self.gain, np.float32(-1.0), np.float32(1.0))
+
+    def limits(self, commands: Limits) -> Limits:
+        """Those of effects, where commands are held to limits."""
+        low, high = self.effect(commands.low), self.effect(commands.high)
+        return commands._replace(low=low, high=high, rate=self.gain * commands.rate)
+
+    def require_sound(self, actions: int) -> None:
+        """Refuse what is of other actions, or not considered.
+
+        Raises:
+            ValueError: It is.
+        """
+        for name, part, least, most in (("gain", self.gain, LEAST, MOST), ("offset", self.offset, -FURTHEST, FURTHEST)):
+            if np.shape(part) != (actions,) or not ((part >= least) & (part <= most)).all():
+                raise ValueError(f"{name} must be {actions} numbers from {least:g} to {most:g}, came {shown(part)}")
+
+    def values(self) -> NDArray[np.float64]:
+        """Gains and offsets (2 A,)."""
+        return np.concatenate([self.gain, self.offset]).astype(np.float64)
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64]) -> "Actuation":
+        """From gains and offsets (2 A,), as far as they are considered."""
+        gain, offset = np.split(values.astype(np.float32), 2)
+        return cls(np.clip(gain, LEAST, MOST), np.clip(offset, -FURTHEST, FURTHEST))
+
+
+def improved(believed: Actuation, residuals: Residuals) -> Actuation:
+    """Gains and offsets that explain recorded steps better: a step of Gauss and Newton with Cauchy's weights.
+
+    They are drawn to commands that take effect as they are, so that what the steps do not tell stays so.
+    """
+    values, plain = believed.values(), Actuation.plain(len(believed.gain)).values()
+    errors = residuals(believed).ravel().astype(np.float64)
+    slopes = np.stack([(residuals(one).ravel() - errors) / PROBE for one in _probes(values)], 1)
+    usual = max(LEAST_ERROR, 1.5 * float(np.median(np.abs(errors))))
+    weights = 1.0 / (1.0 + (errors / (2.0 * usual)) ** 2)
+    held = REPEATED * (usual / EXPECTED) ** 2
+    curvature = slopes.T @ (weights[:, None] * slopes) + held * np.eye(len(values))
+    step = np.linalg.solve(curvature, -slopes.T @ (weights * errors) - held * (values - plain))
+    return Actuation.of(values + np.clip(step, -STRIDE, STRIDE))
+
+
+def _probes(values: NDArray[np.float64]) -> list[Actuation]:
+    """Gains and offsets of which one is changed, each in turn."""
+    rows = (np.split(one.astype(np.float32), 2) for one in values + PROBE * np.eye(len(values)))
+    return [Actuation(gain, offset) for gain, offset in rows]
