@@ -325,6 +325,31 @@ def test_commands_that_do_what_they_did_are_recognised() -> None:
     assert world.engine.actuation == Actuation.plain(1)
 
 
+class Lenient(Judge):
+    """Never foresaw the first plant well."""
+
+    def error(self, parameters: Parameters, steps: Columns, since: int = 0) -> float:
+        return 0.2 if since == 0 else super().error(parameters, steps, since)
+
+
+def test_what_foresees_as_well_as_it_ever_did_goes_on_driving() -> None:
+    world = World(judge=Lenient(), always=True)
+    world.drive(300)
+    happened = world.drive(300, gain=0.97)
+    assert "kept" in happened, "or nothing was judged"
+    assert "promoted" not in happened
+
+
+def test_a_plant_that_is_known_drives_again_only_where_it_foresees_clearly_better() -> None:
+    world = World()
+    nominal, other = world.adapter.active, Regime(gain(0.5), Actuation.plain(1))
+    world.adapter._drive(other)
+    assert not world.adapter._undo({id(other): 1.0, id(nominal): 0.85})
+    assert world.adapter.active is other
+    assert world.adapter._undo({id(other): 1.0, id(nominal): 0.75})
+    assert world.adapter.active is nominal
+
+
 def test_parameters_change_between_two_steps_alone() -> None:
     world = World()
     world.drive(300)

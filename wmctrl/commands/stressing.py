@@ -17,18 +17,20 @@ from wmctrl.commands import driving, intervals, pictures, provenance, report
 from wmctrl.config_files import from_mapping, nearest, read_yaml, shipped, to_yaml
 from wmctrl.runtime import bundle, json_file, manifest
 from wmctrl.runtime.adaptation import Event
-from wmctrl.runtime.adapter import RATE
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.files import read_bounded, write_atomic
 from wmctrl.runtime.keeping import origin_of
 from wmctrl.runtime.plant import Task
+from wmctrl.stress import course
 from wmctrl.stress.arms import ARMS
-from wmctrl.stress.course import WORK, Course, Episode, Trace
+from wmctrl.stress.course import Course, Episode, Trace
 from wmctrl.stress.figures import Worth, worth
 from wmctrl.stress.suite import Suite
 
 SUITES = Path("configs/stress")
 """Folder of the suites that travel with the package."""
+COURSES = Path(course.__file__).parent
+"""Sources that decide how a course goes, beside those that decide how a run does."""
 FROZEN, ORACLE = "frozen", "oracle"
 LARGEST = 4 << 20
 """Bytes of a kept course."""
@@ -182,8 +184,8 @@ def _places(rivals: Sequence[Rival], task: Task) -> dict[tuple[str, str | None],
 
 def _settings(origin: str, suite: Suite, cell: Cell) -> str:
     """What tells a course of a bundle and suite from others."""
-    course = dataclasses.replace(suite, arms=(cell.arm,), seeds=(cell.seed,))  # others change nothing of this one
-    asked = f"{to_yaml(course)}{cell}{ARMS.get(cell.arm)}{WORK}{RATE}"
+    alone = dataclasses.replace(suite, arms=(cell.arm,), seeds=(cell.seed,))  # others change nothing of this one
+    asked = f"{to_yaml(alone)}{cell}{provenance.versions()}{provenance.code(COURSES)}"
     return hashlib.sha256(f"{origin}{asked}".encode()).hexdigest()
 
 
@@ -193,8 +195,8 @@ def _driven(suite: Suite, asked: tuple[Cell, Path]) -> tuple[Cell, Trace]:
     controller = Controller.load(place, provider="cpu", in_time=False)
     arm = ARMS.get(cell.arm)
     with contextlib.closing(driving.matching_task(controller.bundle.manifest.task)) as task:
-        course = Course(controller, task, None if arm is None else arm.adapter(controller), cell.seed)
-        return cell, course.drive(suite, suite.shift(cell.shift))
+        driven = Course(controller, task, None if arm is None else arm.adapter(controller), cell.seed)
+        return cell, driven.drive(suite, suite.shift(cell.shift))
 
 
 def write(path: Path, trace: Trace, settings: str) -> None:

@@ -35,8 +35,10 @@ class Adaptation:
     """Steps that judge what was learned before they came."""
     updates: int = 20
     """Of the model, at least, before it is judged."""
-    better: float = 0.02
-    """Share by which errors must be smaller to change what drives."""
+    better: float = 0.05
+    """Share by which the errors of what was learned must be smaller for it to drive."""
+    clearly: float = 0.2
+    """Share by which those of a plant that is known must be: now and then nobody foresees what comes, and one less."""
     forgotten: float = 0.1
     """Share by which errors on the first plant may be larger."""
     consolidated: int = 300

@@ -1,10 +1,11 @@
 """Learning while driving: notices that the plant has changed, learns the new one, and drives by what proved better.
 
 Whoever drives calls `note` after every step, which takes a fraction of a millisecond; all that takes longer is done by
-`work`, a piece at a time, in a thread of its own (`learning`) or between two steps of a simulator that waits. Learned
-parameters are but candidates until they foresee steps that they were not learned from better than those that drive, and
-the plant that was learned first hardly worse, and until their policy is imagined to do no worse (the gate). What drove
-before, and what was learned first, remain: the best one drives.
+`work`, a piece at a time, in a thread of its own (`learning`) or between two steps of a simulator that waits. What
+commands do to the plant is found out first (`actuation`), for some dozens of steps tell that. Then parameters are
+learned, where the plant is still foreseen worse than the first one is. They are but candidates until they foresee
+steps that they were not learned from better than those that drive, and the first plant hardly worse, and until their
+policy is imagined to do no worse (the gate). What drove before, and what was learned first, remain: the best drives.
 """
 
 from collections import deque
@@ -240,7 +241,7 @@ class Adapter:
     def _undo(self, errors: dict[int, float]) -> bool:
         """Drive by what drove before, or by a plant that is known, where its error is smaller; whether that is so."""
         now, best = errors[id(self.active)], min(self._contenders(), key=lambda one: errors[id(one)])
-        if not errors[id(best)] < (1.0 - self.config.better) * now:
+        if not errors[id(best)] < (1.0 - self.config.clearly) * now:
             return False
         what = "recognised" if any(best is one for one in self.regimes) else "rolled back"
         self._tell(what, f"error {errors[id(best)]:.3f}, {now:.3f} of what drives")
@@ -277,8 +278,9 @@ class Adapter:
             retained = self.judge.error(candidate.parameters, self._retained())
             now = errors[id(self.active)]
             keeps = retained <= (1.0 + c.forgotten) * self.first_error
+            wants = now > self.first_error  # or what drives foresees as well as it ever did, and learning can but harm
             told = f"error {learned:.3f}, {now:.3f} of what drives, {retained:.3f} on the first plant"
-            if keeps and learned < (1.0 - c.better) * now and learned <= min(errors.values()):
+            if wants and keeps and learned < (1.0 - c.better) * now and learned <= min(errors.values()):
                 self._promote(candidate, told)
             elif not self._undo(errors):
                 self._tell("kept", told)

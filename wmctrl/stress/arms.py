@@ -23,10 +23,10 @@ class Arm:
 
 ARMS: Mapping[str, Arm | None] = {
     "frozen": None,
-    "fine-tune": Arm(Adaptation(replay=0.0, gate=False)),
-    "replay": Arm(Adaptation(gate=False)),
-    "EWC": Arm(Adaptation(replay=0.0, gate=False), STRENGTH),
-    "EWC + replay": Arm(Adaptation(gate=False), STRENGTH),
+    "fine-tune": Arm(Adaptation(calibrate=False, replay=0.0, gate=False)),
+    "replay": Arm(Adaptation(calibrate=False, gate=False)),
+    "EWC": Arm(Adaptation(calibrate=False, replay=0.0, gate=False), STRENGTH),
+    "EWC + replay": Arm(Adaptation(calibrate=False, gate=False), STRENGTH),
     "EWC + replay + gate": Arm(Adaptation(calibrate=False), STRENGTH),
     "calibration": Arm(Adaptation(learn=False)),
     "all": Arm(Adaptation(), STRENGTH),

@@ -44,7 +44,10 @@ class Suite:
     """Steps of the change."""
     after: int = 200
     """Steps on the nominal plant again."""
-    arms: tuple[str, ...] = ("frozen", "fine-tune", "replay", "EWC", "EWC + replay", "EWC + replay + gate")
+    arms: tuple[str, ...] = (
+        *("frozen", "fine-tune", "replay", "EWC", "EWC + replay", "EWC + replay + gate"),
+        *("calibration", "all"),
+    )
     seeds: tuple[int, ...] = (0, 1, 2)
 
     def __post_init__(self) -> None:
