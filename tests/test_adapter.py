@@ -72,6 +72,10 @@ class Learner:
         self.parameters, self.matters, self.consolidated = gain(NOMINAL), gain(1.0), 0
         self.old_shares: list[float] = []
 
+    @property
+    def averaged(self) -> Parameters:
+        return self.parameters
+
     def restart(self, parameters: Parameters, matters: Parameters | None) -> None:
         self.parameters = {name: value.copy() for name, value in parameters.items()}
         self.matters = self.matters if matters is None else matters

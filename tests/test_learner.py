@@ -95,6 +95,19 @@ def test_a_restart_goes_on_from_other_parameters_without_momentum(held: Bundle) 
         np.testing.assert_array_equal(steps[1][name], first)
 
 
+def test_the_average_follows_what_is_learned_by_a_tenth_an_update(held: Bundle) -> None:
+    learner = learner_of(held)
+    batch, expected = batch_for(learner, held), dict(held.parameters)
+    for _ in range(3):
+        learner.update(batch)
+        expected = {name: 0.9 * value + 0.1 * learner.parameters[name] for name, value in expected.items()}
+    assert distance(learner, held) > 0.0
+    for name, value in expected.items():
+        np.testing.assert_allclose(learner.averaged[name], value, rtol=1e-4, atol=1e-6)
+    learner.restart(held.parameters)
+    assert all(np.array_equal(learner.averaged[name], value) for name, value in held.parameters.items())
+
+
 def test_a_consolidation_holds_what_is_known_now(held: Bundle) -> None:
     learner = learner_of(held)
     batch = batch_for(learner, held)

@@ -67,6 +67,8 @@ class Learns(Protocol):
     length: int
     generator: np.random.Generator
     parameters: Parameters
+    averaged: Parameters
+    """Their running average, which is what may drive."""
 
     @property
     def matters(self) -> Parameters:

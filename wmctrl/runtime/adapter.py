@@ -32,7 +32,7 @@ from wmctrl.runtime.learner import Learner
 
 RETAINED = 0.2
 """Share of the nominal steps that is not learned from, and tells how well the first plant is still known."""
-RATE = 3e-3
+RATE = 1e-3
 """Learning rate of the model's matrices."""
 STRENGTH = 0.1
 """Of elastic weight consolidation."""
@@ -268,7 +268,7 @@ class Adapter:
     def _judge(self) -> None:
         """Let the best drive: what was learned, what drives, what drove before, or what was learned first."""
         s, c, L = self.state, self.config, self.learner
-        candidate = Regime(dict(L.parameters), self.active.actuation)
+        candidate = Regime(dict(L.averaged), self.active.actuation)
         if not c.gate:
             self._drive(candidate)
         else:

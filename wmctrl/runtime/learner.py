@@ -17,6 +17,8 @@ from wmctrl.runtime.manifest import BELIEFS, GRADIENT
 from wmctrl.runtime.track import Belief
 
 MODEL = "model_gradient"
+AVERAGING = np.float32(0.1)
+"""Share of the newest parameters that enters their running average at each update."""
 
 
 class Found(NamedTuple):
@@ -63,6 +65,8 @@ class Learner:
         self.fed = {name for name in shapes if name in bundle.parameters}
         self.learned = self.graph.learned
         self.parameters: Parameters = {name: np.array(value) for name, value in bundle.parameters.items()}
+        self.averaged = dict(self.parameters)
+        """Their running average, which foresees better than they do: steps as long as the first one circle the best."""
         self.consolidation, self.rate = consolidation, rate
         self.generator = np.random.default_rng(seed)
         self.descent = Descent(rate, CLIP)
@@ -80,6 +84,7 @@ class Learner:
             matters: How much each of them matters, to hold on to them alone; None holds on to what was held on to.
         """
         self.parameters = {name: np.array(value, np.float32) for name, value in parameters.items()}
+        self.averaged = dict(self.parameters)
         if matters is not None:
             self.consolidation.hold(self.parameters, matters)
         self.descent = Descent(self.rate, CLIP)
@@ -103,10 +108,11 @@ class Learner:
         if self.behavior is not None:
             parameters = self.behavior.improved(parameters, Starts.of(belief, batch), self.generator)
         self.parameters = parameters
+        self.averaged = {name: value + AVERAGING * (parameters[name] - value) for name, value in self.averaged.items()}
         return loss
 
     def holds(self, driving: Parameters, batch: Columns) -> bool:
-        """Whether the actor that was learned is imagined to drive sequences (B, T, ...) no worse than another does.
+        """Whether the averaged actor is imagined to drive sequences (B, T, ...) no worse than another does.
 
         Raises:
             ValueError: Something is not finite.
@@ -114,7 +120,7 @@ class Learner:
         if self.behavior is None:
             return True
         starts, seed = Starts.of(self.found(batch).belief, batch), int(self.generator.integers(1 << 32))
-        return not len(starts) or self.behavior.holds(self.parameters, driving, starts, seed)
+        return not len(starts) or self.behavior.holds(self.averaged, driving, starts, seed)
 
     def found(self, batch: Columns) -> Found:
         """What sequences (B, T, ...) tell of the model."""
