@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -30,6 +31,7 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 2 for a mistake of the user's, 130 for Ctrl-C."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's own threads would take time from the loop that drives
     given = sys.argv[1:] if argv is None else argv
     arguments = [word for word in given if word != "--debug"]
     debug = len(arguments) < len(given)
@@ -284,9 +286,10 @@ def add_bench_arguments(parser: Parser) -> None:
     parser.add_argument(
         "part",
         nargs="?",
-        choices=("update", "planning", "iteration", "compiled", "gradient", "all", *DRIVEN),
+        choices=("update", "planning", "iteration", "compiled", "gradient", "continual", "all", *DRIVEN),
         default="all",
-        help="what (all, the first three); the last four drive --run: in little time, with such trouble, in real time",
+        help="what (all, the first three); continual learns digits task after task, without and with consolidation and"
+        " replay; the last four drive --run: in little time, with such trouble, in real time",
     )
     parser.add_argument(
         "--run", dest="trained", type=Path, metavar="RUN", help=f"with the last four, what drives: {BUNDLE}"
@@ -301,6 +304,9 @@ def add_bench_arguments(parser: Parser) -> None:
         "--cycles", type=count, default=3000, metavar="N", help="with punctuality: commands beside busy cores (3000)"
     )
     parser.add_argument("--beside", action="store_true", help="with punctuality: plan in a thread of its own")
+    parser.add_argument(
+        "--seeds", metavar="S", type=seed, nargs="+", default=[0, 1, 2], help="with continual, one by one (0 1 2)"
+    )
     parser.add_argument("--env", metavar="ID", default="HalfCheetah-v5", help="task whose sizes count (HalfCheetah-v5)")
     parser.add_argument("--width", metavar="N", type=count, default=128, help="width of every layer (128)")
     parser.add_argument("--threads", metavar="N", type=count, nargs="+", default=[1, 2], help="one after another (1 2)")

@@ -21,8 +21,11 @@ def show_costs(
     seed: int,
     cycles: int,
     beside: bool,
+    seeds: Sequence[int],
 ) -> int:
     """Measure, show and write what planning and learning cost, or what a run is worth under adverse conditions."""
+    if part == "continual":
+        return show_continual(threads[0], seeds, json)
     if part == "punctuality":
         return show_punctuality(trained, cycles, beside, seed, json)
     if part in ("latency", "faults", "delay"):
@@ -93,6 +96,25 @@ def show_punctuality(run: Path | None, cycles: int, beside: bool, seed: int, jso
             punctuality.write_json(json, task, found)
     show_table(task, *punctuality.table(found))
     print(punctuality.LEGEND)
+    return 0
+
+
+def show_continual(threads: int, seeds: Sequence[int], json: Path | None) -> int:
+    """Learn digits task after task in every way, and show and write what was kept of them."""
+    import torch
+
+    from wmctrl.bench import continual
+
+    torch.set_num_threads(threads)
+    settings, found = continual.Settings(), []
+    for finding in continual.measure(continual.PROTOCOLS, seeds, settings):
+        found.append(finding)
+        print(continual.told(finding), file=sys.stderr, flush=True)
+        if json is not None:
+            continual.write_json(json, settings, found)
+    for protocol in continual.PROTOCOLS:
+        show_table(f"{protocol.name}, {len(seeds)} seeds", continual.COLUMNS, continual.rows(protocol, found))
+    print(continual.LEGEND)
     return 0
 
 

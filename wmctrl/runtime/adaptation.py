@@ -67,8 +67,10 @@ class Learns(Protocol):
     length: int
     generator: np.random.Generator
     parameters: Parameters
-    averaged: Parameters
-    """Their running average, which is what may drive."""
+
+    @property
+    def averaged(self) -> Parameters:
+        """The running average of its parameters, which is what may drive."""
 
     @property
     def matters(self) -> Parameters:
