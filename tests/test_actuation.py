@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from tests.tiny_bundle import CHEETAH, made
 from wmctrl.runtime import golden
 from wmctrl.runtime.actuation import FURTHEST, LEAST, MOST, Actuation, Residuals, improved
+from wmctrl.runtime.adapter import ROUNDS
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.limits import Limits
 
@@ -31,7 +32,7 @@ def plant(truth: Actuation, steps: int, noise: float, moved: tuple[float, ...] =
     return residuals
 
 
-def found(residuals: Residuals, rounds: int = 3) -> Actuation:
+def found(residuals: Residuals, rounds: int = ROUNDS) -> Actuation:
     believed = Actuation.plain(2)
     for _ in range(rounds):
         believed = improved(believed, residuals)
@@ -85,16 +86,16 @@ def test_a_few_readings_that_are_wrong_do_not_mislead() -> None:
         errors[::10] = 10.0
         return errors
 
-    told = found(broken, rounds=5)
+    told = found(broken, rounds=8)
     np.testing.assert_allclose(told.gain, WEAK.gain, atol=0.1)
     np.testing.assert_allclose(told.offset, WEAK.offset, atol=0.05)
 
 
 def test_gains_stay_among_those_that_are_considered() -> None:
-    told = found(plant(actuation((0.05, 1.0), (0.0, 0.0)), 60, noise=0.0), rounds=6)
+    told = found(plant(actuation((0.05, 1.0), (0.0, 0.0)), 60, noise=0.0), rounds=8)
     assert told.gain[0] == pytest.approx(LEAST)
     told.require_sound(2)
-    told = found(plant(actuation((1.0, 1.0), (0.0, 0.7)), 60, noise=0.0), rounds=6)
+    told = found(plant(actuation((1.0, 1.0), (0.0, 0.7)), 60, noise=0.0), rounds=8)
     assert told.offset[1] == pytest.approx(FURTHEST)
     told.require_sound(2)
 

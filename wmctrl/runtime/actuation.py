@@ -25,9 +25,9 @@ STRIDE = 0.4
 EXPECTED = 0.5
 """Standard deviation of what gains and offsets are expected to differ from a plant's whose commands take effect as they
 are."""
-REPEATED = 10.0
+REPEATED = 30.0
 """Errors that tell about as much as one that has nothing to do with the others."""
-LEAST_ERROR = 0.02
+LEAST_ERROR = 0.05
 """Usual error that is reckoned with at least, in standard deviations."""
 
 Residuals = Callable[["Actuation"], NDArray[np.float32]]

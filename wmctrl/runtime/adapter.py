@@ -42,7 +42,7 @@ CONSOLIDATING = 16
 """Sequences that tell which parameters matter to a plant that was learned."""
 RECOGNISING = 20
 """Steps since a change by which a plant that is known is told from others."""
-CALIBRATING, CHECKING, ROUNDS = 80, 20, 4
+CALIBRATING, CHECKING, ROUNDS = 80, 20, 6
 """Steps, at most, that tell what commands do; how many that came later check that; and how often it is improved."""
 SETTLED = 20
 """Steps before those that judge, so that the belief is settled."""
