@@ -23,6 +23,7 @@ def plant(truth: Actuation, steps: int, noise: float, moved: tuple[float, ...] =
     """Errors of a plant whose two readings are the effects, after commands that reach as far as `moved`."""
     rng = np.random.default_rng(0)
     commands = np.array(moved, np.float32) * rng.uniform(-0.4, 0.4, (steps, 2)).astype(np.float32)
+    commands = np.clip(commands, np.float32(-1.0), np.float32(1.0))
     seen = truth.effect(commands) + noise * rng.standard_normal((steps, 2)).astype(np.float32)
 
     def residuals(believed: Actuation) -> NDArray[np.float32]:
@@ -70,6 +71,13 @@ def test_recorded_steps_tell_gains_and_offsets() -> None:
     told = found(plant(WEAK, 60, noise=0.01))
     np.testing.assert_allclose(told.gain, WEAK.gain, atol=0.05)
     np.testing.assert_allclose(told.offset, WEAK.offset, atol=0.02)
+
+
+def test_commands_that_go_as_far_as_they_can_tell_it_too() -> None:
+    truth = actuation((0.5, 0.6), (0.0, 0.0))
+    told = found(plant(truth, 60, noise=0.01, moved=(1e9, 1e9)))
+    np.testing.assert_allclose(told.gain, truth.gain, atol=0.05)
+    np.testing.assert_allclose(told.offset, truth.offset, atol=0.05)
 
 
 def test_what_steps_do_not_tell_stays_as_it_was() -> None:

@@ -321,6 +321,30 @@ def test_what_commands_do_is_found_out_before_anything_is_learned() -> None:
     assert world.engine.actuation.offset == pytest.approx(0.0, abs=0.05)
 
 
+def test_a_plant_whose_commands_do_something_else_is_known_after_a_while() -> None:
+    world = World(calibrate=True, learn=False, consolidated=200)
+    world.drive(300)
+    assert "consolidated" in world.drive(600, gain=0.5)
+    known = world.adapter.active
+    assert known in world.adapter.regimes
+    world.drive(600)
+    assert world.engine.actuation.gain == NOMINAL
+    world.drive(600, gain=1.8)
+    assert world.engine.actuation.gain != pytest.approx(0.5, abs=0.1)
+    assert "recognised" in world.drive(200, gain=0.5)
+    assert world.adapter.active is known
+
+
+def test_calibrated_first_and_learned_then_a_plant_is_known_and_left_again() -> None:
+    world = World(calibrate=True, consolidated=200)
+    world.drive(300)
+    happened = world.drive(1500, gain=0.5)
+    assert {"alarm", "calibrated", "consolidated"} <= set(happened)
+    assert world.engine.gain * world.engine.actuation.gain == pytest.approx(0.5, abs=0.1)
+    assert "recognised" in world.drive(300)
+    assert world.engine.gain * world.engine.actuation.gain == NOMINAL
+
+
 def test_commands_that_do_what_they_did_are_recognised() -> None:
     world = World(calibrate=True, learn=False)
     world.drive(300)

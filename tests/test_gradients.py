@@ -154,7 +154,14 @@ def test_a_bundle_is_held_to_the_gradients_of_its_agent_on_recorded_steps(
 
 
 def test_gradients_that_are_not_autograds_are_not_deployed() -> None:
-    for wrong, rounding in ((2e-4, 1e-6), (5e-3, 1e-3), (math.nan, 1e-6), (2e-4, math.nan)):
+    for wrong, rounding in (
+        (2e-4, 1e-6),
+        (5e-3, 1e-3),
+        (0.02, 1.0),
+        (math.inf, math.inf),
+        (math.nan, 1e-6),
+        (2e-4, math.nan),
+    ):
         other = GradientParity("model_gradient", 9, 0, wrong, "gradient.model.a", rounding)
         made = exporting.Export(Path("there"), 1, 1, {}, {}, gradients=(other,))
         with pytest.raises(ValueError, match=r"gradient\.model\.a differs by .* from autograd's, above"):

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from wmctrl.learning.muon import COEFFICIENTS, Muon, orthogonalised
+from wmctrl.learning.muon import Muon, orthogonalised
+from wmctrl.runtime.descent import COEFFICIENTS
 
 SHAPES = ((24, 8), (8, 24), (12, 12))
 
@@ -18,7 +19,7 @@ def drawn(rows: int, columns: int, seed: int = 0) -> torch.Tensor:
 def test_the_quintic_acts_on_the_singular_values_and_leaves_the_vectors(shape: tuple[int, int]) -> None:
     matrix = drawn(*shape).double()
     left, values, right = torch.linalg.svd(matrix, full_matrices=False)
-    a, b, c = COEFFICIENTS
+    a, b, c = map(float, COEFFICIENTS)
     values = values / math.sqrt(float((values**2).sum()))
     for _ in range(5):
         values = a * values + b * values**3 + c * values**5

@@ -23,8 +23,8 @@ DRAWN = ("noise", "future_components", "future_values")
 
 SMALLEST = 1e-3
 """Largest element of a gradient below which differences are what rounding leaves of its sum."""
-LARGEST = 1e-4
-"""Difference from autograd's in double precision that any gradient may have."""
+LARGEST, LIMIT = 1e-4, 1e-2
+"""Difference from autograd's in double precision that any gradient may have, and what none may exceed."""
 AS_ROUNDED = 4.0
 """How many times as far as autograd's in single precision a gradient may be from that in double precision.
 
@@ -42,17 +42,17 @@ class GradientParity:
     silent: int
     """Those among them whose gradient is zero throughout, which shows nothing."""
     difference: float
-    """The largest from autograd's in double precision, of a gradient or of what the graph tells beside, relative to
-    its largest element."""
+    """From autograd's in double precision, relative to its largest element, of the gradient, or of what the graph tells
+    beside, that is furthest from what it may be."""
     where: str
     """Which one that is."""
     rounding: float
-    """The largest of autograd's in single precision."""
+    """The difference of autograd's in single precision."""
 
     @property
     def most(self) -> float:
         """What the difference may be."""
-        return max(LARGEST, AS_ROUNDED * self.rounding)
+        return most(self.rounding)
 
 
 def gradient_parity(agent: Agent, learner: Bundle, batch: Batch) -> Iterator[GradientParity]:
@@ -71,10 +71,17 @@ def gradient_parity(agent: Agent, learner: Bundle, batch: Batch) -> Iterator[Gra
         wanted = by_autograd(copy.deepcopy(objective).double(), name, doubled)
         rounded = by_autograd(objective, name, inputs)
         differences = {key: difference(came[key], value) for key, value in wanted.items()}
-        where = max(differences, key=lambda key: np.nan_to_num(differences[key], nan=np.inf))
-        rounding = max(difference(rounded[key], value) for key, value in wanted.items())
+        rounding = {key: difference(rounded[key], value) for key, value in wanted.items()}
+        shares = {key: np.nan_to_num(differences[key] / most(rounding[key]), nan=np.inf) for key in wanted}
+        where = max(shares, key=shares.__getitem__)
         zeros = [key for key, value in wanted.items() if key.startswith(GRADIENT) and not value.any()]
-        yield GradientParity(name, len(wanted) - len(LEARNED[name]), len(zeros), differences[where], where, rounding)
+        parameters = len(wanted) - len(LEARNED[name])
+        yield GradientParity(name, parameters, len(zeros), differences[where], where, rounding[where])
+
+
+def most(rounding: float) -> float:
+    """Difference that a gradient may have from autograd's in double precision, by that of autograd's in single."""
+    return min(LIMIT, max(LARGEST, AS_ROUNDED * rounding))
 
 
 def difference(came: NDArray[Any], wanted: NDArray[Any]) -> float:

@@ -7,11 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the quintic a x + b x^3 + c x^5 that every iteration applies to the singular values (Jordan et al. 2024)."""
-ITERATIONS = 5
-LEAST_NORM = 1e-7
-"""A matrix shorter than this is not lengthened to unit norm."""
+from wmctrl.runtime.descent import COEFFICIENTS, ITERATIONS, LEAST_NORM
 
 
 class Muon(torch.optim.Optimizer):
@@ -49,9 +45,9 @@ class Muon(torch.optim.Optimizer):
 
 def orthogonalised(matrix: Tensor) -> Tensor:
     """A matrix (m, n) of the same singular vectors, whose values are near 1 unless they are tiny (Newton-Schulz)."""
-    a, b, c = COEFFICIENTS
+    a, b, c = map(float, COEFFICIENTS)
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    wide = wide / wide.norm().clamp_min(LEAST_NORM)  # then no singular value is above 1
+    wide = wide / wide.norm().clamp_min(float(LEAST_NORM))  # then no singular value is above 1
     for _ in range(ITERATIONS):
         gram = wide @ wide.T
         wide = torch.addmm(wide, torch.addmm(gram, gram, gram, beta=b, alpha=c), wide, beta=a)

@@ -27,6 +27,9 @@ EXPECTED = 0.5
 are."""
 REPEATED = 30.0
 """Errors that tell about as much as one that has nothing to do with the others."""
+DEVIATION, CAUCHY = 1.4826, 2.385
+"""Standard deviation of a normal distribution by its median deviation, and how many of them Cauchy weights halve at, for
+95 % efficiency there (Holland and Welsch 1977)."""
 LEAST_ERROR = 0.05
 """Usual error that is reckoned with at least, in standard deviations."""
 
@@ -82,22 +85,24 @@ class Actuation(NamedTuple):
 
 
 def improved(believed: Actuation, residuals: Residuals) -> Actuation:
-    """Gains and offsets that explain recorded steps better: a step of Gauss and Newton with Cauchy's weights.
+    """Gains and offsets that explain recorded steps better: a Gauss-Newton step with Cauchy weights.
 
-    They are drawn to commands that take effect as they are, so that what the steps do not tell stays so.
+    They are drawn to commands that take effect as they are, so that what the steps do not tell stays so. Slopes are told
+    by both sides: commands that go as far as they can have no effect beyond.
     """
     values, plain = believed.values(), Actuation.plain(len(believed.gain)).values()
     errors = residuals(believed).ravel().astype(np.float64)
-    slopes = np.stack([(residuals(one).ravel() - errors) / PROBE for one in _probes(values)], 1)
-    usual = max(LEAST_ERROR, 1.5 * float(np.median(np.abs(errors))))
-    weights = 1.0 / (1.0 + (errors / (2.0 * usual)) ** 2)
+    beyond, short = ([residuals(one).ravel() for one in _probes(values, way * PROBE)] for way in (1.0, -1.0))
+    slopes = (np.stack(beyond, 1) - np.stack(short, 1)).astype(np.float64) / (2.0 * PROBE)
+    usual = max(LEAST_ERROR, DEVIATION * float(np.median(np.abs(errors))))
+    weights = 1.0 / (1.0 + (errors / (CAUCHY * usual)) ** 2)
     held = REPEATED * (usual / EXPECTED) ** 2
     curvature = slopes.T @ (weights[:, None] * slopes) + held * np.eye(len(values))
     step = np.linalg.solve(curvature, -slopes.T @ (weights * errors) - held * (values - plain))
     return Actuation.of(values + np.clip(step, -STRIDE, STRIDE))
 
 
-def _probes(values: NDArray[np.float64]) -> list[Actuation]:
+def _probes(values: NDArray[np.float64], change: float) -> list[Actuation]:
     """Gains and offsets of which one is changed, each in turn."""
-    rows = (np.split(one.astype(np.float32), 2) for one in values + PROBE * np.eye(len(values)))
+    rows = (np.split(one.astype(np.float32), 2) for one in values + change * np.eye(len(values)))
     return [Actuation(gain, offset) for gain, offset in rows]

@@ -153,6 +153,7 @@ class Adapter:
         if wanted is not None and wanted is not self.taken:
             self.engine.take(*wanted)
             self.taken, self.drift = wanted, self.drift.restarted()
+            surprise = None  # it is that of what drove before
         if not self.layout.whole(step):
             self.gap = True
             return
@@ -193,6 +194,7 @@ class Adapter:
             if next(self.calibration, self) is self:  # it is over
                 self.calibration = s.uncalibrated = None
         elif not c.learn:
+            self._settle()
             return False
         elif s.frontier - s.since < self.learner.length:
             s.frontier = now
@@ -237,6 +239,7 @@ class Adapter:
             self._tell("calibrated", f"gain {gains}, offset {offsets}; error {learned:.3f}, {now:.3f} of what drives")
             self._drive(candidate)
             self._start_from(candidate)
+            self.state.frontier, self.state.updates = self.memory.total, 0
 
     def _undo(self, errors: dict[int, float]) -> bool:
         """Drive by what drove before, or by a plant that is known, where its error is smaller; whether that is so."""
@@ -287,8 +290,7 @@ class Adapter:
             if not keeps:
                 s.replay = min(c.most_replay, s.replay + 0.1)
         s.frontier, s.updates = self.memory.total, 0
-        if not c.always and self.memory.total - max(s.last_alarm, s.promoted) >= c.consolidated:
-            self._consolidate()
+        self._settle()
 
     def _promote(self, candidate: Regime, told: str) -> None:
         """Drive by what was learned, unless its policy is imagined to do worse than the one that drives."""
@@ -316,15 +318,23 @@ class Adapter:
         rows["action"] = self.active.actuation.effect(rows["action"])
         return rows
 
-    def _consolidate(self) -> None:
-        """Hold on to what was learned, and learn no more until something changes."""
-        s, L = self.state, self.learner
-        s.learning = False
-        if self.active.matters is not None:  # nothing was learned of it since
+    def _settle(self) -> None:
+        """Learn no more until something changes, where nothing better was found for long, and know what drives."""
+        s, c = self.state, self.config
+        if c.always or self.memory.total - max(s.last_alarm, s.promoted) < c.consolidated:
             return
-        self._start_from(self.active)
-        L.consolidate(self._new(CONSOLIDATING))
-        self.active.matters, self.unkept = L.matters, True
+        s.learning = False
+        if not any(one is self.active for one in self.regimes):
+            self._consolidate()
+
+    def _consolidate(self) -> None:
+        """Hold on to what drives, a plant that is known from now on."""
+        L = self.learner
+        if self.active.matters is None:  # it was learned; or commands were found to do something else, and no more
+            self._start_from(self.active)
+            L.consolidate(self._new(CONSOLIDATING))
+            self.active.matters = L.matters
+        self.unkept = True
         others = [one for one in self.regimes if one is not self.nominal and one is not self.active]
         self.regimes = [self.nominal, *[*others, self.active][1 - self.config.regimes :]]
         self._tell("consolidated", f"{len(self.regimes)} plants are known")

@@ -175,11 +175,11 @@ class Assured:
     def _stopping(self) -> Vector:
         """The command (A,) that brings the plant to rest."""
         limits, last = self.controller.limits, self.controller.state.last
-        command, sensed = np.zeros_like(last), self._sensed()
+        effect, sensed = np.zeros_like(last), self._sensed()
         if sensed is not None:
             for gain in self.controller.bundle.manifest.task.safe:
-                command[gain.action] += gain.gain * sensed[gain.proprio]
-        return limits.held(np.clip(command, -1.0, 1.0), last)
+                effect[gain.action] += gain.gain * sensed[gain.proprio]
+        return limits.held(self.controller.follower.actuation.command(np.clip(effect, -1.0, 1.0)), last)
 
     def _sensed(self) -> Vector | None:
         """What the sensors are expected to show when the next command takes effect (O,), where that is known."""

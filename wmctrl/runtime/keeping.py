@@ -98,15 +98,22 @@ class Keeper:
             for key, value in arrays.items():
                 number, part, name = key.split(".", 2)
                 plants[int(number)][part][name] = value
-            regimes = tuple(
-                Regime(plant["parameters"], Actuation(**plant["actuation"]), plant["matters"] or None)
-                for plant in plants
-            )
+            regimes = tuple(self._regime(**plant) for plant in plants)
             found = Known(regimes, range(1 + len(regimes))[state["active"]])
         except (ValueError, KeyError, IndexError, TypeError) as error:
             raise ValueError(f"{self.folder} is damaged ({error}); delete it to begin anew") from None
         self.slot = slot
         return found
+
+    def _regime(self, parameters: Parameters, matters: Parameters, actuation: Parameters) -> Regime:
+        """A plant from its parts.
+
+        Raises:
+            ValueError: What commands do is not considered.
+        """
+        found = Actuation(**actuation)
+        found.require_sound(self.layout.actions)
+        return Regime(parameters, found, matters or None)
 
     def _state(self) -> dict[str, Any] | None:
         """What counts, where anything does and it is of this bundle."""
