@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.tiny_bundle import CHEETAH, controller
+from wmctrl.runtime.actuation import Actuation
 from wmctrl.runtime.assurance import Assured, Bounds, Monitor, Rung, Trouble
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.decision import Decision
@@ -201,3 +202,5 @@ def test_a_car_brakes_by_its_gains() -> None:
     braking = assured.act(seen)
     assert braking.source == "safe action"
     np.testing.assert_allclose(braking.command, [-0.5, 0.0], atol=1e-6)
+    car.set_actuation(Actuation(np.array([0.8, 1.0], np.float32), np.array([0.0, 0.2], np.float32)))
+    np.testing.assert_allclose(assured.act(seen).command, [-0.625, -0.2], atol=1e-6, err_msg="brakes weak, wheel bent")

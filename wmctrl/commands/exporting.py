@@ -67,8 +67,8 @@ as good: share of those, and of others whose best and worst elites are worth the
 GRADIENT_COLUMNS = ("gradients", "parameters", "all zero", "largest difference", "at most", "PyTorch's", "of")
 """What a table tells of graphs that learn."""
 GRADIENT_LEGEND = """\
-largest difference: from autograd's in double precision, relative to the gradient's largest element, where it is furthest
-from what it may be; PyTorch's: that of autograd's in single precision"""
+largest difference: from autograd's in double precision, relative to the gradient's largest element, where it is
+furthest from what it may be; PyTorch's: that of autograd's in single precision"""
 REGRET_COLUMNS = ("plans", "states", "regret, mean", "median", "95th percentile")
 """What a table tells of half precision."""
 REGRET_LEGEND = """\

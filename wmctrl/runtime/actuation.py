@@ -28,8 +28,8 @@ are."""
 REPEATED = 30.0
 """Errors that tell about as much as one that has nothing to do with the others."""
 DEVIATION, CAUCHY = 1.4826, 2.385
-"""Standard deviation of a normal distribution by its median deviation, and how many of them Cauchy weights halve at, for
-95 % efficiency there (Holland and Welsch 1977)."""
+"""Standard deviation of a normal distribution by its median deviation, and how many of them it takes to halve a Cauchy
+weight, for 95 % efficiency there (Holland and Welsch 1977)."""
 LEAST_ERROR = 0.05
 """Usual error that is reckoned with at least, in standard deviations."""
 
@@ -87,8 +87,8 @@ class Actuation(NamedTuple):
 def improved(believed: Actuation, residuals: Residuals) -> Actuation:
     """Gains and offsets that explain recorded steps better: a Gauss-Newton step with Cauchy weights.
 
-    They are drawn to commands that take effect as they are, so that what the steps do not tell stays so. Slopes are told
-    by both sides: commands that go as far as they can have no effect beyond.
+    They are drawn to commands that take effect as they are, so that what the steps do not tell stays so. Slopes are
+    told by both sides: a command that goes as far as it can has no effect beyond.
     """
     values, plain = believed.values(), Actuation.plain(len(believed.gain)).values()
     errors = residuals(believed).ravel().astype(np.float64)
