@@ -3,9 +3,9 @@
 Whoever drives calls `note` after every step, which takes a fraction of a millisecond; all that takes longer is done by
 `work`, a piece at a time, in a thread of its own (`learning`) or between two steps of a simulator that waits. What
 commands do to the plant is found out first (`actuation`), for some dozens of steps tell that. Then parameters are
-learned, where the plant is still foreseen worse than the first one is. They are but candidates until they foresee
-steps that they were not learned from better than those that drive, and the first plant hardly worse, and until their
-policy is imagined to do no worse (the gate). What drove before, and what was learned first, remain: the best drives.
+learned. They are but candidates until they foresee steps that they were not learned from better than those that
+drive, where those foresee worse than they did on the first plant, and that one hardly worse, and until their policy is
+imagined to do no worse (the gate). What drove before, and what was learned first, remain: the best drives.
 """
 
 from collections import deque
