@@ -107,10 +107,10 @@ class Adapter:
         self.drift, self.state = Drift(), Standing(replay=self.config.replay, learning=self.config.always)
         self.wanted: tuple[Any, Actuation] | None = None
         """Parameters that drive from the next step on, and what commands do; only whoever works writes it."""
+        self.calibration: Iterator[None] | None = None
+        """What is being found out of commands; only whoever works goes on with it."""
         self.taken: tuple[Any, Actuation] | None = None
         """Those that do; only whoever drives writes it, and everything below."""
-        self.calibration: Iterator[None] | None = None
-        """What is being found out of commands."""
         self.gap = False
         """Whether a step is missing before the next one."""
         self.alarms: deque[Alarm] = deque()

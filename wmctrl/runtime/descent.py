@@ -45,11 +45,14 @@ class Adam:
         Raises:
             ValueError: A gradient is not finite; nothing has moved.
         """
-        held = bounded(gradients, self.clip)
+        return self.moved(parameters, bounded(gradients, self.clip))
+
+    def moved(self, parameters: Arrays, gradients: Parameters) -> Parameters:
+        """Parameters one step down gradients that are bounded already."""
         self.steps += 1
         bias_first, bias_second = (np.float32(1.0 - float(decay) ** self.steps) for decay in (FIRST, SECOND))
         moved = dict(parameters)
-        for name, gradient in held.items():
+        for name, gradient in gradients.items():
             first = self.first.get(name, np.float32(0.0)) * FIRST + (1 - FIRST) * gradient
             second = self.second.get(name, np.float32(0.0)) * SECOND + (1 - SECOND) * gradient**2
             self.first[name], self.second[name] = first, second
@@ -82,7 +85,7 @@ class Descent:
         """
         held = bounded(gradients, self.clip)
         matrices = {name: one for name, one in held.items() if one.ndim == 2}
-        moved = self.adam.step(parameters, {name: one for name, one in held.items() if one.ndim != 2})
+        moved = self.adam.moved(parameters, {name: one for name, one in held.items() if one.ndim != 2})
         for name, gradient in matrices.items():
             running = self.running.get(name, np.float32(0.0)) * MOMENTUM + (1 - MOMENTUM) * gradient
             self.running[name] = running

@@ -29,8 +29,6 @@ SETTLING = 3
 """Steps after an episode's start, or the recording's, before anything is foreseen: until then nothing is known."""
 LARGEST = 10.0
 """Error of an element beyond which it counts no more, in standard deviations of what was recorded."""
-
-
 LEAST_SPREAD, LARGEST_RANGE = 0.05, 1e6
 """Share of an element's range that its readings spread at least; a larger range says nothing."""
 GRAPHS = (OBSERVE, IMAGINE)
