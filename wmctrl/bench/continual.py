@@ -167,9 +167,7 @@ class Learner:
                 batch = training.some(self.rng, size)
             else:
                 batch = Samples.joined([training.some(self.rng, size // 2), stored.some(self.rng, size - size // 2)])
-            found = gradient(self.parameters, batch)
-            pull = self.consolidation.gradient(self.parameters)
-            found = {name: value + pull.get(name, np.float32(0.0)) for name, value in found.items()}
+            found = self.consolidation.added(self.parameters, gradient(self.parameters, batch))
             self.parameters = adam.step(self.parameters, found)
 
     def finish(self, training: Samples) -> None:

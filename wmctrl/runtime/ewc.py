@@ -95,3 +95,8 @@ class Consolidation:
                 pull = self.strength * matters * (parameters[name] - anchor.parameters[name])
                 found[name] = np.asarray(found.get(name, 0.0) + pull, np.float32)
         return found
+
+    def added(self, parameters: Arrays, gradients: Arrays) -> dict[str, NDArray[np.float32]]:
+        """Gradients of a loss at some parameters, the penalty's added to them."""
+        pulls = self.gradient(parameters)
+        return {name: gradient + pulls.get(name, np.float32(0.0)) for name, gradient in gradients.items()}

@@ -102,9 +102,7 @@ class Learner:
         loss, belief, gradients = self.found(batch)
         if not np.isfinite(loss):
             raise ValueError(f"the model's loss became {loss}")
-        pulls = self.consolidation.gradient(self.parameters)
-        moved = {name: gradient + pulls.get(name, np.float32(0.0)) for name, gradient in gradients.items()}
-        parameters = self.descent.step(self.parameters, moved)
+        parameters = self.descent.step(self.parameters, self.consolidation.added(self.parameters, gradients))
         if self.behavior is not None:
             parameters = self.behavior.improved(parameters, Starts.of(belief, batch), self.generator)
         self.parameters = parameters
