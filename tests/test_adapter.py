@@ -321,6 +321,20 @@ def test_what_commands_do_is_found_out_before_anything_is_learned() -> None:
     assert world.engine.actuation.offset == pytest.approx(0.0, abs=0.05)
 
 
+class Unexplained(Judge):
+    """Foresees most of what comes after a change badly, whatever commands are said to do."""
+
+    def error(self, parameters: Parameters, steps: Columns, since: int = 0) -> float:
+        return super().error(parameters, steps, since) + 4.0 * (since > 0)
+
+
+def test_gains_that_explain_but_a_little_of_a_change_do_not_drive() -> None:
+    world = World(judge=Unexplained(), calibrate=True, learn=False)
+    world.drive(300)
+    assert set(world.drive(200, gain=0.5)) == {"alarm"}
+    assert world.engine.actuation == Actuation.plain(1)
+
+
 def test_a_plant_whose_commands_do_something_else_is_known_after_a_while() -> None:
     world = World(calibrate=True, learn=False, consolidated=200)
     world.drive(300)

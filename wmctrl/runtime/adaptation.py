@@ -38,7 +38,7 @@ class Adaptation:
     better: float = 0.05
     """Share by which the errors of what was learned must be smaller for it to drive."""
     clearly: float = 0.2
-    """Share by which those of a plant that is known must be: now and then nobody foresees what comes, and one less."""
+    """Share by which those of a calibration or of a known plant must be: now and then nobody foresees what comes."""
     forgotten: float = 0.1
     """Share by which errors on the first plant may be larger."""
     consolidated: int = 300
