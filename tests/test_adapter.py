@@ -386,9 +386,9 @@ def test_a_plant_that_is_known_drives_again_only_where_it_foresees_clearly_bette
     world = World()
     nominal, other = world.adapter.active, Regime(gain(0.5), Actuation.plain(1))
     world.adapter._drive(other)
-    assert not world.adapter._undo({id(other): 1.0, id(nominal): 0.85})
+    assert not world.adapter._undo({other: 1.0, nominal: 0.85})
     assert world.adapter.active is other
-    assert world.adapter._undo({id(other): 1.0, id(nominal): 0.75})
+    assert world.adapter._undo({other: 1.0, nominal: 0.75})
     assert world.adapter.active is nominal
 
 

@@ -116,9 +116,9 @@ class Alarm(NamedTuple):
     """Step after which it seems to have begun."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Regime:
-    """A plant that was learned."""
+    """A plant that was learned, which is none but itself: two may have the same parameters."""
 
     parameters: Parameters
     actuation: Actuation

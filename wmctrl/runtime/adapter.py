@@ -237,19 +237,19 @@ class Adapter:
         # which foresees a tenth better, and an arm that drove by it kept twice as far from its goals.
         if learned < (1.0 - self.config.clearly) * min(errors.values()) and self.active is drove:
             gains, offsets = (", ".join(f"{one:.2f}" for one in part) for part in found)
-            now = errors[id(drove)]
+            now = errors[drove]
             self._tell("calibrated", f"gain {gains}, offset {offsets}; error {learned:.3f}, {now:.3f} of what drives")
             self._drive(candidate)
             self._start_from(candidate)
             self.state.frontier, self.state.updates = self.memory.total, 0
 
-    def _undo(self, errors: dict[int, float]) -> bool:
+    def _undo(self, errors: dict[Regime, float]) -> bool:
         """Drive by what drove before, or by a plant that is known, where its error is smaller; whether that is so."""
-        now, best = errors[id(self.active)], min(self._contenders(), key=lambda one: errors[id(one)])
-        if not errors[id(best)] < (1.0 - self.config.clearly) * now:
+        now, best = errors[self.active], min(errors, key=errors.__getitem__)
+        if not errors[best] < (1.0 - self.config.clearly) * now:
             return False
-        what = "recognised" if any(best is one for one in self.regimes) else "rolled back"
-        self._tell(what, f"error {errors[id(best)]:.3f}, {now:.3f} of what drives")
+        what = "recognised" if best in self.regimes else "rolled back"
+        self._tell(what, f"error {errors[best]:.3f}, {now:.3f} of what drives")
         self._drive(best)
         self._start_from(best)
         return True
@@ -281,7 +281,7 @@ class Adapter:
             errors = self._errors(recent, since)
             learned = self._error(candidate, recent, since)
             retained = self.judge.error(candidate.parameters, self._retained())
-            now = errors[id(self.active)]
+            now = errors[self.active]
             keeps = retained <= (1.0 + c.forgotten) * self.first_error
             wants = now > self.first_error  # or what drives foresees as well as it ever did, and learning can but harm
             told = f"error {learned:.3f}, {now:.3f} of what drives, {retained:.3f} on the first plant"
@@ -326,7 +326,7 @@ class Adapter:
         if c.always or self.memory.total - max(s.last_alarm, s.promoted) < c.consolidated:
             return
         s.learning = False
-        if not any(one is self.active for one in self.regimes):
+        if self.active not in self.regimes:
             self._consolidate()
 
     def _consolidate(self) -> None:
@@ -337,7 +337,7 @@ class Adapter:
             L.consolidate(self._new(CONSOLIDATING))
             self.active.matters = L.matters
         self.unkept = True
-        others = [one for one in self.regimes if one is not self.nominal and one is not self.active]
+        others = [one for one in self.regimes if one not in (self.nominal, self.active)]
         self.regimes = [self.nominal, *[*others, self.active][1 - self.config.regimes :]]
         self._tell("consolidated", f"{len(self.regimes)} plants are known")
 
@@ -358,8 +358,8 @@ class Adapter:
 
     def _known(self) -> Known:
         """What is worth keeping."""
-        plants = [*self.regimes, *([] if any(one is self.active for one in self.regimes) else [self.active])]
-        active = next(number for number, one in enumerate(plants) if one is self.active)
+        plants = [*self.regimes, *([] if self.active in self.regimes else [self.active])]
+        active = plants.index(self.active)
         return Known(tuple(plants[1:]), active)
 
     def _go_on(self, keeper: Keeper) -> None:
@@ -374,10 +374,6 @@ class Adapter:
                 self._drive(self.regimes[known.active])
                 self.unkept = False
 
-    def _contenders(self) -> list[Regime]:
-        """What could drive, and did."""
-        return list({id(one): one for one in (self.active, self.previous, *self.regimes)}.values())
-
     def _drive(self, regime: Regime) -> None:
         """Drive by other parameters from the next step on."""
         held = {name: value for name, value in regime.parameters.items() if name in self.driven}
@@ -391,9 +387,10 @@ class Adapter:
         begin = max(since - SETTLED, self.memory.total - len(self.memory))
         return self.memory.steps(begin, self.memory.total), since - begin
 
-    def _errors(self, steps: Columns, since: int) -> dict[int, float]:
-        """How badly each of what could drive foresees steps from one on, by its id."""
-        return {id(one): self._error(one, steps, since) for one in self._contenders()}
+    def _errors(self, steps: Columns, since: int) -> dict[Regime, float]:
+        """How badly each of what could drive, and did, foresees steps from one on."""
+        contenders = dict.fromkeys((self.active, self.previous, *self.regimes))
+        return {one: self._error(one, steps, since) for one in contenders}
 
     def _error(self, regime: Regime, steps: Columns, since: int) -> float:
         """How badly a plant that is known foresees steps from one on."""
