@@ -6,14 +6,14 @@ from numpy.typing import NDArray
 
 from tests.tiny_bundle import CHEETAH, made
 from wmctrl.runtime import golden
-from wmctrl.runtime.actuation import FURTHEST, LEAST, MOST, Actuation, Residuals, improved
+from wmctrl.runtime.actuation import FURTHEST, LEAST, LONGEST_DELAY, MOST, Actuation, Residuals, improved
 from wmctrl.runtime.adapter import ROUNDS
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.limits import Limits
 
 
-def actuation(gain: tuple[float, ...], offset: tuple[float, ...]) -> Actuation:
-    return Actuation(np.array(gain, np.float32), np.array(offset, np.float32))
+def actuation(gain: tuple[float, ...], offset: tuple[float, ...], delay: int = 0) -> Actuation:
+    return Actuation(np.array(gain, np.float32), np.array(offset, np.float32), delay)
 
 
 WEAK = actuation((0.5, 2.0), (0.25, -0.125))
@@ -48,6 +48,19 @@ def test_effects_are_by_hand() -> None:
 def test_what_is_sent_has_the_effect() -> None:
     effect = np.array([0.3, -0.6], np.float32)
     np.testing.assert_allclose(WEAK.effect(WEAK.command(effect)), effect, atol=1e-6)
+
+
+def test_what_was_done_is_by_hand() -> None:
+    """An episode begins at rest, and of what was sent before the first step the oldest known is taken."""
+    sent = np.array([0.25, 0.5, 1.0, 0.0, -0.5, 0.75], np.float32)[:, None]
+    first = np.array([0.0, 0.0, 0.0, 1.0, 0.0, 0.0], np.float32)
+    late = Actuation.plain(1)._replace(delay=1)
+    np.testing.assert_array_equal(late.done(sent, first)[:, 0], [0.25, 0.25, 0.5, 0.0, 0.0, -0.5])
+    later = Actuation(np.array([0.5], np.float32), np.array([0.25], np.float32), 2)
+    np.testing.assert_array_equal(later.done(sent, first)[:, 0], [0.375, 0.375, 0.375, 0.25, 0.25, 0.25])
+    several = later.done(np.stack([sent, -sent]), np.stack([first, 0.0 * first]))
+    np.testing.assert_array_equal(several[1, :, 0], [0.125, 0.125, 0.125, 0.0, -0.25, 0.25])
+    np.testing.assert_array_equal(several[0], later.done(sent, first))
 
 
 def test_plain_commands_are_their_effects_to_the_last_bit() -> None:
@@ -109,16 +122,17 @@ def test_gains_stay_among_those_that_are_considered() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gain", "offset", "said"),
+    ("refused", "said"),
     [
-        ((1.0,), (0.0, 0.0), "gain must be 2 numbers"),
-        ((1.0, MOST + 1.0), (0.0, 0.0), "gain must be 2 numbers from 0.2 to 3"),
-        ((1.0, 1.0), (0.0, float("nan")), "offset must be 2 numbers"),
+        (actuation((1.0,), (0.0, 0.0)), "gain must be 2 numbers"),
+        (actuation((1.0, MOST + 1.0), (0.0, 0.0)), "gain must be 2 numbers from 0.2 to 3"),
+        (actuation((1.0, 1.0), (0.0, float("nan"))), "offset must be 2 numbers"),
+        (actuation((1.0, 1.0), (0.0, 0.0), LONGEST_DELAY + 1), "the delay must be a whole number from 0 to 8"),
     ],
 )
-def test_what_is_not_considered_is_refused(gain: tuple[float, ...], offset: tuple[float, ...], said: str) -> None:
+def test_what_is_not_considered_is_refused(refused: Actuation, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        actuation(gain, offset).require_sound(2)
+        refused.require_sound(2)
 
 
 def test_who_knows_that_motors_are_weak_has_them_do_what_others_do_by_half_the_command() -> None:

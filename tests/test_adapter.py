@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tests.test_experience import TASK
 from wmctrl.runtime.actuation import Actuation
 from wmctrl.runtime.adaptation import Adaptation, Regime
-from wmctrl.runtime.adapter import Adapter
+from wmctrl.runtime.adapter import LATEST, Adapter
 from wmctrl.runtime.experience import Columns, Layout, step_of
 from wmctrl.runtime.keeping import Keeper
 from wmctrl.runtime.learning import Learning
@@ -28,19 +28,22 @@ def gain(value: float) -> Parameters:
 
 
 class Plant:
-    """Moves by its gain times the command; how badly a model foresees that is the difference of their gains."""
+    """Moves by its gain times a command, some steps late; who believes in others foresees that the worse."""
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
-        self.gain, self.place, self.count = NOMINAL, 0.0, 0
+        self.gain, self.delay, self.place, self.count = NOMINAL, 0, 0.0, 0
+        self.sent = [0.0] * 4
 
-    def step(self, believed: float) -> tuple[dict[str, Any], float]:
-        """A step, and how much it surprises who believes in a gain."""
+    def step(self, believed: float, delay: int = 0) -> tuple[dict[str, Any], float]:
+        """A step, and how much it surprises who believes in a gain and a delay."""
         command = float(self.rng.uniform(-1.0, 1.0))
-        self.place = 0.9 * self.place + self.gain * command
+        self.sent = [*self.sent[1:], command]
+        moved = self.gain * self.sent[-1 - self.delay]
+        self.place = 0.9 * self.place + moved
         self.count += 1
-        seen = {"proprio": np.array([self.place, self.gain * command], np.float32)}
-        error = abs(self.gain - believed) * 3.0
+        seen = {"proprio": np.array([self.place, moved], np.float32)}
+        error = abs(self.gain - believed) * 3.0 + abs(self.delay - delay)
         surprise = float(np.exp(0.3 * self.rng.standard_normal() + error))
         return step_of(seen, np.array([command], np.float32), first=self.count == 1, reward=self.count), surprise
 
@@ -48,8 +51,8 @@ class Plant:
 class Engine:
     """Drives with a gain."""
 
-    def __init__(self) -> None:
-        self.gain, self.taken, self.actuation = NOMINAL, 0, Actuation.plain(1)
+    def __init__(self, known: Actuation | None = None) -> None:
+        self.gain, self.taken, self.actuation = NOMINAL, 0, known or Actuation.plain(1)
 
     def parameters(self) -> dict[str, tuple[int, ...]]:
         return {"model.gain": (1,)}
@@ -138,19 +141,21 @@ class World:
         learner: Learner | None = None,
         judge: Judge | None = None,
         keeper: Keeper | None = None,
+        known: Actuation | None = None,
         **config: Any,
     ) -> None:
-        self.plant, self.engine, self.learner = Plant(seed=0), Engine(), learner or Learner()
+        self.plant, self.engine, self.learner = Plant(seed=0), Engine(known), learner or Learner()
         asked = {"calibrate": False} | config
         self.adapter = Adapter(
             LAYOUT, nominal_steps(), self.engine, self.learner, judge or Judge(), Adaptation(**asked), keeper
         )
 
-    def drive(self, steps: int, gain: float = NOMINAL, work: int = 1) -> list[str]:
+    def drive(self, steps: int, gain: float = NOMINAL, work: int = 1, delay: int = 0) -> list[str]:
         """What happened meanwhile."""
-        self.plant.gain, told = gain, len(self.adapter.state.events)
+        self.plant.gain, self.plant.delay, told = gain, delay, len(self.adapter.state.events)
         for _ in range(steps):
-            step, surprise = self.plant.step(self.engine.gain * float(self.engine.actuation.gain[0]))
+            known = self.engine.actuation
+            step, surprise = self.plant.step(self.engine.gain * float(known.gain[0]), known.delay)
             self.adapter.note(step, surprise)
             for _ in range(work):
                 self.adapter.work()
@@ -319,6 +324,36 @@ def test_what_commands_do_is_found_out_before_anything_is_learned() -> None:
     assert world.engine.gain == NOMINAL, "the model is the one that it was"
     assert world.engine.actuation.gain == pytest.approx(0.5, abs=0.05)
     assert world.engine.actuation.offset == pytest.approx(0.0, abs=0.05)
+
+
+@pytest.mark.parametrize(("gain", "delay"), [(NOMINAL, 1), (NOMINAL, LATEST), (0.5, 2)])
+def test_commands_that_come_late_are_told_from_weak_ones(gain: float, delay: int) -> None:
+    world = World(calibrate=True, learn=False)
+    world.drive(300)
+    assert set(world.drive(200, gain=gain, delay=delay)) == {"alarm", "calibrated"}
+    assert world.engine.actuation.delay == delay
+    assert world.engine.actuation.gain == pytest.approx(gain, abs=0.05)
+    assert "recognised" in world.drive(200)
+    assert world.engine.actuation == Actuation.plain(1)
+
+
+def test_what_late_commands_do_is_learned_from_the_commands_that_did_it() -> None:
+    world = World(calibrate=True)
+    world.drive(300)
+    world.drive(300, delay=2)
+    assert world.engine.actuation.delay == 2
+    happened = world.drive(400, gain=0.5, delay=2)
+    assert {"promoted", "calibrated"} & set(happened)
+    assert world.engine.actuation.delay == 2
+    assert world.engine.gain * world.engine.actuation.gain == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_delay_that_is_known_from_the_beginning_changes_nothing() -> None:
+    world = World(calibrate=True, known=Actuation.plain(1)._replace(delay=2))
+    assert world.drive(1000, delay=2) == []
+    assert world.drive(300, gain=0.5, delay=2)[0] == "alarm"
+    assert world.engine.actuation.delay == 2
+    assert world.engine.gain * world.engine.actuation.gain == pytest.approx(0.5, abs=0.1)
 
 
 class Unexplained(Judge):

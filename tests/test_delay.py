@@ -47,7 +47,7 @@ def test_it_is_found_out_after_a_few_commands(loaded: Bundle, delay: int) -> Non
     plant = Plant(loaded)
     plant.meter.advantages[:] = 0.0
     plant.drive(3 * LEAST, delay)
-    assert plant.follower.delay == delay
+    assert plant.follower.actuation.delay == delay
 
 
 def test_it_is_followed_when_it_changes(loaded: Bundle) -> None:
@@ -55,15 +55,15 @@ def test_it_is_followed_when_it_changes(loaded: Bundle) -> None:
     found = []
     for delay in (2, 0, 4):
         plant.drive(60, delay)
-        found.append(plant.follower.delay)
+        found.append(plant.follower.actuation.delay)
     assert found == [2, 0, 4]
 
 
 def test_commands_that_do_not_change_tell_nothing(loaded: Bundle) -> None:
     plant = Plant(loaded)
-    plant.follower.delay = 2
+    plant.follower.actuation = plant.follower.actuation._replace(delay=2)
     plant.drive(200, delay=0, size=0.0)
-    assert plant.follower.delay == 2
+    assert plant.follower.actuation.delay == 2
 
 
 def test_what_is_not_seen_tells_nothing(loaded: Bundle) -> None:

@@ -14,7 +14,7 @@ from wmctrl.runtime.adaptation import Regime
 from wmctrl.runtime.files import write_atomic
 from wmctrl.runtime.keeping import SLOTS, STATE, Keeper, Known
 
-PLAIN, BENT = Actuation.plain(1), Actuation(np.array([0.5], np.float32), np.array([0.25], np.float32))
+PLAIN, BENT = Actuation.plain(1), Actuation(np.array([0.5], np.float32), np.array([0.25], np.float32), 2)
 
 
 def kept(folder: Path, *gains: float, active: int = 0) -> None:

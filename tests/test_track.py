@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from tests.tiny_bundle import CHEETAH, made
 from wmctrl.runtime import bundle
+from wmctrl.runtime.actuation import LONGEST_DELAY
 from wmctrl.runtime.bundle import Bundle
 from wmctrl.runtime.engine import Engine
 from wmctrl.runtime.pace import Pace
-from wmctrl.runtime.track import LONGEST_DELAY, LONGEST_WAIT, Follower, Track
+from wmctrl.runtime.track import LONGEST_WAIT, Follower, Track
 
 O, A = 17, 6
 """Of a cheetah."""
@@ -62,7 +63,7 @@ def command(value: float) -> NDArray[np.float32]:
 
 def driven(follower: Follower, *commands: float, delay: int = 0) -> tuple[Track, list[float]]:
     """A track after a plant was driven by commands, seen at every step, and the places it was at."""
-    follower.delay = delay
+    follower.actuation = follower.actuation._replace(delay=delay)
     track, place, places = follower.start(), 0.0, []
     for number, value in enumerate(commands):
         places.append(place)
@@ -96,7 +97,7 @@ def test_a_command_that_takes_effect_later_is_expected_to_do_so(follower: Follow
 
 def test_an_undelayed_follower_is_surprised_by_a_delayed_plant(follower: Follower) -> None:
     track, _ = driven(follower, 0.5, delay=1)
-    follower.delay = 0
+    follower.actuation = follower.actuation._replace(delay=0)
     assert follower.corrected(track, sensed(0.0), None)[1] == pytest.approx(0.5)
 
 

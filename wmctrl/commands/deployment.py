@@ -92,7 +92,7 @@ def run_bundle(
     if film is not None:
         print(f"Film of the last: {film}")
     if measure_delay:
-        print(f"Delay of commands: {controller.follower.delay} control periods")
+        print(f"Delay of commands: {controller.follower.actuation.delay} control periods")
     return 0
 
 
@@ -128,8 +128,8 @@ def run_in_real_time(
     if not adapt and (adapt_cpu is not None or memory is not None):
         raise ValueError("--adapt-cpu and --memory are of --adapt; add it, or leave them out")
     timing = Timing(rate, None if budget_ms is None else budget_ms / 1000.0, beside, fifo, core)
-    if adapt and (controller.follower.delay or controller.meter is not None):
-        raise ValueError("--adapt learns which command led where, and takes no --delay or --measure-delay yet")
+    if adapt and controller.meter is not None:
+        raise ValueError("--adapt finds out what commands do, and when; leave out --measure-delay")
     home = memory or (folder / "adapted" if (folder / "run.json").exists() else None)
     adapter = Adapter.of(controller, Adaptation(), kept=home) if adapt else None
     records = []

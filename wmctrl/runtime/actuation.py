@@ -1,8 +1,9 @@
-"""What commands do to a plant: by what gain and offset they take effect, and how that is told from recorded steps.
+"""What commands do to a plant: by what gain and offset they take effect, how late, and how recorded steps tell that.
 
-A motor that has weakened or a steering wheel that is bent changes what commands do, and nothing else of what is known
-of the plant. A gain and an offset of each command are so few that some dozens of steps tell them, long before a network
-has learned as much: plans are then made of effects, and what is sent is what has them.
+A motor that has weakened, a steering wheel that is bent or a line that is slow changes what commands do, and nothing
+else of what is known of the plant. A delay, and a gain and an offset of each command, are so few that some dozens of
+steps tell them, long before a network has learned as much: plans are then made of effects, and what is sent is what has
+them.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from wmctrl.runtime.arguments import hold_whole
 from wmctrl.runtime.limits import Limits, Vector
 from wmctrl.runtime.records import shown
 
@@ -18,6 +20,8 @@ LEAST, MOST = 0.2, 3.0
 """Gains that are considered."""
 FURTHEST = 0.5
 """Offset that is considered, either way."""
+LONGEST_DELAY = 8
+"""Control periods that a command may take to have an effect."""
 PROBE = 0.05
 """Change of a gain or an offset by which its effect on errors is told."""
 STRIDE = 0.4
@@ -38,12 +42,14 @@ Residuals = Callable[["Actuation"], NDArray[np.float32]]
 
 
 class Actuation(NamedTuple):
-    """How the effects of commands follow from what is sent: effect = gain command + offset."""
+    """How the effects of commands follow from what is sent: effect = gain command + offset, some steps later."""
 
     gain: Vector
     """(A,)"""
     offset: Vector
     """(A,)"""
+    delay: int = 0
+    """Control periods until a command has an effect."""
 
     @classmethod
     def plain(cls, actions: int) -> "Actuation":
@@ -53,6 +59,19 @@ class Actuation(NamedTuple):
     def effect(self, command: Vector) -> Vector:
         """What commands (..., A) do, within what a plant was ever commanded."""
         return np.clip(self.gain * command + self.offset, np.float32(-1.0), np.float32(1.0))
+
+    def done(self, commands: NDArray[np.float32], first: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What was done on the way to recorded steps (..., T, A), by what was sent a step before each of them.
+
+        What was sent before the first of them is taken to have been as that; an episode begins at rest.
+
+        Args:
+            first: 1 where an episode starts (..., T).
+        """
+        came = np.maximum(np.arange(first.shape[-1]) - self.delay, 0)
+        episode = first.cumsum(-1)
+        within = (episode == episode[..., came])[..., None]
+        return self.effect(np.where(within, commands[..., came, :], np.float32(0.0)))
 
     def command(self, effect: Vector) -> Vector:
         """What to send (A,) for an effect (A,)."""
@@ -72,16 +91,24 @@ class Actuation(NamedTuple):
         for name, part, least, most in (("gain", self.gain, LEAST, MOST), ("offset", self.offset, -FURTHEST, FURTHEST)):
             if np.shape(part) != (actions,) or not ((part >= least) & (part <= most)).all():
                 raise ValueError(f"{name} must be {actions} numbers from {least:g} to {most:g}, came {shown(part)}")
+        hold_whole("the delay", self.delay, 0, LONGEST_DELAY)
+
+    def __str__(self) -> str:
+        gains, offsets = (", ".join(f"{one:.2f}" for one in part) for part in (self.gain, self.offset))
+        return f"gain {gains}, offset {offsets}, delay {self.delay}"
 
     def values(self) -> NDArray[np.float64]:
         """Gains and offsets (2 A,)."""
         return np.concatenate([self.gain, self.offset]).astype(np.float64)
 
-    @classmethod
-    def of(cls, values: NDArray[np.float64]) -> "Actuation":
-        """From gains and offsets (2 A,), as far as they are considered."""
+    def with_values(self, values: NDArray[np.float64]) -> "Actuation":
+        """With other gains and offsets (2 A,)."""
         gain, offset = np.split(values.astype(np.float32), 2)
-        return cls(np.clip(gain, LEAST, MOST), np.clip(offset, -FURTHEST, FURTHEST))
+        return self._replace(gain=gain, offset=offset)
+
+    def considered(self) -> "Actuation":
+        """With gains and offsets as far as they are considered."""
+        return self._replace(gain=np.clip(self.gain, LEAST, MOST), offset=np.clip(self.offset, -FURTHEST, FURTHEST))
 
 
 def improved(believed: Actuation, residuals: Residuals) -> Actuation:
@@ -92,17 +119,14 @@ def improved(believed: Actuation, residuals: Residuals) -> Actuation:
     """
     values, plain = believed.values(), Actuation.plain(len(believed.gain)).values()
     errors = residuals(believed).ravel().astype(np.float64)
-    beyond, short = ([residuals(one).ravel() for one in _probes(values, way * PROBE)] for way in (1.0, -1.0))
+    beyond, short = (
+        [residuals(believed.with_values(one)).ravel() for one in values + way * PROBE * np.eye(len(values))]
+        for way in (1.0, -1.0)
+    )
     slopes = (np.stack(beyond, 1) - np.stack(short, 1)).astype(np.float64) / (2.0 * PROBE)
     usual = max(LEAST_ERROR, DEVIATION * float(np.median(np.abs(errors))))
     weights = 1.0 / (1.0 + (errors / (CAUCHY * usual)) ** 2)
     held = REPEATED * (usual / EXPECTED) ** 2
     curvature = slopes.T @ (weights[:, None] * slopes) + held * np.eye(len(values))
     step = np.linalg.solve(curvature, -slopes.T @ (weights * errors) - held * (values - plain))
-    return Actuation.of(values + np.clip(step, -STRIDE, STRIDE))
-
-
-def _probes(values: NDArray[np.float64], change: float) -> list[Actuation]:
-    """Gains and offsets of which one is changed, each in turn."""
-    rows = (np.split(one.astype(np.float32), 2) for one in values + change * np.eye(len(values)))
-    return [Actuation(gain, offset) for gain, offset in rows]
+    return believed.with_values(values + np.clip(step, -STRIDE, STRIDE)).considered()

@@ -50,6 +50,10 @@ class Adaptation:
 class Drives(Protocol):
     """What drives, and can with other parameters."""
 
+    @property
+    def actuation(self) -> Actuation:
+        """What is known of what commands do."""
+
     def parameters(self) -> dict[str, tuple[int, ...]]:
         """Shapes of those that it takes."""
 

@@ -26,7 +26,7 @@ from wmctrl.runtime.drift import Drift, Ordinary, features, ordinary_excess
 from wmctrl.runtime.engine import Engine, Prepared
 from wmctrl.runtime.ewc import Consolidation
 from wmctrl.runtime.experience import Columns, Layout, Memory, batch_of
-from wmctrl.runtime.hindcast import Judge
+from wmctrl.runtime.hindcast import Judge, error_of
 from wmctrl.runtime.keeping import Keeper, Known, origin_of
 from wmctrl.runtime.learner import Learner
 
@@ -44,6 +44,8 @@ RECOGNISING = 20
 """Steps since a change by which a plant that is known is told from others."""
 CALIBRATING, CHECKING, ROUNDS = 80, 20, 6
 """Steps, at most, that tell what commands do; how many that came later check that; and how often it is improved."""
+LATEST = 3
+"""Control periods, at most, until an effect that is considered."""
 SETTLED = 20
 """Steps before those that judge, so that the belief is settled."""
 
@@ -54,6 +56,11 @@ class Driven:
     def __init__(self, controller: Controller) -> None:
         assert isinstance(controller.engine, Engine), "what drives takes other parameters"
         self.controller, self.engine = controller, controller.engine
+
+    @property
+    def actuation(self) -> Actuation:
+        """What is known of what commands do."""
+        return self.controller.follower.actuation
 
     def parameters(self) -> dict[str, tuple[int, ...]]:
         """Shapes of those that it takes."""
@@ -93,7 +100,7 @@ class Adapter:
             ValueError: There are too few steps.
         """
         self.layout, self.engine, self.learner, self.judge, self.config = layout, engine, learner, judge, config
-        self.nominal = Regime(dict(learner.parameters), Actuation.plain(layout.actions), learner.matters)
+        self.nominal = Regime(dict(learner.parameters), engine.actuation, learner.matters)
         self.active, self.previous = self.nominal, self.nominal
         self.regimes = [self.nominal]
         self.memory = Memory(self.layout, self.config.capacity)
@@ -172,11 +179,12 @@ class Adapter:
 
     def _excess(self, surprise: float | None) -> float | None:
         """What exceeds the expected surprise of the newest step [nats]; None until an episode's fourth."""
-        last = self.memory.steps(self.memory.total - 3, self.memory.total)
+        actuation = self.nominal.actuation if self.taken is None else self.taken[1]
+        done = done_by(self.memory.steps(self.memory.total - 3 - actuation.delay, self.memory.total), actuation)
+        last = {name: value[-3:] for name, value in done.items()}
         if surprise is None or len(last["reward"]) < 3 or last["is_first"].any():
             return None
-        done = last if self.taken is None else done_by(last, self.taken[1])
-        found = float(self.expectation.excess(features(done), np.array([surprise]))[0])
+        found = float(self.expectation.excess(features(last), np.array([surprise]))[0])
         return found if np.isfinite(found) else None
 
     def work(self) -> bool:
@@ -196,7 +204,7 @@ class Adapter:
         elif not c.learn:
             self._settle()
             return False
-        elif s.frontier - s.since < self.learner.length:
+        elif s.frontier - s.since < self.learner.length + self.active.actuation.delay:
             s.frontier = now
             return False
         elif s.updates < c.updates or (c.gate and now - s.frontier < c.fresh):
@@ -227,18 +235,25 @@ class Adapter:
     def _calibrate(self, changed: int) -> Iterator[None]:
         """Find out what commands do since a change, a piece at a time, and drive by that if it foresees later steps."""
         drove, until = self.active, self.memory.total - CHECKING
-        steps, found = self.memory.steps(max(changed, until - CALIBRATING), until), drove.actuation
-        for _ in range(ROUNDS):
-            found = improved(found, lambda one: self.judge.residuals(drove.parameters, done_by(steps, one)))
+        steps = self.memory.steps(max(changed, until - CALIBRATING), until)
+
+        def residuals(one: Actuation) -> NDArray[np.float32]:
+            return self.judge.residuals(drove.parameters, done_by(steps, one))
+
+        started = []
+        for delay in sorted({*range(LATEST + 1), drove.actuation.delay}):
+            started.append(improved(drove.actuation._replace(delay=delay), residuals))
             yield
+        found = min(started, key=lambda one: error_of(residuals(one)))
+        for _ in range(ROUNDS - 1):
+            yield
+            found = improved(found, residuals)
         candidate, (recent, since) = replace(drove, actuation=found), self._recent(until)
         errors, learned = self._errors(recent, since), self._error(candidate, recent, since)
         # Clearly, for gains and offsets fit a little of any change: commands that come a step late look half as large,
         # which foresees a tenth better, and an arm that drove by it kept twice as far from its goals.
         if learned < (1.0 - self.config.clearly) * min(errors.values()) and self.active is drove:
-            gains, offsets = (", ".join(f"{one:.2f}" for one in part) for part in found)
-            now = errors[drove]
-            self._tell("calibrated", f"gain {gains}, offset {offsets}; error {learned:.3f}, {now:.3f} of what drives")
+            self._tell("calibrated", f"{found}; error {learned:.3f}, {errors[drove]:.3f} of what drives")
             self._drive(candidate)
             self._start_from(candidate)
             self.state.frontier, self.state.updates = self.memory.total, 0
@@ -315,10 +330,11 @@ class Adapter:
 
     def _drawn(self, count: int, until: int | None) -> NDArray[Any]:
         """Sequences (count, T) since the change that is being learned and before a step, as they were done."""
-        L = self.learner
-        rows = self.memory.drawn(count, L.length, L.generator, self.state.since, until)
-        rows["action"] = self.active.actuation.effect(rows["action"])
-        return rows
+        L, actuation = self.learner, self.active.actuation
+        late = actuation.delay
+        rows = self.memory.drawn(count, L.length + late, L.generator, self.state.since, until)
+        rows["action"] = actuation.done(rows["action"], rows["is_first"])
+        return rows[:, late:]
 
     def _settle(self) -> None:
         """Learn no more until something changes, where nothing better was found for long, and know what drives."""
@@ -406,4 +422,4 @@ class Adapter:
 
 def done_by(steps: Columns, actuation: Actuation) -> Columns:
     """Steps with what was done in place of what was sent."""
-    return steps | {"action": actuation.effect(steps["action"])}
+    return steps | {"action": actuation.done(steps["action"], steps["is_first"])}

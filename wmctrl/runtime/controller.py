@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from wmctrl.runtime import bundle as bundles
 from wmctrl.runtime import device, golden
-from wmctrl.runtime.actuation import Actuation
+from wmctrl.runtime.actuation import LONGEST_DELAY, Actuation
 from wmctrl.runtime.arguments import hold_whole, part
 from wmctrl.runtime.bundle import Bundle
 from wmctrl.runtime.companion import Companion, Request
@@ -24,7 +24,7 @@ from wmctrl.runtime.noise import NoiseBank
 from wmctrl.runtime.pace import Pace
 from wmctrl.runtime.planner import Feeds, Planner
 from wmctrl.runtime.records import shown
-from wmctrl.runtime.track import LONGEST_DELAY, Follower, Observation
+from wmctrl.runtime.track import Follower, Observation
 
 LARGEST_SEED = 2**64 - 1
 WARMING = 3
@@ -183,7 +183,7 @@ class Controller:
             ValueError: It is no whole number, or longer than what is remembered; nothing has changed.
         """
         hold_whole("the delay", periods, 0, LONGEST_DELAY)
-        self.follower.delay = int(periods)
+        self.follower.actuation = self.follower.actuation._replace(delay=int(periods))
 
     def set_actuation(self, actuation: Actuation) -> None:
         """Plan for commands that do something else than they did when the plant was learned, from the next decision on.

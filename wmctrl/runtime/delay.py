@@ -44,11 +44,11 @@ class DelayMeter:
             return
         for _ in range(self._affordable()):
             self.next = (self.next + 1) % (LONGEST + 1)
-            if self.next != self.follower.delay:
+            if self.next != self.follower.actuation.delay:
                 self._count(self.next, track.correction.surprise - self.follower.surprise(track, self.next))
         best = int(np.argmax(np.where(self.counts >= LEAST, self.advantages, -np.inf)))
         if self.counts[best] >= LEAST and self.advantages[best] > ADVANTAGE:
-            self.follower.delay = best
+            self.follower.actuation = self.follower.actuation._replace(delay=best)
             self.advantages[:], self.counts[:] = 0.0, 0.0
 
     def _count(self, delay: int, advantage: float) -> None:

@@ -98,12 +98,18 @@ def hindcast(
 ) -> float:
     """Error of proprioception, foreseen some steps ahead without looking; nan where nothing could be.
 
-    Root mean square over the elements, and its mean over what was foreseen: squares of a few steps that nobody
-    foresees, an arm that touches the table say, would be all that tells one model from another. The arguments are those
-    of `residuals`.
+    The arguments are those of `residuals`.
     """
-    found = residuals(engine, steps, spread, sizes, since, THOROUGHLY)
-    return float(np.sqrt((found**2).mean(1)).mean()) if len(found) else float("nan")
+    return error_of(residuals(engine, steps, spread, sizes, since, THOROUGHLY))
+
+
+def error_of(residuals: NDArray[np.float32]) -> float:
+    """One error of many (n, O); nan of none.
+
+    Root mean square over the elements, and its mean over what was foreseen: squares of a few steps that nobody
+    foresees, an arm that touches the table say, would be all that tells one model from another.
+    """
+    return float(np.sqrt((residuals**2).mean(1)).mean()) if len(residuals) else float("nan")
 
 
 def residuals(

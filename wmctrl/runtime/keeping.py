@@ -10,6 +10,8 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from wmctrl.runtime import json_file, replay_log, tensors
 from wmctrl.runtime.actuation import Actuation
 from wmctrl.runtime.adaptation import Regime
@@ -111,7 +113,7 @@ class Keeper:
         Raises:
             ValueError: What commands do is not considered.
         """
-        found = Actuation(**actuation)
+        found = Actuation(actuation["gain"], actuation["offset"], int(actuation["delay"]))
         found.require_sound(self.layout.actions)
         return Regime(parameters, found, matters or None)
 
@@ -134,7 +136,8 @@ class Keeper:
 
 def _parts(plant: Regime) -> dict[str, Parameters]:
     """A plant by PARTS."""
-    return dict(zip(PARTS, (plant.parameters, plant.matters or {}, plant.actuation._asdict()), strict=True))
+    actuation = {name: np.asarray(value) for name, value in plant.actuation._asdict().items()}
+    return dict(zip(PARTS, (plant.parameters, plant.matters or {}, actuation), strict=True))
 
 
 def origin_of(manifest: bytes) -> str:

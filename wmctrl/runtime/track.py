@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from wmctrl.runtime.actuation import Actuation
+from wmctrl.runtime.actuation import LONGEST_DELAY, Actuation
 from wmctrl.runtime.arguments import hold_names, part
 from wmctrl.runtime.engine import Computes
 from wmctrl.runtime.limits import Vector
@@ -18,8 +18,6 @@ Observation = Mapping[str, NDArray[Any] | None]
 """`proprio` (O,) and `camera` (h, w, c) uint8, as the manifest tells; None for what is not known."""
 Sensed = dict[str, NDArray[Any]]
 """The parts of an observation that are there."""
-LONGEST_DELAY = 8
-"""Control periods that a command may take to have an effect."""
 LONGEST_WAIT = 8
 """Control periods that an observation is waited for; what comes later is not taken."""
 LARGEST_PIXEL = 255
@@ -94,8 +92,6 @@ class Follower:
         self.parts = [name for name in ("proprio", "camera") if name in self.inputs]
         self.known = [*self.parts, *(["goal"] if told.task.goal else [])]
         self.senses = Senses(len(told.task.proprio), None if trusting else told.calibration)
-        self.delay = 0
-        """Control periods between a command and its effect."""
         self.actuation = Actuation.plain(self.actions)
         """What commands do."""
 
@@ -161,7 +157,7 @@ class Follower:
         """
         if track.seen < 0:
             raise ValueError("nothing was sensed yet; an episode starts with an observation")
-        return self._imagined(track, track.now + self.delay)
+        return self._imagined(track, track.now + self.actuation.delay)
 
     def _sensed(self, observation: Observation) -> Sensed:
         """The parts of an observation that are there, as their graph takes them."""
@@ -216,7 +212,7 @@ class Follower:
 
     def _effective(self, track: Track, step: int) -> Vector:
         """What is done (A,) at a step, by the command that takes effect there."""
-        return self.actuation.effect(track.sent[step - self.delay - track.now])
+        return self.actuation.effect(track.sent[step - self.actuation.delay - track.now])
 
     def _foreseen(self, belief: Belief, action: Vector) -> Foreseen:
         """What is expected after something was done (A,)."""
