@@ -149,7 +149,7 @@ def test_train_makes_a_run_of_its_arguments_and_says_where_it_is_and_what_is_nex
     begun: list[Path] = []
 
     monkeypatch.setattr(exporting, "origin_of", lambda run: run)
-    monkeypatch.setattr(exporting, "up_to_date", lambda origin, folder: folder)
+    monkeypatch.setattr(exporting, "up_to_date", lambda run: run / "bundle")
 
     def train(folder: Path, *, resume: bool) -> SimpleNamespace:
         assert not resume
@@ -176,7 +176,7 @@ def test_who_stops_while_the_bundle_is_written_learns_that_the_training_is_saved
 ) -> None:
     from wmctrl.commands import exporting, training
 
-    def stopped(origin: object, folder: Path) -> Path:
+    def stopped(origin: object) -> Path:
         os.kill(os.getpid(), signum)
         raise AssertionError("it went on")
 

@@ -20,12 +20,12 @@ from wmctrl_envs import PlantError
 from tests.tiny_run import EPISODE_AND_A_HALF, tiny
 from wmctrl import cli
 from wmctrl.cli import main
-from wmctrl.commands import evaluation, run_folder, training
+from wmctrl.commands import evaluation, run_folder, training, variant
 from wmctrl.commands.bundle_driver import BundleDriver
 from wmctrl.commands.evaluation import Evaluation, evaluate, merit
 from wmctrl.commands.video import film
 from wmctrl.config import Config, TaskConfig
-from wmctrl.config_files import to_mapping, with_overrides
+from wmctrl.config_files import with_overrides
 from wmctrl.learning.agent import Agent, AgentConfig
 from wmctrl.learning.evaluate import Episode, Outcome, RandomDriver, drive, drive_episode
 from wmctrl.learning.foresight import OBSERVED, Foresight, foresee, look_ahead
@@ -126,15 +126,13 @@ def test_only_the_same_evaluation_has_the_same_place() -> None:
 
 def test_settings_that_differ_are_told_by_name_and_value(run: Path) -> None:
     learned, _ = run_folder.open_run(run)
-    before = to_mapping(learned.agent)
     same = f"agent.planner.samples={learned.agent.planner.samples}"
     for overrides, told in (
         (["agent.objective.action_rate=0.5", "agent.proposals=3"], ["objective.action_rate=0.5", "proposals=3"]),
         (["agent.objective.action_rate=0.25", same], ["objective.action_rate=0.25"]),
         ([same], []),
     ):
-        planned = with_overrides(learned, overrides)
-        assert [*evaluation.differences(before, to_mapping(planned.agent))] == told
+        assert variant.differences(learned, variant.planning_otherwise(learned, overrides)) == told
 
 
 def test_the_command_alone_asks_for_what_is_kept_without_a_further_name() -> None:

@@ -44,11 +44,25 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_bundle_is_written_anew_only_where_something_else_would_be_in_it(run: Path) -> None:
     config, facts = run_folder.open_run(run)
     spec, before = training.spec_of(config.task), (run / "bundle" / manifest.NAME).stat()
-    exporting.up_to_date(exporting.Origin.of(run, config, facts, spec), run / "bundle")
+    exporting.up_to_date(exporting.Origin.of(run, config, facts, spec))
     assert (run / "bundle" / manifest.NAME).stat() == before
     otherwise = with_overrides(config, ["agent.objective.action_rate=1"])
-    assert not exporting.Origin.of(run, otherwise, facts, spec).made(run / "bundle")
-    assert not exporting.Origin.of(run, config, facts, spec).made(run)
+    assert not exporting.Origin.of(run, otherwise, facts, spec).made()
+    assert not exporting.Origin.of(run, config, facts, spec, ["objective.action_rate=1"]).made()
+
+
+def test_a_bundle_that_plans_otherwise_is_kept_beside_and_evaluated_so(run: Path) -> None:
+    before = (run / "bundle" / manifest.NAME).stat()
+    asked = ["agent.planner.iterations=3"]
+    made = exporting.export(run, 5, overrides=asked)
+    assert made.folder == run / "eval-planner.iterations=3" / "bundle"
+    planning = manifest.parse((made.folder / manifest.NAME).read_bytes()).planning
+    assert planning is not None
+    assert planning.iterations == 3
+    assert exporting.up_to_date(exporting.origin_of(run, asked)) == made.folder
+    assert (run / "bundle" / manifest.NAME).stat() == before
+    with pytest.raises(ValueError, match=r"--set can change agent\.planner"):
+        exporting.export(run, 5, overrides=["agent.model.deter=64"])
 
 
 def exported_with(option: str, folder: Path) -> None:

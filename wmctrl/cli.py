@@ -18,6 +18,7 @@ from wmctrl.config_files import nearest
 LARGEST_SEED = 2**32 - 1
 """Numpy's older generators, which some environments use, take no larger one."""
 BUNDLE = "folder of a bundle, or of the run that holds it, a packed one, or a name of wm controllers"
+OTHERWISE = "plan otherwise or for something else, such as agent.objective.action_rate=0.1"
 DRIVEN = ("latency", "faults", "delay", "punctuality")
 """What `wm bench` measures of something that drives."""
 
@@ -172,7 +173,7 @@ def add_lookers(command: Callable[..., Parser]) -> None:
     evaluate.add_argument(
         "--torch", dest="beside_torch", action="store_true", help="the same episodes in PyTorch beside the bundle"
     )
-    add_overrides(evaluate, "plan otherwise or for something else, such as agent.objective.action_rate=0.1")
+    add_overrides(evaluate, OTHERWISE)
     evaluate.add_argument("--json", dest="as_json", action="store_true", help="print JSON instead of a table")
     export = command(
         "export", deployment.export_run, "write what a run has learned as a folder that drives without PyTorch"
@@ -188,6 +189,7 @@ def add_lookers(command: Callable[..., Parser]) -> None:
         help="machine that its page, BOARD.md, tells how to drive on (generic)",
     )
     export.add_argument("--sign", type=Path, metavar="KEY", help="PEM file of an Ed25519 key to sign with")
+    add_overrides(export, OTHERWISE)
     add_run_arguments(
         command("run", deployment.run_bundle, "drive a plant with a bundle, through the same runtime as on a board")
     )

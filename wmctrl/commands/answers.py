@@ -94,7 +94,7 @@ def last_bundle(run: Path) -> Path:
         with told_to_stop(signal.default_int_handler):
             from wmctrl.commands import exporting  # takes seconds, and may be stopped like the rest
 
-            return exporting.up_to_date(exporting.origin_of(run), run / exporting.FOLDER)
+            return exporting.up_to_date(exporting.origin_of(run))
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; the training is saved, `wm export {run}` writes its bundle") from None
 

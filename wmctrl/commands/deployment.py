@@ -17,12 +17,20 @@ HALF = 0.5
 """Share of a core that learning takes where nothing else is said."""
 
 
-def export_run(folder: Path, states: int, learn: bool, precision: str, target: str, sign: Path | None) -> int:
+def export_run(
+    folder: Path,
+    states: int,
+    learn: bool,
+    precision: str,
+    target: str,
+    sign: Path | None,
+    overrides: Sequence[str],
+) -> int:
     """Write a run's bundle, and show how it compares with what it was made from."""
     from wmctrl.commands import datasheet, exporting
 
     require_file("--sign", sign)
-    made = exporting.export(folder, states, sign, learn=learn, precision=precision, target=target)
+    made = exporting.export(folder, states, sign, learn=learn, precision=precision, target=target, overrides=overrides)
     show_table("what drives, and how long it takes here", datasheet.COLUMNS, datasheet.rows(made.folder))
     show_table("held against the agent it was made from", exporting.COLUMNS, exporting.rows(made, precision))
     print(exporting.LEGEND)
@@ -34,7 +42,8 @@ def export_run(folder: Path, states: int, learn: bool, precision: str, target: s
         rows = exporting.regret_rows(made.regret)
         show_table("worth of a plan, below the one in single precision", exporting.REGRET_COLUMNS, rows)
         print(exporting.REGRET_LEGEND)
-    print(f"{made.folder}: {made.files} files, {made.bytes / 1e6:.1f} MB. Next: {wm()} run {folder}")
+    drives = made.folder if overrides else folder
+    print(f"{made.folder}: {made.files} files, {made.bytes / 1e6:.1f} MB. Next: {wm()} run {drives}")
     if made.public_key:
         print(f"Signed: it is verified with --require-signature {made.public_key}")
     print(f"On a board with numpy and onnxruntime: copy the folder there, then see {made.folder.name}/BOARD.md")

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,12 +16,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from wmctrl_envs.task import Task, TaskSpec
 from wmctrl_export.parity import in_torch
 
-from wmctrl.commands import exporting, intervals, provenance, run_folder, training
+from wmctrl.commands import exporting, intervals, provenance, run_folder, training, variant
 from wmctrl.commands.bundle_driver import BundleDriver
 from wmctrl.commands.intervals import Estimate
 from wmctrl.commands.video import film
 from wmctrl.config import Config
-from wmctrl.config_files import to_mapping, with_overrides
 from wmctrl.learning import arithmetic
 from wmctrl.learning.agent import Agent
 from wmctrl.learning.evaluate import Driver, Episode, Outcome, RandomDriver, drive_episode
@@ -155,15 +154,15 @@ def evaluate(
     if episodes < 1:
         raise ValueError(f"--episodes must be at least 1, came {episodes}")
     learned, facts = run_folder.open_run(run)
-    config = _planning_otherwise(learned, overrides) if overrides else learned
-    changed = [*differences(to_mapping(learned.agent), to_mapping(config.agent))]
+    config = variant.planning_otherwise(learned, overrides)
+    changed = variant.differences(learned, config)
     arithmetic.prepare()
     with contextlib.closing(training.make_task(config.task)) as task:
-        origin = exporting.Origin.of(run, config, facts, task.task_spec)
+        origin = exporting.Origin.of(run, config, facts, task.task_spec, changed)
         agent = origin.agent
         if policy_only and not agent.config.learn_behavior:
             raise ValueError("this run learned no policy (agent.learn_behavior is false); evaluate it without --policy")
-        bundle = exporting.up_to_date(origin, (named(run, *changed) if changed else run) / exporting.FOLDER)
+        bundle = exporting.up_to_date(origin)
         driver = BundleDriver(Controller.load(bundle, policy_only=policy_only, in_time=False))
         precision = driver.controller.bundle.manifest.precision
         kinds = {"policy": policy_only, "torch": beside_torch, precision: precision != "fp32"}
@@ -190,29 +189,10 @@ def evaluate(
         return _with_films(found, driver, task)
 
 
-def _planning_otherwise(config: Config, overrides: Sequence[str]) -> Config:
-    """A run's settings with differences that what was learned does not depend on."""
-    changed = with_overrides(config, overrides)
-    free = {name: getattr(config.agent, name) for name in ("planner", "objective", "proposals")}
-    if dataclasses.replace(changed, agent=dataclasses.replace(changed.agent, **free)) != config:
-        raise ValueError("--set can change agent.planner, agent.objective and agent.proposals of what has learned")
-    training.require_taught(changed.agent)
-    return changed
-
-
 def named(run: Path, *otherwise: str, episodes: int = EPISODES, seed: int = 0) -> Path:
     """Where an evaluation is kept, by what it does otherwise than `wm eval RUN` alone."""
     counts = {f"{episodes}-episodes": episodes != EPISODES, f"seed-{seed}": seed != 0}
     return run / "-".join(["eval", *otherwise, *(count for count, differs in counts.items() if differs)])
-
-
-def differences(learned: Mapping[str, Any], planned: Mapping[str, Any], group: str = "") -> Iterator[str]:
-    """Settings that are planned with and differ from those that were learned with, such as `planner.samples=64`."""
-    for name, value in planned.items():
-        if isinstance(value, Mapping):
-            yield from differences(learned[name], value, f"{group}{name}.")
-        elif value != learned[name]:
-            yield f"{group}{name}={value}"
 
 
 def _write(found: Evaluation, name: str = "eval.json") -> None:

@@ -23,7 +23,7 @@ from wmctrl_export.parity import SAME_ACTION, Parity, parity
 from wmctrl_export.regret import Regret, regret
 from wmctrl_export.targets import TARGETS
 
-from wmctrl.commands import nominal, observations, provenance, run_folder, training
+from wmctrl.commands import nominal, observations, provenance, run_folder, training, variant
 from wmctrl.config import Config, TaskConfig
 from wmctrl.config_files import to_yaml
 from wmctrl.learning import arithmetic
@@ -106,13 +106,18 @@ class Origin:
     agent: Agent
     made_by: Mapping[str, str]
     """All that decides what the bundle computes, and the command."""
+    changed: Sequence[str] = ()
+    """How is planned and what for, as far as that differs from the run's."""
 
     @classmethod
-    def of(cls, run: Path, config: Config, facts: Mapping[str, Any], spec: TaskSpec) -> "Origin":
+    def of(
+        cls, run: Path, config: Config, facts: Mapping[str, Any], spec: TaskSpec, changed: Sequence[str] = ()
+    ) -> "Origin":
         """What a run's last checkpoint has learned.
 
         Args:
             facts: What the run recorded of itself when it began.
+            changed: Settings that differ from the run's.
 
         Raises:
             ValueError: There is no checkpoint, it is damaged, or it is of other settings.
@@ -124,11 +129,16 @@ class Origin:
         made_by = {"code": provenance.code(Path(wmctrl_export.__file__).parent), "settings": settings}
         made_by |= {"weights": learned.weights, "steps": str(learned.steps), "seed": str(facts["seed"])}
         made_by |= provenance.versions(*CONVERTERS)
-        return cls(run, config, spec, learned.agent, made_by)
+        return cls(run, config, spec, learned.agent, made_by, changed)
 
-    def made(self, folder: Path) -> bool:
-        """Whether a folder's bundle is this one's, as far as its manifest tells."""
-        told = told_in(folder)
+    @property
+    def folder(self) -> Path:
+        """Where its bundle is."""
+        return variant.place(self.run, self.changed) / FOLDER
+
+    def made(self) -> bool:
+        """Whether the folder's bundle is this one's, as far as its manifest tells."""
+        told = told_in(self.folder)
         return told is not None and self.made_by.items() <= told.made_by.items()
 
 
@@ -140,6 +150,7 @@ def export(
     learn: bool = False,
     precision: str = "fp32",
     target: str = "generic",
+    overrides: Sequence[str] = (),
 ) -> Export:
     """Write a run's bundle and check it: read back as on a board, golden steps repeated, the agent's decisions met.
 
@@ -149,6 +160,7 @@ def export(
         learn: Whether it holds what is needed to go on learning as well.
         precision: Of the networks where they drive, fp32 or fp16.
         target: A name of TARGETS, what its page tells how to drive on.
+        overrides: `a.b=c` differences of how is planned and what for; their bundle is where `wm eval` keeps it.
 
     Raises:
         ValueError: No such run, no checkpoint, no key, the bundle does not decide as the agent does, or would replace
@@ -156,38 +168,42 @@ def export(
         OSError: The disk is full or may not be written.
     """
     key = None if key_file is None else signing.read_key(key_file)
-    if options := dropped(run / FOLDER, signed=key is not None, learn=learn, precision=precision, target=target):
+    origin = origin_of(run, overrides)
+    if options := dropped(origin.folder, signed=key is not None, learn=learn, precision=precision, target=target):
         raise ValueError(
-            f"{run / FOLDER} was exported with {options}; add that, or delete the folder to have it written without"
+            f"{origin.folder} was exported with {options}; add that, or delete the folder to have it written without"
         )
-    return write(origin_of(run), run / FOLDER, states, key, learn=learn, precision=precision, target=target)
+    return write(origin, states, key, learn=learn, precision=precision, target=target)
 
 
-def origin_of(run: Path) -> Origin:
-    """What a run's last checkpoint has learned, with the run's own settings.
+def origin_of(run: Path, overrides: Sequence[str] = ()) -> Origin:
+    """What a run's last checkpoint has learned, with the run's own settings but for some `a.b=c`.
 
     Raises:
         ValueError: No such run, or no checkpoint that fits.
     """
-    config, facts = run_folder.open_run(run)
-    return Origin.of(run, config, facts, training.spec_of(config.task))
+    learned, facts = run_folder.open_run(run)
+    config = variant.planning_otherwise(learned, overrides)
+    return Origin.of(run, config, facts, training.spec_of(config.task), variant.differences(learned, config))
 
 
-def up_to_date(origin: Origin, folder: Path) -> Path:
-    """A folder with this bundle, written unless it is there already.
+def up_to_date(origin: Origin) -> Path:
+    """The folder with this bundle, written unless it is there already.
 
     Raises:
         ValueError: It does not compute what the agent does, or would replace one that was exported with options.
         OSError: The disk is full or may not be written.
     """
-    if not origin.made(folder):
+    folder = origin.folder
+    if not origin.made():
         if options := dropped(folder):
+            otherwise = "".join(f" --set agent.{change}" for change in origin.changed)
             raise ValueError(
                 f"{folder} was exported with {options}, and is not of the last weights, settings and code; write it"
-                f" anew with `wm export {folder.parent} {options}`, or delete it to have a plain one written"
+                f" anew with `wm export {origin.run} {options}{otherwise}`, or delete it to have a plain one written"
             )
         with Console(stderr=True).status(f"writing {folder}, which drives without PyTorch"):
-            write(origin, folder, BRIEFLY)
+            write(origin, BRIEFLY)
     return folder
 
 
@@ -218,7 +234,6 @@ def told_in(folder: Path) -> manifest.Manifest | None:
 
 def write(
     origin: Origin,
-    folder: Path,
     states: int,
     key: Ed25519PrivateKey | None = None,
     *,
@@ -233,8 +248,9 @@ def write(
         OSError: The disk is full or may not be written.
     """
     arithmetic.prepare()
-    with replacement(folder) as fresh:
-        made = replace(_checked(origin, fresh, states, learn=learn, precision=precision, target=target), folder=folder)
+    with replacement(origin.folder) as fresh:
+        made = _checked(origin, fresh, states, learn=learn, precision=precision, target=target)
+        made = replace(made, folder=origin.folder)
         require_alike(made, precision)
         return made if key is None else replace(made, public_key=signing.sign(fresh, key).hex())
 
