@@ -23,7 +23,7 @@ from wmctrl.runtime.adaptation import Event
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.keeping import origin_of
 from wmctrl.stress.arms import ARMS
-from wmctrl.stress.course import Course, Episode, Trace
+from wmctrl.stress.course import Course, Episode, Trace, legs
 from wmctrl.stress.figures import worth
 from wmctrl.stress.suite import SCHEDULES, Shift, Suite, strength
 
@@ -58,6 +58,7 @@ def test_schedules_go_where_their_names_say() -> None:
     [
         ({"shifts": {}}, "shifts must name one at least"),
         ({"shifts": WEAK, "schedules": {"week": "drift"}}, "unknown shift 'week'; did you mean weak"),
+        ({"shifts": WEAK, "then": {"weak": "week"}}, "unknown shift 'week'; did you mean weak"),
         ({"shifts": WEAK, "nominal": 0}, "nominal must be at least 1 step, came 0"),
         ({"shifts": WEAK, "seeds": ()}, "arms and seeds must name one at least"),
     ],
@@ -111,6 +112,42 @@ def test_a_course_is_worth_what_of_the_cost_came_back() -> None:
     assert (found.false_alarms, found.failures) == (1, 2)
     oracle = course({"nominal": [2.0], "shifted": [3.0] * 4 + [9.0] * 2, "after": [2.0]})
     assert worth(learned, frozen, oracle).recovery == pytest.approx(4.0 / 5.0)
+
+
+def test_a_change_is_recovered_from_once_nine_tenths_are_back_for_ten_episodes_and_ten_more() -> None:
+    frozen = course({"nominal": [10.0], "shifted": [4.0] * 40, "after": [10.0]})
+    for returns, steps in (
+        ([4.0] * 5 + [10.5] * 35, 140.0),  # nine tenths of what a change from 10 to 4 costs are back at 9.4
+        ([4.0] * 5 + [9.5] * 35, 150.0),
+        ([9.5] * 15 + [4.0] * 2 + [9.5] * 23, 270.0),
+        ([9.5] * 19, math.nan),
+        ([9.3] * 40, math.nan),
+    ):
+        learned = course({"nominal": [10.0], "shifted": returns, "after": [10.0]})
+        assert worth(learned, frozen).soon == pytest.approx(steps, nan_ok=True)
+
+
+def test_what_is_forgotten_is_missing_late_on_the_nominal_plant_the_last_time() -> None:
+    once = {"nominal": [-10.0], "shifted": [-20.0] * 3, "after": [-10.0] * 3}
+    twice = once | {"then": [-30.0] * 3, "again": [-10.0] * 6}
+    learned = once | {"after": [-15.0, -12.0, -11.0]}
+    assert worth(course(learned), course(once)).forgotten == pytest.approx(0.1)
+    again = twice | {"after": [-15.0, -12.0, -11.0], "again": [-30.0] * 4 + [-10.5, -10.0]}
+    assert worth(course(again), course(twice)).forgotten == pytest.approx(0.025)
+
+
+def test_one_shift_comes_after_another_where_a_suite_says_so() -> None:
+    suite = Suite(shifts=WEAK | {"heavy": {"mass_scale": 1.5}}, then={"weak": "heavy"}, nominal=7, shifted=9, after=5)
+    shift = suite.shift("weak")
+    asked = [(phase, steps, changed and changed.parameters) for phase, steps, changed in legs(suite, shift)]
+    assert asked == [
+        ("nominal", 7, None),
+        ("shifted", 9, WEAK["weak"]),
+        ("after", 5, None),
+        ("then", 9, {"mass_scale": 1.5}),
+        ("again", 5, None),
+    ]
+    assert len([*legs(suite, suite.shift("heavy"))]) == 3
 
 
 def test_where_a_change_costs_nothing_there_is_nothing_to_recover() -> None:

@@ -34,16 +34,18 @@ COURSES = Path(course.__file__).parent
 FROZEN, ORACLE = "frozen", "oracle"
 LARGEST = 4 << 20
 """Bytes of a kept course."""
-MEASURED = ("recovery", "adapted", "frozen", "nominal", "after", "delay")
+MEASURED = ("recovery", "soon", "adapted", "frozen", "nominal", "after", "forgotten", "delay")
 """Figures of `Worth` that are means over the seeds."""
 COLUMNS = (
-    *("shift", "arm", "recovery", "return", "of frozen", "of nominal"),
-    *("after", "delay", "false alarms", "failures"),
+    *("shift", "arm", "recovery", "T90", "return", "of frozen", "of nominal"),
+    *("after", "forgotten", "delay", "false alarms", "failures"),
 )
 LEGEND = """\
 recovery: share of what the change cost that came back, late in it; of nominal: return before the change
 beside an arm named oracle the cost is counted up to its return late in the change, instead of that before it
-after: return on the nominal plant again, beside that of who learned nothing; delay: steps until the first alarm
+T90: steps until the mean return of ten episodes has nine tenths of that, and keeps it for ten more
+after: return on the nominal plant again, beside that of who learned nothing
+forgotten: share of the nominal return that is missing there, late and the last time; delay: steps until the first alarm
 failures: while the change lasted, beyond those of who learned nothing; in parentheses: 95 % intervals over the seeds"""
 """What the columns mean."""
 
@@ -232,13 +234,13 @@ def rows(table: Mapping[tuple[str, str], Sequence[Worth]]) -> list[tuple[str, ..
     """Figures under COLUMNS."""
     found = []
     for (shift, arm), worths in table.items():
-        means = [_estimate([getattr(one, name) for one in worths]) for name in MEASURED]
+        means = {name: _estimate([getattr(one, name) for one in worths]) for name in MEASURED}
         if arm == FROZEN:  # which these are told beside
-            means[0], means[4], means[5] = "", "", ""
+            means |= dict.fromkeys(("recovery", "soon", "after", "forgotten", "delay"), "")
         if arm == ORACLE:  # which has nothing to recover
-            means[0] = ""
+            means |= dict.fromkeys(("recovery", "soon"), "")
         counts = [str(sum(getattr(one, name) for one in worths)) for name in ("false_alarms", "failures")]
-        found.append((shift, arm, *means, *counts))
+        found.append((shift, arm, *means.values(), *counts))
     return found
 
 

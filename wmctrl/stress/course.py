@@ -1,4 +1,4 @@
-"""A course: a controller drives a plant that is nominal, then shifted, then nominal again, and may learn meanwhile."""
+"""A course: a controller drives a plant that is nominal, shifted, and nominal again, and may learn meanwhile."""
 
 import time
 from collections.abc import Iterator
@@ -16,7 +16,6 @@ from wmctrl.stress.suite import Shift, Suite, strength
 
 WORK = 0.5
 """Pieces of learning for every control step of a simulator that waits: less than half a core does in 200 ms."""
-PHASES = ("nominal", "shifted", "after")
 
 
 @dataclass(frozen=True)
@@ -59,9 +58,9 @@ class Course:
     def drive(self, suite: Suite, shift: Shift) -> Trace:
         """The whole course; a phase ends with the episode in which its steps are over."""
         began, episodes, phases = time.monotonic(), list[Episode](), []
-        for phase in PHASES:
+        for phase, steps, changed in legs(suite, shift):
             phases.append(self.step)
-            episodes += self._phase(phase, getattr(suite, phase), shift if phase == "shifted" else None)
+            episodes += self._phase(phase, steps, changed)
         return Trace(tuple(episodes), tuple(self.events), tuple(phases), time.monotonic() - began)
 
     def _phase(self, phase: str, steps: int, shift: Shift | None) -> Iterator[Episode]:
@@ -108,3 +107,13 @@ class Course:
         while self.owed >= 1.0:
             self.owed = self.owed - 1.0 if self.adapter.work() else 0.0
         self.events += [event._replace(step=self.step) for event in self.adapter.state.events[len(self.events) :]]
+
+
+def legs(suite: Suite, shift: Shift) -> Iterator[tuple[str, int, Shift | None]]:
+    """Phases of a course: their names, steps and shifts; None is the nominal plant."""
+    yield "nominal", suite.nominal, None
+    yield "shifted", suite.shifted, shift
+    yield "after", suite.after, None
+    if shift.then is not None:
+        yield "then", suite.shifted, shift.then
+        yield "again", suite.after, None

@@ -9,6 +9,10 @@ from wmctrl.stress.course import Episode, Trace
 
 LATE = 1.0 / 3.0
 """Share of the shifted phase, its last, that tells what was recovered."""
+WINDOW = 10
+"""Episodes whose mean return tells whether a change is recovered from, and for how many more it must."""
+NINE_TENTHS = 0.9
+"""Of a change's cost, that are back where it is recovered from."""
 
 
 class Worth(NamedTuple):
@@ -25,8 +29,12 @@ class Worth(NamedTuple):
 
     Without an oracle, who was trained on the changed plant, it is what was earned before the change.
     """
+    soon: float
+    """Steps of the change until nine tenths of what it cost are back, and stay so; nan where that was not seen."""
     after: float
-    """Mean return on the nominal plant again, relative to who learns nothing: what was forgotten is missing."""
+    """Mean return on the nominal plant again, relative to who learns nothing."""
+    forgotten: float
+    """Share of the nominal return that is missing late on the nominal plant, the last time; 0 if frozen."""
     delay: float
     """Steps from the change to the first alarm; nan where there was none."""
     false_alarms: int
@@ -35,11 +43,14 @@ class Worth(NamedTuple):
     """While it lasted, beyond those of who learns nothing."""
 
 
-def late(trace: Trace) -> list[Episode]:
-    """Episodes late in the shifted phase."""
-    begins, ends = trace.phases[1], trace.phases[2]
+def late(trace: Trace, phase: str = "shifted") -> list[Episode]:
+    """Episodes late in a phase."""
+    episodes = of_phase(trace, phase)
+    if not episodes:
+        return []
+    begins, ends = episodes[0].begins, episodes[-1].begins + episodes[-1].length
     since = ends - LATE * (ends - begins)
-    return [one for one in of_phase(trace, "shifted") if one.begins + one.length > since]
+    return [one for one in episodes if one.begins + one.length > since]
 
 
 def of_phase(trace: Trace, phase: str) -> list[Episode]:
@@ -52,11 +63,24 @@ def mean_return(episodes: Sequence[Episode]) -> float:
     return float(np.mean([one.reward for one in episodes])) if episodes else float("nan")
 
 
+def settled(episodes: Sequence[Episode], level: float) -> float:
+    """Steps until the mean return of WINDOW episodes passes a level, and does so for as many more; nan if never."""
+    if len(episodes) < 2 * WINDOW:
+        return float("nan")
+    means = np.convolve([one.reward for one in episodes], np.full(WINDOW, 1.0 / WINDOW), "valid")
+    passed = np.convolve(means >= level, np.ones(WINDOW + 1), "valid") > WINDOW
+    if not passed.any():
+        return float("nan")
+    last = episodes[int(np.argmax(passed)) + WINDOW - 1]
+    return float(last.begins + last.length - episodes[0].begins)
+
+
 def worth(trace: Trace, frozen: Trace, oracle: Trace | None = None) -> Worth:
     """What a course is worth, beside those of who learns nothing and of who was trained on the changed plant."""
     nominal = mean_return(of_phase(frozen, "nominal"))
     without, adapted = mean_return(late(frozen)), mean_return(late(trace))
     cost = (nominal if oracle is None else mean_return(late(oracle))) - without
+    last = trace.episodes[-1].phase
     alarms = [event.step for event in trace.events if event.what == "alarm"]
     found = [step - trace.phases[1] for step in alarms if step > trace.phases[1]]
     failures = [sum(one.failure for one in of_phase(course, "shifted")) for course in (trace, frozen)]
@@ -65,7 +89,9 @@ def worth(trace: Trace, frozen: Trace, oracle: Trace | None = None) -> Worth:
         frozen=without,
         adapted=adapted,
         recovery=(adapted - without) / cost if cost > 0.0 else float("nan"),
+        soon=settled(of_phase(trace, "shifted"), without + NINE_TENTHS * cost) if cost > 0.0 else float("nan"),
         after=mean_return(of_phase(trace, "after")) - mean_return(of_phase(frozen, "after")),
+        forgotten=(mean_return(late(frozen, last)) - mean_return(late(trace, last))) / abs(nominal),
         delay=float(found[0]) if found else float("nan"),
         false_alarms=sum(step <= trace.phases[1] for step in alarms),
         failures=failures[0] - failures[1],

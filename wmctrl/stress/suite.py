@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from wmctrl_envs.suggestion import refuse_unknown
@@ -23,6 +23,8 @@ class Shift:
     parameters: dict[str, float]
     """Where physical parameters go, by name."""
     schedule: str = "step"
+    then: "Shift | None" = None
+    """What comes after the nominal plant is back."""
 
     def __post_init__(self) -> None:
         refuse_unknown("schedule", [self.schedule], SCHEDULES)
@@ -38,12 +40,14 @@ class Suite:
     """Parameters of each shift, by its name; one that goes by steps unless `schedules` says otherwise."""
     schedules: dict[str, str] = field(default_factory=dict)
     """Of shifts, by name."""
+    then: dict[str, str] = field(default_factory=dict)
+    """Of some shifts, the one that comes next, the nominal plant between them and at the end: A-B-A-C-A."""
     nominal: int = 200
     """Steps before the change; an episode that has begun is ended."""
     shifted: int = 1000
     """Steps of the change."""
     after: int = 200
-    """Steps on the nominal plant again."""
+    """Steps on the nominal plant again, each time."""
     arms: tuple[str, ...] = (
         *("frozen", "fine-tune", "replay", "EWC", "EWC + replay", "EWC + replay + gate"),
         *("calibration", "all"),
@@ -53,7 +57,7 @@ class Suite:
     def __post_init__(self) -> None:
         if not self.shifts:
             raise ValueError("shifts must name one at least, came none")
-        refuse_unknown("shift", self.schedules, self.shifts)
+        refuse_unknown("shift", [*self.schedules, *self.then, *self.then.values()], self.shifts)
         for name in self.shifts:
             self.shift(name)  # which refuses a schedule that there is not
         for name in ("nominal", "shifted"):
@@ -64,6 +68,10 @@ class Suite:
 
     def shift(self, name: str) -> Shift:
         """One of the shifts."""
+        alone, after = self._alone(name), self.then.get(name)
+        return alone if after is None else replace(alone, then=self._alone(after))
+
+    def _alone(self, name: str) -> Shift:
         return Shift(self.shifts[name], self.schedules.get(name, "step"))
 
     def require_known(self, parameters: Mapping[str, Parameter]) -> None:
