@@ -1,6 +1,7 @@
 """Stress tests: how shifts come, what a suite refuses, what courses are worth, and one that is driven."""
 
 import contextlib
+import csv
 import math
 import multiprocessing
 from dataclasses import replace
@@ -12,11 +13,12 @@ import numpy as np
 import pytest
 import wmctrl_envs
 from wmctrl_envs.task import Parameter
+from wmctrl_envs.task import Task as PlantTask
 
-from tests.test_learner import CHEETAH
-from tests.tiny_bundle import copied, made, taught
+from tests.test_archive import ARM
+from tests.tiny_bundle import CHEETAH, copied, made, taught
 from wmctrl.cli import main
-from wmctrl.commands import driving, pictures, stressing
+from wmctrl.commands import driving, pictures, report, stress_report, stressing
 from wmctrl.commands.stressing import Cell
 from wmctrl.runtime import manifest
 from wmctrl.runtime.adaptation import Event
@@ -95,9 +97,9 @@ def course(returns: dict[str, list[float]], events: tuple[Event, ...] = (), fail
         phases.append(step)
         for number, reward in enumerate(rewards):
             failed = phase == "shifted" and number < failures
-            episodes.append(Episode(phase, step, 10, reward, False, failed, 0.0))
+            episodes.append(Episode(phase, step, 10, reward, False, failed))
             step += 10
-    return Trace(tuple(episodes), events, tuple(phases), 1.0)
+    return Trace(tuple(episodes), events, tuple(phases), (0.5,) * step, 1.0)
 
 
 def test_a_course_is_worth_what_of_the_cost_came_back() -> None:
@@ -209,7 +211,12 @@ def test_a_bundle_is_driven_over_a_change_and_what_is_kept_is_not_driven_again(
         controller, arm = Controller.load(place, provider="cpu", in_time=False), ARMS[cell.arm]
         with contextlib.closing(driving.matching_task(controller.bundle.manifest.task)) as task:
             adapter = None if arm is None else arm.adapter(controller)
-            found[cell] = Course(controller, task, adapter, cell.seed).drive(suite, suite.shift(cell.shift))
+            watched: list[PlantTask] = []
+            driven = Course(controller, task, adapter, cell.seed, watched.append)
+            found[cell] = driven.drive(suite, suite.shift(cell.shift))
+        assert len(found[cell].surprises) == 2000
+        assert min(found[cell].surprises) > 0.0
+        assert not watched, "no episode of a thousand steps begins late in a change of ten"
         assert [one.phase for one in found[cell].episodes] == ["nominal", "shifted"]
         assert adapter is None or len(adapter.memory) == 2002
         assert all(0 <= event.step <= 2000 for event in found[cell].events)
@@ -217,7 +224,7 @@ def test_a_bundle_is_driven_over_a_change_and_what_is_kept_is_not_driven_again(
     monkeypatch.setattr(stressing, "_driven", None)
     assert dict(stressing.run(place, suite, kept, 1, None)) == found
     found[Cell("weak", "oracle", 0)] = found[Cell("weak", "frozen", 0)]
-    stressing.write_report(kept / "report.html", "HalfCheetah-v5", suite, found)
+    stress_report.write_report(kept / "report.html", "HalfCheetah-v5", suite, found)
     assert "EWC + replay + gate" in (kept / "report.html").read_text()
 
 
@@ -228,9 +235,10 @@ def test_every_arm_drives_its_own_bundle(tmp_path: Path, monkeypatch: pytest.Mon
     rivals = [stressing.Rival("zero-shot", None, other), stressing.Rival("zero-shot", "heavy", third)]
     driven: dict[Cell, Path] = {}
 
-    def drive(_: Suite, asked: tuple[Cell, Path]) -> tuple[Cell, Trace]:
+    def drive(_: Suite, asked: tuple[Cell, Path]) -> tuple[Cell, Trace, bytes]:
         driven.update([asked])
-        return asked[0], course({"nominal": [1.0], "shifted": [2.0], "after": []})
+        filmed = b"pictures" if asked[0].shift == "weak" else b""
+        return asked[0], course({"nominal": [1.0], "shifted": [2.0], "after": []}), filmed
 
     pool = SimpleNamespace(imap_unordered=map)
     context = SimpleNamespace(Pool=lambda processes: contextlib.nullcontext(pool))
@@ -243,6 +251,7 @@ def test_every_arm_drives_its_own_bundle(tmp_path: Path, monkeypatch: pytest.Mon
         **{Cell(shift, "frozen", 0): place for shift in ("weak", "heavy")},
         **{Cell("weak", "zero-shot", 0): other, Cell("heavy", "zero-shot", 0): third},
     }
+    assert {path.name for path in kept.glob("*.webp")} == {cell.film for cell in driven if cell.shift == "weak"}
     driven.clear()
     (other / manifest.NAME).write_bytes((other / manifest.NAME).read_bytes() + b" ")
     list(stressing.run(place, suite, kept, 1, None, rivals))
@@ -266,6 +275,50 @@ def test_a_rival_that_is_not_to_be_driven_is_refused_before_anything_is(tmp_path
     assert refused(place, place) == "--rival other: is told twice; give each a name of its own"
 
 
+def test_an_episode_late_in_the_change_is_watched_and_no_other() -> None:
+    looked: list[int] = []
+    suite = Suite(shifts=WEAK, nominal=50, shifted=200, after=50)
+    controller = Controller.load(made(*ARM)[1], provider="cpu", in_time=False)
+    with contextlib.closing(driving.matching_task(controller.bundle.manifest.task)) as task:
+        driven = Course(controller, task, None, 0, lambda _: looked.append(driven.step))
+        driven.drive(suite, Shift({"action_scale": 0.5}))
+    assert looked == [*range(200, 251)]
+
+
+def test_a_film_is_short_and_in_real_time() -> None:
+    picture = np.zeros((4, 4, 3), np.uint8)
+    seen = SimpleNamespace(render=lambda: picture, task_spec=SimpleNamespace(id="Arm-v0"))
+    for period, every in ((0.05, 1), (0.01, 5), (0.2, 1)):
+        camera = stressing.Camera(period)
+        for _ in range(1001):
+            camera(seen)  # type: ignore[arg-type]
+        assert len(camera.pictures) == min(200, 1 + 1000 // every)
+        assert camera.period == pytest.approx(every * period)
+    blind = stressing.Camera(0.05)
+    blind(SimpleNamespace(render=lambda: None, task_spec=SimpleNamespace(id="Arm-v0")))  # type: ignore[arg-type]
+    assert not blind.pictures
+
+
+def test_what_happened_is_drawn_and_told_and_every_course_is_in_a_table(tmp_path: Path) -> None:
+    suite = Suite(shifts=WEAK, arms=("frozen", "all"), seeds=(0,))
+    events = (Event(25, "alarm", ""), Event(27, "calibrated", ""))
+    parts = {"nominal": [3.0, 3.0], "shifted": [2.0] * 3, "after": [3.0]}
+    found = {cell: course(parts, events if cell.arm == "all" else ()) for cell in stressing.cells(suite)}
+    for cell in found:
+        (tmp_path / cell.film).write_bytes(b"film of " + cell.arm.encode())
+    stress_report.write_report(tmp_path / "report.html", "HalfCheetah-v5", suite, found)
+    page = (tmp_path / "report.html").read_text()
+    assert "weak: surprise" in page
+    for arm in ("frozen", "all"):
+        assert report.data_address("image/webp", b"film of " + arm.encode()) in page
+    stress_report.write_table(tmp_path / "courses.csv", found)
+    rows = [*csv.DictReader((tmp_path / "courses.csv").read_text().splitlines())]
+    assert [(row["shift"], row["arm"], row["seed"], row["delay"]) for row in rows] == [
+        ("weak", "frozen", "0", "nan"),
+        ("weak", "all", "0", "5.0"),
+    ]
+
+
 def test_a_report_tells_of_an_oracle_of_one_shift_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     suite = Suite(shifts=WEAK | {"heavy": {"mass_scale": 1.5}}, arms=("frozen", "replay"), seeds=(0,))
     rivals = [stressing.Rival("oracle", "heavy", tmp_path)]
@@ -280,7 +333,7 @@ def test_a_report_tells_of_an_oracle_of_one_shift_alone(tmp_path: Path, monkeypa
         return heat_map(rows, columns)
 
     monkeypatch.setattr(pictures, "heat_map", watched)
-    stressing.write_report(tmp_path / "report.html", "HalfCheetah-v5", suite, found)
+    stress_report.write_report(tmp_path / "report.html", "HalfCheetah-v5", suite, found)
     np.testing.assert_equal(mapped, [{"weak": [np.nan, 0.0], "heavy": [np.nan, np.nan]}])
 
 

@@ -131,7 +131,7 @@ def show_stress(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from wmctrl.commands import driving, stressing
+    from wmctrl.commands import driving, stress_report, stressing
     from wmctrl.runtime import manifest
     from wmctrl.runtime.keeping import origin_of
 
@@ -152,11 +152,12 @@ def show_stress(
             found[cell] = trace
             progress.advance(bar)
             print(f"{cell.shift}, {cell.arm}, seed {cell.seed}: {trace.seconds:.0f} s", file=sys.stderr, flush=True)
-    show_table(f"{task} under stress", stressing.COLUMNS, stressing.rows(stressing.compared(found)))
-    print(stressing.LEGEND)
-    report = kept / "report.html"
-    stressing.write_report(report, task, asked, found)
-    print(f"Report: {report}")
+    show_table(f"{task} under stress", stress_report.COLUMNS, stress_report.rows(stress_report.compared(found)))
+    print(stress_report.LEGEND)
+    report, table = kept / "report.html", kept / "courses.csv"
+    stress_report.write_report(report, task, asked, found)
+    stress_report.write_table(table, found)
+    print(f"Report: {report}; every course in {table}")
     return 0
 
 

@@ -27,6 +27,8 @@ COLUMNS = 4
 BLUE, ORANGE, GREY, RED = "#2563eb", "#ea7317", "#9ca3af", "#dc2626"
 SMOOTHED = 9
 """Episodes that a running mean is over."""
+SURPRISES = 20
+"""Observations of which a mean surprise is drawn."""
 
 
 def learning_curve(rows: Sequence[Row], has_success: bool) -> Figure:
@@ -194,6 +196,35 @@ def recovery(courses: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> 
     axes.axvline(0.0, color=RED, linewidth=0.8, linestyle=":")
     _label(axes, "steps since the change", "return of an episode")
     axes.legend(frameon=False, fontsize=7)
+    return figure
+
+
+def surprise(
+    courses: Mapping[str, tuple[Sequence[float], int]], events: Sequence[tuple[int, str]], phases: Sequence[int]
+) -> Figure:
+    """Mean surprise of the last observations, by name, against the steps since a change, and what happened when.
+
+    Args:
+        courses: Surprises [nats], and at which of them the change was.
+        events: Steps since the change, and what happened.
+        phases: Steps since the change at which the plant changed.
+    """
+    figure = _figure(10.4, 3.0)
+    axes = figure.add_subplot(1, 1, 1)
+    for number, (name, (values, change)) in enumerate(courses.items()):
+        kernel = np.ones(min(SURPRISES, len(values)))
+        smooth = np.convolve(values, kernel, "valid") / len(kernel)
+        steps = np.arange(len(smooth)) + len(kernel) - change
+        axes.plot(steps, smooth, color=GREY if number == 0 else BLUE, linewidth=1.0, label=name)
+    for phase in phases[1:]:
+        axes.axvline(phase, color=RED, linewidth=0.8, linestyle=":")
+    for row, (step, what) in enumerate(events):
+        axes.axvline(step, color=ORANGE, linewidth=0.8)
+        height = 0.96 - 0.09 * (row % 6)
+        axes.text(step, height, f" {what}", transform=axes.get_xaxis_transform(), fontsize=7, va="top")
+    axes.set_yscale("symlog")
+    _label(axes, "steps since the change", "surprise [nats]")
+    axes.legend(frameon=False, fontsize=7, loc="upper left")
     return figure
 
 

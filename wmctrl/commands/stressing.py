@@ -1,19 +1,22 @@
-"""What `wm stress` does: courses over shifts, arms and seeds in several processes, kept one by one, and a report."""
+"""What `wm stress` does: courses over shifts, arms and seeds in several processes, kept one by one."""
 
 import contextlib
 import dataclasses
 import hashlib
 import json
 import multiprocessing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from wmctrl_envs.suggestion import refuse_unknown
+from wmctrl_envs.task import Task as PlantTask
 
-from wmctrl.commands import driving, intervals, pictures, provenance, report
+from wmctrl.commands import driving, evaluation, provenance
+from wmctrl.commands.video import RATE, film
 from wmctrl.config_files import from_mapping, nearest, read_yaml, shipped, to_yaml
 from wmctrl.runtime import bundle, json_file, manifest
 from wmctrl.runtime.adaptation import Event
@@ -24,30 +27,17 @@ from wmctrl.runtime.plant import Task
 from wmctrl.stress import course
 from wmctrl.stress.arms import ARMS
 from wmctrl.stress.course import Course, Episode, Trace
-from wmctrl.stress.figures import Worth, worth
 from wmctrl.stress.suite import Suite
 
 SUITES = Path("configs/stress")
 """Folder of the suites that travel with the package."""
 COURSES = Path(course.__file__).parent
 """Sources that decide how a course goes, beside those that decide how a run does."""
-FROZEN, ORACLE = "frozen", "oracle"
+FROZEN = "frozen"
 LARGEST = 4 << 20
 """Bytes of a kept course."""
-MEASURED = ("recovery", "soon", "adapted", "frozen", "nominal", "after", "forgotten", "delay")
-"""Figures of `Worth` that are means over the seeds."""
-COLUMNS = (
-    *("shift", "arm", "recovery", "T90", "return", "of frozen", "of nominal"),
-    *("after", "forgotten", "delay", "false alarms", "failures"),
-)
-LEGEND = """\
-recovery: share of what the change cost that came back, late in it; of nominal: return before the change
-beside an arm named oracle the cost is counted up to its return late in the change, instead of that before it
-T90: steps until the mean return of ten episodes has nine tenths of that, and keeps it for ten more
-after: return on the nominal plant again, beside that of who learned nothing
-forgotten: share of the nominal return that is missing there, late and the last time; delay: steps until the first alarm
-failures: while the change lasted, beyond those of who learned nothing; in parentheses: 95 % intervals over the seeds"""
-"""What the columns mean."""
+LONGEST_FILM = 10.0
+"""Of a course [s]."""
 
 
 class Cell(NamedTuple):
@@ -63,6 +53,11 @@ class Cell(NamedTuple):
         plain = "".join(letter if letter.isalnum() else "-" for letter in f"{self.shift}-{self.arm}")
         digest = hashlib.sha256(repr(tuple(self)).encode()).hexdigest()[:8]  # names may differ in what is not plain
         return f"{plain}-s{self.seed}-{digest}.json"
+
+    @property
+    def film(self) -> str:
+        """Where its film is kept, if there is one."""
+        return f"{self.file.removesuffix('.json')}.webp"
 
 
 def suite_of(given: str, task: str) -> Suite:
@@ -162,7 +157,10 @@ def run(
         return
     context = multiprocessing.get_context("spawn")
     with context.Pool(min(processes, len(wanted))) as pool:
-        for cell, trace in pool.imap_unordered(partial(_driven, suite), wanted.items()):
+        for cell, trace, filmed in pool.imap_unordered(partial(_driven, suite), wanted.items()):
+            (kept / cell.film).unlink(missing_ok=True)
+            if filmed:
+                write_atomic(kept / cell.film, filmed)
             write(kept / cell.file, trace, settings[cell])
             yield cell, trace
 
@@ -191,14 +189,35 @@ def _settings(origin: str, suite: Suite, cell: Cell) -> str:
     return hashlib.sha256(f"{origin}{asked}".encode()).hexdigest()
 
 
-def _driven(suite: Suite, asked: tuple[Cell, Path]) -> tuple[Cell, Trace]:
-    """A course of the bundle in a folder, in a process of its own."""
+class Camera:
+    """Keeps pictures of a plant, as many as a short film has."""
+
+    def __init__(self, period: float) -> None:
+        """
+        Args:
+            period: Between two steps [s].
+        """
+        self.every = max(1, round(1.0 / (RATE * period)))
+        self.period, self.seen, self.pictures = period * self.every, 0, list[NDArray[np.uint8]]()
+
+    def __call__(self, task: PlantTask) -> None:
+        """Look at the plant, if it can be seen."""
+        if self.seen % self.every == 0 and len(self.pictures) < LONGEST_FILM * RATE:
+            with contextlib.suppress(ValueError, OSError):
+                self.pictures.append(evaluation.picture(task))
+        self.seen += 1
+
+
+def _driven(suite: Suite, asked: tuple[Cell, Path]) -> tuple[Cell, Trace, bytes]:
+    """A course of the bundle in a folder, in a process of its own, and a film of the first seed's."""
     cell, place = asked
     controller = Controller.load(place, provider="cpu", in_time=False)
     arm = ARMS.get(cell.arm)
     with contextlib.closing(driving.matching_task(controller.bundle.manifest.task)) as task:
-        driven = Course(controller, task, None if arm is None else arm.adapter(controller), cell.seed)
-        return cell, driven.drive(suite, suite.shift(cell.shift))
+        camera = Camera(task.task_spec.control_period) if cell.seed == suite.seeds[0] else None
+        adapter = None if arm is None else arm.adapter(controller)
+        trace = Course(controller, task, adapter, cell.seed, camera).drive(suite, suite.shift(cell.shift))
+    return cell, trace, film(camera.pictures, camera.period) if camera is not None and camera.pictures else b""
 
 
 def write(path: Path, trace: Trace, settings: str) -> None:
@@ -217,71 +236,4 @@ def read(path: Path, settings: str) -> Trace | None:
         return None
     episodes = tuple(Episode(**one) for one in content["episodes"])
     events = tuple(Event(**one) for one in content["events"])
-    return Trace(episodes, events, tuple(content["phases"]), content["seconds"])
-
-
-def compared(found: Mapping[Cell, Trace]) -> dict[tuple[str, str], list[Worth]]:
-    """What the courses are worth, by shift and arm, as far as the frozen ones are there."""
-    table: dict[tuple[str, str], list[Worth]] = {}
-    for cell, trace in found.items():
-        frozen, oracle = (found.get(cell._replace(arm=arm)) for arm in (FROZEN, ORACLE))
-        if frozen is not None:
-            table.setdefault((cell.shift, cell.arm), []).append(worth(trace, frozen, oracle))
-    return table
-
-
-def rows(table: Mapping[tuple[str, str], Sequence[Worth]]) -> list[tuple[str, ...]]:
-    """Figures under COLUMNS."""
-    found = []
-    for (shift, arm), worths in table.items():
-        means = {name: _estimate([getattr(one, name) for one in worths]) for name in MEASURED}
-        if arm == FROZEN:  # which these are told beside
-            means |= dict.fromkeys(("recovery", "soon", "after", "forgotten", "delay"), "")
-        if arm == ORACLE:  # which has nothing to recover
-            means |= dict.fromkeys(("recovery", "soon"), "")
-        counts = [str(sum(getattr(one, name) for one in worths)) for name in ("false_alarms", "failures")]
-        found.append((shift, arm, *means.values(), *counts))
-    return found
-
-
-def _estimate(values: Sequence[float]) -> str:
-    """A mean with its interval, of what is known."""
-    known = np.array([value for value in values if np.isfinite(value)])
-    if not len(known):
-        return ""
-    if len(known) == 1:
-        return intervals.in_digits(float(known[0]))
-    found = intervals.mean(known)
-    return f"{intervals.in_digits(found.value)} ({intervals.in_digits(found.low)} to {intervals.in_digits(found.high)})"
-
-
-def write_report(path: Path, task: str, suite: Suite, found: Mapping[Cell, Trace]) -> None:
-    """A page with the table, a curve for every shift, and a map of what was recovered."""
-    table = compared(found)
-    arms = [arm for arm in dict.fromkeys(cell.arm for cell in found) if arm != FROZEN]
-    recovered = {
-        shift: [float(np.mean([one.recovery for one in table.get((shift, arm), ())] or [np.nan])) for arm in arms]
-        for shift in suite.shifts
-    }
-    mapped = pictures.heat_map(recovered, arms)
-    panels = [report.drawn("Recovery", "Share of the change's cost that came back.", mapped)]
-    for shift in suite.shifts:
-        curves = {arm: [found[cell] for cell in found if cell[:2] == (shift, arm)] for arm in (FROZEN, *arms)}
-        drawn = pictures.recovery({arm: _points(traces) for arm, traces in curves.items() if traces})
-        panels.append(report.drawn(shift, "Returns of the episodes, all seeds, from the change on.", drawn))
-    section = report.Section(
-        title=task,
-        lead=f"{len(suite.seeds)} seeds, {suite.nominal} steps before the change, {suite.shifted} of it.",
-        columns=COLUMNS,
-        rows=rows(table),
-        panels=panels,
-        settings=to_yaml(suite),
-        facts=provenance.versions(),
-    )
-    report.write_page(path, f"{task} under stress", [section])
-
-
-def _points(traces: Sequence[Trace]) -> tuple[list[float], list[float]]:
-    """Steps since the change and returns of the episodes of some courses."""
-    points: list[Any] = sorted((one.begins - trace.phases[1], one.reward) for trace in traces for one in trace.episodes)
-    return [step for step, _ in points], [reward for _, reward in points]
+    return Trace(episodes, events, tuple(content["phases"]), tuple(content["surprises"]), content["seconds"])

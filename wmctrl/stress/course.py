@@ -1,11 +1,10 @@
 """A course: a controller drives a plant that is nominal, shifted, and nominal again, and may learn meanwhile."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from wmctrl_envs.task import Task
 
 from wmctrl.runtime.adaptation import Event
@@ -16,6 +15,10 @@ from wmctrl.stress.suite import Shift, Suite, strength
 
 WORK = 0.5
 """Pieces of learning for every control step of a simulator that waits: less than half a core does in 200 ms."""
+LATE = 1.0 / 3.0
+"""Share of a phase, its last, that is late in it."""
+DIGITS = 3
+"""Of a surprise, behind the point."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,6 @@ class Episode:
     reward: float
     success: bool
     failure: bool
-    surprise: float
-    """Mean of its observations' [nats]."""
 
 
 @dataclass(frozen=True)
@@ -42,18 +43,32 @@ class Trace:
     """Of learning."""
     phases: tuple[int, ...]
     """Steps at which the phases began."""
+    surprises: tuple[float, ...]
+    """Of the observation after every step [nats]."""
     seconds: float
 
 
 class Course:
     """Drives one controller."""
 
-    def __init__(self, controller: Controller, task: Task, adapter: Adapter | None, seed: int) -> None:
-        self.controller, self.task, self.adapter, self.seed = controller, task, adapter, seed
+    def __init__(
+        self,
+        controller: Controller,
+        task: Task,
+        adapter: Adapter | None,
+        seed: int,
+        watch: Callable[[Task], None] | None = None,
+    ) -> None:
+        """
+        Args:
+            watch: Looks at the plant at every step of an episode late in the change.
+        """
+        self.controller, self.task, self.adapter, self.seed, self.watch = controller, task, adapter, seed, watch
         nominal = {parameter.name: parameter.nominal for parameter in task.task_spec.parameters}
         self.nominal, self.step, self.number, self.owed = nominal, 0, 0, 0.0
         self.events: list[Event] = []
         """Of learning, each at the step of the course at which it happened."""
+        self.surprises: list[float] = []
 
     def drive(self, suite: Suite, shift: Shift) -> Trace:
         """The whole course; a phase ends with the episode in which its steps are over."""
@@ -61,7 +76,9 @@ class Course:
         for phase, steps, changed in legs(suite, shift):
             phases.append(self.step)
             episodes += self._phase(phase, steps, changed)
-        return Trace(tuple(episodes), tuple(self.events), tuple(phases), time.monotonic() - began)
+        return Trace(
+            tuple(episodes), tuple(self.events), tuple(phases), tuple(self.surprises), time.monotonic() - began
+        )
 
     def _phase(self, phase: str, steps: int, shift: Shift | None) -> Iterator[Episode]:
         begins = self.step
@@ -76,7 +93,7 @@ class Course:
         return {name: (1.0 - share) * self.nominal[name] + share * to for name, to in shift.parameters.items()}
 
     def _episode(self, phase: str, begins: int, steps: int, shift: Shift | None) -> Episode:
-        first, total, surprises = self.step, 0.0, list[float]()
+        first, total, watch = self.step, 0.0, self._watching(phase, begins, steps)
         parameters = self._parameters(shift, self.step - begins, steps)
         start = 1000 * self.seed + self.number
         self.controller.reset(start)
@@ -85,7 +102,10 @@ class Course:
         step, over = step_of(observation, self.controller.state.last, first=True), False
         while True:
             action = self.controller.act(observation)
-            surprises.append(action.surprise or 0.0)
+            if not step["is_first"]:
+                self.surprises.append(round(action.surprise or 0.0, DIGITS))
+            if watch is not None:
+                watch(self.task)
             self._learn(step, action.surprise)
             if over:
                 break
@@ -96,7 +116,14 @@ class Course:
             if shift is not None and shift.schedule != "step":
                 self.task.set_parameters(self._parameters(shift, self.step - begins, steps))
         success, failure = bool(info["success"]), bool(info["failure"])
-        return Episode(phase, first, self.step - first, total, success, failure, float(np.mean(surprises[1:])))
+        return Episode(phase, first, self.step - first, total, success, failure)
+
+    def _watching(self, phase: str, begins: int, steps: int) -> Callable[[Task], None] | None:
+        """Who looks at an episode that begins now, if anyone does: the first one late in the change is watched."""
+        if phase != "shifted" or self.step - begins < (1.0 - LATE) * steps:
+            return None
+        watch, self.watch = self.watch, None
+        return watch
 
     def _learn(self, step: dict[str, Any], surprise: float | None) -> None:
         """Remember a step, and do what learning is due by then."""

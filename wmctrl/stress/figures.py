@@ -5,10 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wmctrl.stress.course import Episode, Trace
+from wmctrl.stress.course import LATE, Episode, Trace
 
-LATE = 1.0 / 3.0
-"""Share of the shifted phase, its last, that tells what was recovered."""
 WINDOW = 10
 """Episodes whose mean return tells whether a change is recovered from, and for how many more it must."""
 NINE_TENTHS = 0.9
