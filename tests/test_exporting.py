@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from wmctrl_export.parity import Beside, parity
 from wmctrl_export.targets import TARGETS, page, row
 
-from tests.tiny_bundle import CHEETAH, controller, copied, made
+from tests.tiny_bundle import CHEETAH, controller, copied, made, taught
 from wmctrl.commands import exporting, training
 from wmctrl.config import TaskConfig
 from wmctrl.learning.agent import Agent
@@ -376,6 +376,42 @@ def test_a_copied_folder_drives_where_only_numpy_and_onnxruntime_are_installed(t
     assert "golden steps repeated" in loaded
     assert decided.startswith("decision:")
     assert re.fullmatch(r"memory: \d+\.\d MB after 1 of them, \d+\.\d MB after 5", held)
+
+
+ADAPTS = """
+import sys
+from pathlib import Path
+from wmctrl.runtime import bundle
+from wmctrl.runtime.adaptation import Adaptation
+from wmctrl.runtime.adapter import Adapter
+from wmctrl.runtime.controller import Controller
+from wmctrl.runtime.experience import step_of
+controller = Controller.load(Path(), provider="cpu", in_time=False)
+adapter = Adapter.of(controller, Adaptation(always=True, fresh=10, updates=3, better=-1.0), kept=Path(sys.argv[1]))
+print(len(adapter.memory), len(adapter.regimes), adapter.active is not adapter.nominal)
+for number, proprio in enumerate(bundle.load(Path(), learning=True).nominal["proprio"][:40]):
+    last = controller.state.last
+    adapter.note(step_of({"proprio": proprio}, last, first=not number), controller.act({"proprio": proprio}).surprise)
+    adapter.work()
+adapter.close()
+print(*{event.what for event in adapter.state.events})
+"""
+
+
+def test_what_learns_while_driving_needs_no_more_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    folder = copied(taught(*CHEETAH), tmp_path)
+    python = bare_python(tmp_path / "bare")
+
+    def adapted() -> list[str]:
+        command = [str(python), "-c", ADAPTS, str(tmp_path / "kept")]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout.splitlines()
+
+    began, learned = adapted()
+    assert began == "0 1 False"
+    assert "promoted" in learned
+    assert adapted()[0] == "40 2 True"
 
 
 def test_being_timed_leaves_a_controller_as_it_was() -> None:
