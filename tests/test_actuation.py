@@ -6,8 +6,7 @@ from numpy.typing import NDArray
 
 from tests.tiny_bundle import CHEETAH, made
 from wmctrl.runtime import golden
-from wmctrl.runtime.actuation import FURTHEST, LEAST, LONGEST_DELAY, MOST, Actuation, Residuals, improved
-from wmctrl.runtime.adapter import ROUNDS
+from wmctrl.runtime.actuation import FURTHEST, LEAST, LONGEST_DELAY, MOST, ROUNDS, Actuation, Residuals, improved
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.limits import Limits
 

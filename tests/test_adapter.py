@@ -8,9 +8,9 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.test_experience import TASK
-from wmctrl.runtime.actuation import Actuation
+from wmctrl.runtime.actuation import LATEST, Actuation
 from wmctrl.runtime.adaptation import Adaptation, Regime
-from wmctrl.runtime.adapter import LATEST, Adapter
+from wmctrl.runtime.adapter import Adapter
 from wmctrl.runtime.experience import Columns, Layout, step_of
 from wmctrl.runtime.keeping import Keeper
 from wmctrl.runtime.learning import Learning

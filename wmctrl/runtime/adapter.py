@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmctrl.runtime import bundle, manifest
-from wmctrl.runtime.actuation import Actuation, improved
+from wmctrl.runtime.actuation import Actuation, explained
 from wmctrl.runtime.adaptation import Adaptation, Alarm, Drives, Event, Judges, Learns, Regime, Standing
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.descent import Parameters
@@ -26,7 +26,7 @@ from wmctrl.runtime.drift import Drift, Ordinary, features, ordinary_excess
 from wmctrl.runtime.engine import Engine, Prepared
 from wmctrl.runtime.ewc import Consolidation
 from wmctrl.runtime.experience import Columns, Layout, Memory, batch_of
-from wmctrl.runtime.hindcast import Judge, error_of
+from wmctrl.runtime.hindcast import Judge
 from wmctrl.runtime.keeping import Keeper, Known, origin_of
 from wmctrl.runtime.learner import Learner
 
@@ -42,10 +42,8 @@ CONSOLIDATING = 16
 """Sequences that tell which parameters matter to a plant that was learned."""
 RECOGNISING = 20
 """Steps since a change by which a plant that is known is told from others."""
-CALIBRATING, CHECKING, ROUNDS = 80, 20, 6
-"""Steps, at most, that tell what commands do; how many that came later check that; and how often it is improved."""
-LATEST = 3
-"""Control periods, at most, until an effect that is considered."""
+CALIBRATING, CHECKING = 80, 20
+"""Steps, at most, that tell what commands do; and how many that came later check that."""
 SETTLED = 20
 """Steps before those that judge, so that the belief is settled."""
 
@@ -240,14 +238,7 @@ class Adapter:
         def residuals(one: Actuation) -> NDArray[np.float32]:
             return self.judge.residuals(drove.parameters, done_by(steps, one))
 
-        started = []
-        for delay in sorted({*range(LATEST + 1), drove.actuation.delay}):
-            started.append(improved(drove.actuation._replace(delay=delay), residuals))
-            yield
-        found = min(started, key=lambda one: error_of(residuals(one)))
-        for _ in range(ROUNDS - 1):
-            yield
-            found = improved(found, residuals)
+        found = yield from explained(drove.actuation, residuals)
         candidate, (recent, since) = replace(drove, actuation=found), self._recent(until)
         errors, learned = self._errors(recent, since), self._error(candidate, recent, since)
         # Clearly, for gains and offsets fit a little of any change: commands that come a step late look half as large,

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from wmctrl.runtime.actuation import error_of
 from wmctrl.runtime.bundle import Bundle
 from wmctrl.runtime.descent import Parameters
 from wmctrl.runtime.engine import Computes, Engine, Prepared
@@ -101,15 +102,6 @@ def hindcast(
     The arguments are those of `residuals`.
     """
     return error_of(residuals(engine, steps, spread, sizes, since, THOROUGHLY))
-
-
-def error_of(residuals: NDArray[np.float32]) -> float:
-    """One error of many (n, O); nan of none.
-
-    Root mean square over the elements, and its mean over what was foreseen: squares of a few steps that nobody
-    foresees, an arm that touches the table say, would be all that tells one model from another.
-    """
-    return float(np.sqrt((residuals**2).mean(1)).mean()) if len(residuals) else float("nan")
 
 
 def residuals(
