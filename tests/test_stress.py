@@ -4,6 +4,7 @@ import contextlib
 import csv
 import math
 import multiprocessing
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,12 +14,11 @@ import numpy as np
 import pytest
 import wmctrl_envs
 from wmctrl_envs.task import Parameter
-from wmctrl_envs.task import Task as PlantTask
 
 from tests.test_archive import ARM
 from tests.tiny_bundle import CHEETAH, copied, made, taught
 from wmctrl.cli import main
-from wmctrl.commands import driving, pictures, report, stress_report, stressing
+from wmctrl.commands import driving, evaluation, pictures, report, stress_report, stressing
 from wmctrl.commands.stressing import Cell
 from wmctrl.runtime import manifest
 from wmctrl.runtime.adaptation import Event
@@ -211,12 +211,10 @@ def test_a_bundle_is_driven_over_a_change_and_what_is_kept_is_not_driven_again(
         controller, arm = Controller.load(place, provider="cpu", in_time=False), ARMS[cell.arm]
         with contextlib.closing(driving.matching_task(controller.bundle.manifest.task)) as task:
             adapter = None if arm is None else arm.adapter(controller)
-            watched: list[PlantTask] = []
-            driven = Course(controller, task, adapter, cell.seed, watched.append)
+            driven = Course(controller, task, adapter, cell.seed)
             found[cell] = driven.drive(suite, suite.shift(cell.shift))
         assert len(found[cell].surprises) == 2000
         assert min(found[cell].surprises) > 0.0
-        assert not watched, "no episode of a thousand steps begins late in a change of ten"
         assert [one.phase for one in found[cell].episodes] == ["nominal", "shifted"]
         assert adapter is None or len(adapter.memory) == 2002
         assert all(0 <= event.step <= 2000 for event in found[cell].events)
@@ -275,28 +273,53 @@ def test_a_rival_that_is_not_to_be_driven_is_refused_before_anything_is(tmp_path
     assert refused(place, place) == "--rival other: is told twice; give each a name of its own"
 
 
-def test_an_episode_late_in_the_change_is_watched_and_no_other() -> None:
+def test_the_first_episode_that_begins_late_in_the_change_is_filmed_and_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     looked: list[int] = []
-    suite = Suite(shifts=WEAK, nominal=50, shifted=200, after=50)
+    suite = Suite(shifts=WEAK, nominal=50, shifted=280, after=50)
     controller = Controller.load(made(*ARM)[1], provider="cpu", in_time=False)
     with contextlib.closing(driving.matching_task(controller.bundle.manifest.task)) as task:
-        driven = Course(controller, task, None, 0, lambda _: looked.append(driven.step))
+        camera = stressing.Camera(task.task_spec.control_period)
+        driven = Course(controller, task, None, 0, camera)
+        monkeypatch.setattr(evaluation, "picture", lambda _: looked.append(driven.step))
         driven.drive(suite, Shift({"action_scale": 0.5}))
-    assert looked == [*range(200, 251)]
+    assert looked == [*range(250, 301)]
 
 
 def test_a_film_is_short_and_in_real_time() -> None:
     picture = np.zeros((4, 4, 3), np.uint8)
-    seen = SimpleNamespace(render=lambda: picture, task_spec=SimpleNamespace(id="Arm-v0"))
     for period, every in ((0.05, 1), (0.01, 5), (0.2, 1)):
+        plant = SimpleNamespace(render=lambda: picture, task_spec=SimpleNamespace(id="Arm-v0"))
+        driven: Any = SimpleNamespace(phase="shifted", late=True, episodes=[], task=plant)
         camera = stressing.Camera(period)
         for _ in range(1001):
-            camera(seen)  # type: ignore[arg-type]
+            camera(driven)
         assert len(camera.pictures) == min(200, 1 + 1000 // every)
         assert camera.period == pytest.approx(every * period)
-    blind = stressing.Camera(0.05)
-    blind(SimpleNamespace(render=lambda: None, task_spec=SimpleNamespace(id="Arm-v0")))  # type: ignore[arg-type]
-    assert not blind.pictures
+        assert camera.film().startswith(b"RIFF")
+        blind = stressing.Camera(period)
+        plant.render = lambda: None
+        blind(driven)
+        assert blind.film() == b""
+
+
+def test_a_course_within_a_budget_keeps_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+    controller = Controller.load(made(*ARM)[1], provider="cpu", in_time=False)
+    act = controller.act
+
+    def watched(observation: Any, *, deadline: float) -> Any:
+        asked.append(deadline - time.monotonic())
+        return act(observation, deadline=deadline)
+
+    monkeypatch.setattr(controller, "act", watched)
+    with contextlib.closing(driving.matching_task(controller.bundle.manifest.task)) as task:
+        suite = Suite(WEAK, nominal=1, shifted=1, after=0)
+        Course(controller, task, None, 0, budget=0.5).drive(suite, Shift({"action_scale": 0.5}))
+    assert len(asked) == 102
+    assert max(asked) <= 0.5
+    assert min(asked) > 0.4
 
 
 def test_what_happened_is_drawn_and_told_and_every_course_is_in_a_table(tmp_path: Path) -> None:

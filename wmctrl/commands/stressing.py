@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from wmctrl_envs.suggestion import refuse_unknown
-from wmctrl_envs.task import Task as PlantTask
 
 from wmctrl.commands import driving, evaluation, provenance
 from wmctrl.commands.video import RATE, film
@@ -190,7 +189,7 @@ def _settings(origin: str, suite: Suite, cell: Cell) -> str:
 
 
 class Camera:
-    """Keeps pictures of a plant, as many as a short film has."""
+    """Films an episode late in a change, as much of it as a short film has."""
 
     def __init__(self, period: float) -> None:
         """
@@ -199,13 +198,22 @@ class Camera:
         """
         self.every = max(1, round(1.0 / (RATE * period)))
         self.period, self.seen, self.pictures = period * self.every, 0, list[NDArray[np.uint8]]()
+        self.episode: int | None = None
+        """The one that is filmed."""
 
-    def __call__(self, task: PlantTask) -> None:
-        """Look at the plant, if it can be seen."""
+    def __call__(self, course: Course) -> None:
+        """Look at the plant, if it can be seen, in the first episode that begins late in the change."""
+        if not (course.phase == "shifted" and course.late and self.episode in (None, len(course.episodes))):
+            return
+        self.episode = len(course.episodes)
         if self.seen % self.every == 0 and len(self.pictures) < LONGEST_FILM * RATE:
             with contextlib.suppress(ValueError, OSError):
-                self.pictures.append(evaluation.picture(task))
+                self.pictures.append(evaluation.picture(course.task))
         self.seen += 1
+
+    def film(self) -> bytes:
+        """What was seen; nothing where nothing was."""
+        return film(self.pictures, self.period) if self.pictures else b""
 
 
 def _driven(suite: Suite, asked: tuple[Cell, Path]) -> tuple[Cell, Trace, bytes]:
@@ -217,7 +225,7 @@ def _driven(suite: Suite, asked: tuple[Cell, Path]) -> tuple[Cell, Trace, bytes]
         camera = Camera(task.task_spec.control_period) if cell.seed == suite.seeds[0] else None
         adapter = None if arm is None else arm.adapter(controller)
         trace = Course(controller, task, adapter, cell.seed, camera).drive(suite, suite.shift(cell.shift))
-    return cell, trace, film(camera.pictures, camera.period) if camera is not None and camera.pictures else b""
+    return cell, trace, b"" if camera is None else camera.film()
 
 
 def write(path: Path, trace: Trace, settings: str) -> None:

@@ -57,33 +57,42 @@ class Course:
         task: Task,
         adapter: Adapter | None,
         seed: int,
-        watch: Callable[[Task], None] | None = None,
+        watch: Callable[["Course"], None] | None = None,
+        budget: float | None = None,
     ) -> None:
         """
         Args:
-            watch: Looks at the plant at every step of an episode late in the change.
+            watch: Looks on at every observation.
+            budget: Time for a decision [s]; None leaves the controller all it takes.
         """
-        self.controller, self.task, self.adapter, self.seed, self.watch = controller, task, adapter, seed, watch
+        self.controller, self.task, self.adapter, self.seed = controller, task, adapter, seed
+        self.watch, self.budget = watch, budget
         nominal = {parameter.name: parameter.nominal for parameter in task.task_spec.parameters}
-        self.nominal, self.step, self.number, self.owed = nominal, 0, 0, 0.0
+        self.nominal, self.step, self.owed = nominal, 0, 0.0
+        self.phase, self.late = "", False
+        """Where it is, and whether the episode that is driven began late in its phase."""
+        self.episodes: list[Episode] = []
+        """Those that are over."""
         self.events: list[Event] = []
         """Of learning, each at the step of the course at which it happened."""
         self.surprises: list[float] = []
 
     def drive(self, suite: Suite, shift: Shift) -> Trace:
         """The whole course; a phase ends with the episode in which its steps are over."""
-        began, episodes, phases = time.monotonic(), list[Episode](), []
+        began, phases = time.monotonic(), []
         for phase, steps, changed in legs(suite, shift):
-            phases.append(self.step)
-            episodes += self._phase(phase, steps, changed)
+            self.phase, begins = phase, self.step
+            phases.append(begins)
+            while self.step - begins < steps:
+                self.late = self.step - begins >= (1.0 - LATE) * steps
+                self.episodes.append(self._episode(begins, steps, changed))
         return Trace(
-            tuple(episodes), tuple(self.events), tuple(phases), tuple(self.surprises), time.monotonic() - began
+            episodes=tuple(self.episodes),
+            events=tuple(self.events),
+            phases=tuple(phases),
+            surprises=tuple(self.surprises),
+            seconds=time.monotonic() - began,
         )
-
-    def _phase(self, phase: str, steps: int, shift: Shift | None) -> Iterator[Episode]:
-        begins = self.step
-        while self.step - begins < steps:
-            yield self._episode(phase, begins, steps, shift)
 
     def _parameters(self, shift: Shift | None, step: int, steps: int) -> dict[str, float]:
         """Of the plant at a step of a phase."""
@@ -92,21 +101,20 @@ class Course:
         share = strength(shift.schedule, step, steps, self.seed)
         return {name: (1.0 - share) * self.nominal[name] + share * to for name, to in shift.parameters.items()}
 
-    def _episode(self, phase: str, begins: int, steps: int, shift: Shift | None) -> Episode:
-        first, total, watch = self.step, 0.0, self._watching(phase, begins, steps)
+    def _episode(self, begins: int, steps: int, shift: Shift | None) -> Episode:
+        first, total = self.step, 0.0
         parameters = self._parameters(shift, self.step - begins, steps)
-        start = 1000 * self.seed + self.number
+        start = 1000 * self.seed + len(self.episodes)
         self.controller.reset(start)
         observation, info = self.task.reset(seed=start, options={"parameters": parameters})
-        self.number += 1
         step, over = step_of(observation, self.controller.state.last, first=True), False
         while True:
-            action = self.controller.act(observation)
+            action = self.controller.act(observation, deadline=self._deadline())
             if not step["is_first"]:
                 self.surprises.append(round(action.surprise or 0.0, DIGITS))
-            if watch is not None:
-                watch(self.task)
             self._learn(step, action.surprise)
+            if self.watch is not None:
+                self.watch(self)
             if over:
                 break
             observation, reward, terminated, truncated, info = self.task.step(action.command)
@@ -116,14 +124,11 @@ class Course:
             if shift is not None and shift.schedule != "step":
                 self.task.set_parameters(self._parameters(shift, self.step - begins, steps))
         success, failure = bool(info["success"]), bool(info["failure"])
-        return Episode(phase, first, self.step - first, total, success, failure)
+        return Episode(self.phase, first, self.step - first, total, success, failure)
 
-    def _watching(self, phase: str, begins: int, steps: int) -> Callable[[Task], None] | None:
-        """Who looks at an episode that begins now, if anyone does: the first one late in the change is watched."""
-        if phase != "shifted" or self.step - begins < (1.0 - LATE) * steps:
-            return None
-        watch, self.watch = self.watch, None
-        return watch
+    def _deadline(self) -> float | None:
+        """When the next command is wanted, a time of `time.monotonic` [s]."""
+        return None if self.budget is None else time.monotonic() + self.budget
 
     def _learn(self, step: dict[str, Any], surprise: float | None) -> None:
         """Remember a step, and do what learning is due by then."""
