@@ -1,71 +1,77 @@
-"""The demo, with lessons of a few seconds in place of minutes."""
+"""The demo, with a tiny controller in place of those that come along."""
 
-import os
-import signal
-import subprocess
+import multiprocessing
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from tests.tiny_run import EPISODE_AND_A_HALF
-from wmctrl.commands import demo, logbook, training
-from wmctrl.commands.demo import Demo, Lesson, all_succeeded, standing
-from wmctrl.config import resolve
+from tests.tiny_bundle import CHEETAH, copied, made, taught
+from wmctrl.commands import archive, demo
+from wmctrl.commands.demo import ACTS, Act, News, Standing, curve
+from wmctrl.runtime.adaptation import Event
+from wmctrl.stress.suite import Suite
 
-LESSON = Lesson("FetchReach-v4", EPISODE_AND_A_HALF)
-LONG = Lesson("Reacher-v5", (*EPISODE_AND_A_HALF, "schedule.steps=100000"))
+WEAK = Suite({"weak": {"motor_gain": 0.6}}, seeds=(0,), nominal=1, shifted=1, after=0)
 
 
-def test_demo_learns_both_at_once_and_writes_one_report(tmp_path: Path) -> None:
+def test_both_drivers_are_driven_told_of_and_reported_on(tmp_path: Path) -> None:
     said: list[str] = []
-    car = Lesson("Reacher-v5", (*EPISODE_AND_A_HALF, "schedule.steps=70"))
-    written = Demo(arm=LESSON, arm_seconds=0.0, car=car, car_seconds=60.0, episodes=1).run(tmp_path, said.append)
+    written = demo.run(tmp_path, said.append, [Act(str(taught(*CHEETAH)), WEAK, 0.05)])
+    told = "\n".join(said)
+    assert "50 ms for a decision. After 1 steps: weak (motor_gain 0.6), for 1 steps" in told
+    assert "without learning" in told
+    assert "golden steps repeated" in told
+    assert "--adapt" in said[-1]
     page = written.read_text()
-    assert "FetchReach-v4</h2>" in page
-    assert "Reacher-v5</h2>" in page
-    assert any("After 60 environment steps" in line for line in said), "the arm's time was up at its first update"
-    assert any("After 70 environment steps" in line for line in said), "the car had time for all its steps"
-    assert "wm train --resume" in said[-1]
+    for part in ("frozen", "all", "weak: surprise"):
+        assert part in page, part
 
 
-def test_the_second_training_is_saved_when_time_is_up(tmp_path: Path) -> None:
-    run = training.new_run(resolve(LONG.task, overrides=LONG.overrides), 0, "cpu", tmp_path)
-    with demo.beside(run) as process:
-        while process.poll() is None and len(logbook.logged(run)) < 1:
-            pass
-    assert process.returncode == 0
-    assert (run / "checkpoint" / "checkpoint.json").exists()
+def test_a_controller_that_does_not_drive_is_told(tmp_path: Path) -> None:
+    folder = copied(made(*CHEETAH)[1], tmp_path)
+    with pytest.raises(ValueError, match="cannot learn"):
+        demo.run(tmp_path, lambda line: None, [Act(str(folder), WEAK, 0.05)])
 
 
-def test_a_second_training_that_fails_is_told_with_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "GO_ON", "raise SystemExit(3)")
-    with pytest.raises(ValueError, match=r"training of Reacher-v5 failed; see .*train\.log"):
-        Demo(arm=LESSON, car=LONG, episodes=1).run(tmp_path, lambda line: None)
+def test_a_driver_that_dies_is_told() -> None:
+    process = multiprocessing.get_context("spawn").Process(target=sys.exit, args=(3,))
+    process.start()
+    process.join()
+    with pytest.raises(ValueError, match="a driver ended with exit code 3"):
+        demo._next(multiprocessing.get_context("spawn").Queue(), [process])
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_leaving_early_ends_the_second_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signum: signal.Signals
-) -> None:
-    monkeypatch.setattr(training, "GO_ON", "import time; time.sleep(100)")
-    started: list[subprocess.Popen[bytes]] = []
-
-    def interrupted() -> None:
-        with demo.beside(tmp_path) as process:
-            started.append(process)
-            os.kill(os.getpid(), signum)
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert started[0].poll() is not None
+def test_what_comes_along_can_do_what_is_asked_of_it() -> None:
+    for act in ACTS:
+        told = archive.told_in(archive.path_of(act.controller))
+        assert told.learning, act.controller
+        assert act.budget <= 0.25 * told.task.control_period
 
 
-def test_only_success_in_every_episode_is_enough() -> None:
-    assert all_succeeded({"success": 1.0})
-    assert not all_succeeded({"success": 0.9})
-    assert not all_succeeded({"reward": 0.3})
+@pytest.mark.parametrize(
+    ("values", "marks"), [([], ""), ([0.0, 0.1, 0.2, 1.0, 10.0, 100.0, 1e9], "▁▁▁▃▅██"), ([0.0999] * 3, "▁▁▁")]
+)
+def test_surprise_is_drawn_on_a_logarithmic_scale(values: Sequence[float], marks: str) -> None:
+    assert curve(values) == marks
 
 
-def test_standing_of_a_training_names_the_newest_look() -> None:
-    assert standing([]) == "starts"
-    assert standing([{"step": 500, "success": 0.1}, {"step": 1500, "reward": 1.0}]) == "1,500 steps, success 0.10"
+def test_a_drivers_line_tells_where_it_is_and_what_it_learned_last() -> None:
+    standing = Standing()
+    assert standing.line("learns").split() == ["learns", "starts"]
+    for step in range(40):
+        standing.told(News("all", step, "shifted", 10.0, -1.5, Event(17, "calibrated", "gain 0.4")))
+    line = standing.line("learns")
+    assert "▅" * 32 in line
+    assert "▅" * 33 not in line
+    assert line.endswith("surprise  10.00  last return   -1.50  calibrated at step 17")
+    shown = demo.shown(ACTS[0], {"frozen": Standing(), "all": standing}).plain.splitlines()
+    assert shown[0] == "fetch-reach: step 39 of about 1,050; the plant: weak motors"
+    assert "learns nothing  starts" in shown[1]
+
+
+def test_where_a_driver_is_is_told_of_its_course() -> None:
+    course = SimpleNamespace(surprises=[4.0] + [1.0] * 20, episodes=[], events=[], step=21, phase="nominal")
+    assert demo.news_of("all", course) == News("all", 21, "nominal", 1.0, None, None)  # type: ignore[arg-type]

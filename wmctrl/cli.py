@@ -197,7 +197,10 @@ def add_lookers(command: Callable[..., Parser]) -> None:
     pack.add_argument("folder", type=Path, metavar="BUNDLE", help=BUNDLE)
     pack.add_argument("file", type=Path, metavar="FILE", help="where to, such as my-arm.tar.xz")
     command("controllers", deployment.show_controllers, "list the trained controllers that come with this package")
-    demo = command("demo", answers.show_demo, "an arm and a car teach themselves to drive, in under five minutes")
+    demo = command("demo", answers.show_demo, "an arm and a car change while they are driven, and are learned anew")
+    demo.add_argument(
+        "--from-nothing", action="store_true", help="an arm and a car teach themselves to drive, in under five minutes"
+    )
     demo.add_argument("--out", type=Path, default=Path("runs/demo"), metavar="FOLDER", help="where to (runs/demo)")
 
 

@@ -129,11 +129,17 @@ def evaluate_run(
     return 0
 
 
-def show_demo(out: Path) -> int:
-    """Run the demo, saying what happens."""
-    from wmctrl.commands.demo import Demo
+def show_demo(out: Path, from_nothing: bool) -> int:
+    """Run a demo, saying what happens."""
+    say = partial(print, flush=True)
+    if from_nothing:
+        from wmctrl.commands.self_taught import SelfTaught
 
-    Demo().run(out, partial(print, flush=True))
+        SelfTaught().run(out, say)
+    else:
+        from wmctrl.commands import demo
+
+        demo.run(out, say)
     return 0
 
 

@@ -1,167 +1,289 @@
-"""What `wm demo` does: an arm and a car learn to drive themselves at the same time, and a report shows how it went."""
+"""What `wm demo` does: an arm and a car change while they are driven, by one who learns of it and one who does not.
 
-import signal
+Both drive with controllers that come along, within a budget, each in a process of its own; what they say of themselves
+is shown meanwhile, and a report keeps what came of it.
+"""
+
+import contextlib
+import multiprocessing
+import queue
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
+from multiprocessing.queues import Queue
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.live import Live
+from rich.text import Text
 
-from wmctrl.commands import logbook, training
-from wmctrl.commands.evaluation import Evaluation, evaluate
-from wmctrl.commands.report import lead, write_report
-from wmctrl.commands.stopping import told_to_stop
+from wmctrl.commands import driving, logbook, report, stress_report
+from wmctrl.commands.stressing import FROZEN, Camera, Cell
 from wmctrl.commands.typed import wm
-from wmctrl.config import resolve
+from wmctrl.runtime.adaptation import Event
+from wmctrl.runtime.controller import Controller
+from wmctrl.runtime.files import write_atomic
+from wmctrl.stress.arms import ARMS
+from wmctrl.stress.course import Course, Trace
+from wmctrl.stress.figures import worth
+from wmctrl.stress.suite import Suite
 
-PATIENCE = 60.0
-"""Time the second process has to finish its step and save [s]."""
+LEARNING = "all"
+"""The way to learn."""
+EVERY = 5
+"""Steps between two times that a driver says where it is."""
+RECENT = 20
+"""Observations whose mean surprise is shown."""
+SHOWN = 32
+"""Marks of a curve of surprise."""
+MARKS = "▁▂▃▄▅▆▇█"
+MOST = 3.0
+"""Surprise of the highest mark, in decades above the lowest."""
+PATIENCE = 1.0
+"""Time between two looks for a driver that has died [s]."""
+DECISIONS = "50"
+"""That the check without PyTorch times."""
 
 Say = Callable[[str], None]
 """Takes a line for the person who watches."""
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """A task to learn, with what differs from its settings."""
+class Act:
+    """A controller that comes along, and what changes of its plant."""
 
-    task: str
-    overrides: tuple[str, ...] = ()
+    controller: str
+    suite: Suite
+    """Of one shift and one seed."""
+    budget: float
+    """Time for a decision [s]."""
 
-
-@dataclass(frozen=True)
-class Demo:
-    """What is learned, and for how long; made for five minutes on two cores."""
-
-    arm: Lesson = Lesson(
-        "FetchReach-v4", ("schedule.steps=2000", "schedule.evaluate_every=200", "schedule.evaluate_episodes=10")
-    )
-    """Learned until it reaches in every episode of a look."""
-    arm_seconds: float = 175.0
-    """When the arm's training is stopped, whatever it has learned by then, counted from its start [s]."""
-    car: Lesson = Lesson(
-        "parking-v0", ("schedule.steps=6000", "schedule.evaluate_every=500", "schedule.evaluate_episodes=3")
-    )
-    """Learned beside the arm, on the other core, for as long as there is time."""
-    car_seconds: float = 175.0
-    """When the car's training is stopped, counted from its start [s]."""
-    episodes: int = 10
-    """Episodes driven afterwards, each."""
-    seed: int = 0
-
-    def run(self, root: Path, say: Say) -> Path:
-        """Learn, drive and write the report, whose path is returned.
-
-        Args:
-            root: Folder for the runs and the report.
-
-        Raises:
-            KeyboardInterrupt: Ctrl-C, SIGTERM or a closed terminal; both runs are saved.
-            ValueError: A training failed; says where its log is.
-        """
-        arm, car = (self._new_run(lesson, root) for lesson in (self.arm, self.car))
-        try:
-            return self._run(arm, car, root, say)
-        except KeyboardInterrupt:
-            again = (f"{wm()} train --resume {run}" for run in (arm, car))
-            raise KeyboardInterrupt(f"stopped; what was learned is saved: {', '.join(again)}") from None
-
-    def _run(self, arm: Path, car: Path, root: Path, say: Say) -> Path:
-        began = time.monotonic()
-        say(f"{self.arm.task} and {self.car.task} learn from nothing, one core each; about five minutes in all.")
-        say(f"{self.car.task} learns in the background, in {car}")
-        with beside(car) as car_training:
-            say(f"{self.arm.task} learns here, in {arm}, until it reaches every time")
-            self._learn(arm)
-            found = [self._drive(arm, say)]
-            self._await(car_training, car, began)
-        if car_training.returncode:
-            raise ValueError(f"the training of {self.car.task} failed; see {car / 'train.log'}")
-        found.append(self._drive(car, say))
-        write_report(root / "report.html", "An arm and a car that taught themselves to drive", found)
-        say(f"Done in {logbook.duration(time.monotonic() - began)}. Look at {root / 'report.html'}")
-        say("\n".join(["", "Next:", *next_commands(arm, car, self.car.task)]))
-        return root / "report.html"
-
-    def _new_run(self, lesson: Lesson, root: Path) -> Path:
-        return training.new_run(resolve(lesson.task, overrides=lesson.overrides), self.seed, "cpu", root)
-
-    def _drive(self, run: Path, say: Say) -> Evaluation:
-        say(f"{run.parent.name} drives {self.episodes} episodes ...")
-        found = evaluate(run, self.episodes, self.seed)
-        say(lead(found))
-        if found.note:
-            say(found.note)
-        return found
-
-    def _learn(self, run: Path) -> None:
-        """Train the arm until a look goes well, time is up or the last step is done."""
-        end = time.monotonic() + self.arm_seconds
-
-        def enough(news: Mapping[str, float]) -> bool:
-            return all_succeeded(news) or time.monotonic() > end
-
-        trainer = training.train(run, enough=enough)
-        if trainer.step < trainer.schedule.steps and not enough(trainer.metrics):
-            raise KeyboardInterrupt  # what `train` made a quiet stop of
-
-    def _await(self, car_training: "subprocess.Popen[bytes]", car: Path, began: float) -> None:
-        """Wait for the car's training while there is time, showing how far it is."""
-        with Progress(TextColumn("{task.description}"), BarColumn(), console=Console(stderr=True)) as bar:
-            shown = bar.add_task("", total=self.car_seconds)
-            while car_training.poll() is None and (elapsed := time.monotonic() - began) < self.car_seconds:
-                left = logbook.duration(self.car_seconds - elapsed)
-                told = f"{self.car.task}: {standing(logbook.logged(car))}, {left} more"
-                bar.update(shown, completed=elapsed, description=told)
-                time.sleep(0.5)
+    @property
+    def change(self) -> str:
+        """The shift's name."""
+        return next(iter(self.suite.shifts))
 
 
-def all_succeeded(news: Mapping[str, float]) -> bool:
-    """Whether the newest look saw nothing but success."""
-    return news.get("success", 0.0) >= 1.0
+ACTS = (
+    Act("fetch-reach", Suite({"weak motors": {"action_scale": 0.4}}, seeds=(0,), nominal=150, shifted=700), 0.010),
+    Act("parking", Suite({"bent steering": {"steering_bias": 0.15}}, seeds=(0,), nominal=100, shifted=500), 0.050),
+)
 
 
-def standing(rows: Sequence[Mapping[str, float]]) -> str:
-    """How far a training is by its rows, such as `1,500 steps, success 0.33`."""
-    if not rows:
-        return "starts"
-    looks = [row["success"] for row in rows if "success" in row]
-    return f"{rows[-1]['step']:,} steps" + (f", success {looks[-1]:.2f}" if looks else "")
+class News(NamedTuple):
+    """Where a driver is."""
+
+    arm: str
+    step: int
+    phase: str
+    surprise: float
+    """Mean of the last observations [nats]."""
+    reward: float | None
+    """Return of the last episode; None before there is one."""
+    event: Event | None
+    """The newest of learning."""
 
 
-@contextmanager
-def beside(run: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """A run's training in a second process, which is told to save and stop on leaving, and waited for.
+class Finished(NamedTuple):
+    """What came of a driver's course."""
 
-    SIGTERM and a closed terminal raise KeyboardInterrupt as Ctrl-C does, so that they do not leave it behind.
+    arm: str
+    trace: Trace
+    film: bytes
+
+
+@dataclass
+class Standing:
+    """What is shown of a driver."""
+
+    news: News | None = None
+    surprises: list[float] = field(default_factory=list)
+
+    def told(self, news: News) -> None:
+        """Go on with what a driver says."""
+        self.news = news
+        self.surprises = [*self.surprises, news.surprise][-SHOWN:]
+
+    def line(self, name: str) -> str:
+        """One for the terminal."""
+        if self.news is None:
+            return f"{name:>16}  starts"
+        last = "" if self.news.reward is None else f"  last return {self.news.reward:7.2f}"
+        event = self.news.event
+        learned = "" if event is None else f"  {event.what} at step {event.step:,}"
+        return f"{name:>16}  {curve(self.surprises):<{SHOWN}}  surprise {self.news.surprise:6.2f}{last}{learned}"
+
+
+def curve(values: Sequence[float]) -> str:
+    """Surprises as marks, on a logarithmic scale."""
+    decades = np.log10(np.maximum(values, 1e-9)) + 1.0
+    height = np.clip(decades / MOST, 0.0, 1.0) * (len(MARKS) - 1)
+    return "".join(MARKS[int(one)] for one in height)
+
+
+def run(root: Path, say: Say, acts: Sequence[Act] = ACTS) -> Path:
+    """Drive the acts, show them, and write the report, whose path is returned.
+
+    Args:
+        root: Folder of the report.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; nothing is left behind.
+        ValueError: A controller does not drive here; says why.
     """
-    with told_to_stop(signal.default_int_handler):
-        process = training.in_background(run)
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
-            try:
-                process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+    began, sections = time.monotonic(), []
+    for one in acts:
+        place = driving.bundle_in(Path(one.controller))
+        sections.append(_played(one, place, root / Path(one.controller).name, say))
+    say("\nThe same folder needs neither PyTorch nor this project: numpy and ONNX Runtime drive it on a board.")
+    say(_checked(place))
+    path = root / "report.html"
+    report.write_page(path, "An arm and a car that change while they are driven", sections)
+    say(f"\nDone in {logbook.duration(time.monotonic() - began)}. Look at {path}")
+    say("\n".join(["", "Next:", *next_commands(acts)]))
+    return path
 
 
-def next_commands(arm: Path, car: Path, car_task: str) -> list[str]:
+def _played(one: Act, place: Path, folder: Path, say: Say) -> report.Section:
+    """An act, and what the report says of it."""
+    suite, shift = one.suite, one.suite.shifts[one.change]
+    changed = ", ".join(f"{name} {value:g}" for name, value in shift.items())
+    say(
+        f"\n{one.controller}: {1e3 * one.budget:g} ms for a decision. After {suite.nominal} steps: {one.change}"
+        f" ({changed}), for {suite.shifted:,} steps; then as it was. One driver learns, the other does not."
+    )
+    found: dict[Cell, Trace] = {}
+    for arm, trace, film in _twins(one, place):
+        cell = Cell(one.change, arm, suite.seeds[0])
+        found[cell] = trace
+        if film:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomic(folder / cell.film, film)
+    without, learning = (found[Cell(one.change, arm, suite.seeds[0])] for arm in (FROZEN, LEARNING))
+    for event in learning.events:
+        if event.what in stress_report.TOLD:
+            say(f"  step {event.step:5,}  {event.what}: {event.detail}")
+    say(verdict(without, learning))
+    return stress_report.section(one.controller, suite, found, folder)
+
+
+def verdict(without: Trace, learning: Trace) -> str:
+    """What learning was worth, in a line."""
+    found = worth(learning, without)
+    return (
+        f"  Mean return {found.nominal:.2f} before the change; late in it {found.frozen:.2f} without learning,"
+        f" {found.adapted:.2f} with it."
+    )
+
+
+def _twins(one: Act, place: Path) -> list[Finished]:
+    """Who learns nothing and who learns, each in a process of its own, shown while they drive."""
+    context = multiprocessing.get_context("spawn")
+    told: Queue[News | Finished | str] = context.Queue()
+    arms = (FROZEN, LEARNING)
+    processes = [context.Process(target=drive, args=(told, place, one, arm), daemon=True) for arm in arms]
+    standing, over = {arm: Standing() for arm in arms}, list[Finished]()
+    for process in processes:
+        process.start()
+    try:
+        with Live(console=Console(stderr=True), refresh_per_second=8, transient=True) as live:
+            while len(over) < len(arms):
+                news = _next(told, processes)
+                if isinstance(news, str):
+                    raise ValueError(news)
+                if isinstance(news, Finished):
+                    over.append(news)
+                    continue
+                standing[news.arm].told(news)
+                if live.console.is_interactive:
+                    live.update(shown(one, standing))
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+    return over
+
+
+def _next(told: "Queue[News | Finished | str]", processes: Sequence[BaseProcess]) -> News | Finished | str:
+    """What is said next.
+
+    Raises:
+        ValueError: Nobody is left to say anything.
+    """
+    while True:
+        with contextlib.suppress(queue.Empty):
+            return told.get(timeout=PATIENCE)
+        dead = [process.exitcode for process in processes if process.exitcode]
+        if dead:
+            raise ValueError(f"a driver ended with exit code {dead[0]}; try `{wm()} doctor`")
+
+
+def shown(one: Act, standing: Mapping[str, Standing]) -> Text:
+    """Both drivers, as the terminal shows them."""
+    newest = max((each.news for each in standing.values() if each.news is not None), key=lambda news: news.step)
+    suite = one.suite
+    total = suite.nominal + suite.shifted + suite.after
+    plant = one.change if newest.phase == "shifted" else "as it was learned"
+    head = f"{one.controller}: step {newest.step:,} of about {total:,}; the plant: {plant}"
+    names = {FROZEN: "learns nothing", LEARNING: "learns"}
+    return Text("\n".join([head, *(each.line(names[arm]) for arm, each in standing.items())]))
+
+
+def drive(told: "Queue[News | Finished | str]", place: Path, one: Act, arm: str) -> None:
+    """A driver's course, in a process of its own."""
+    try:
+        controller = Controller.load(place, provider="cpu", in_time=False)
+        ways, period = ARMS[arm], controller.bundle.manifest.task.control_period
+        with contextlib.closing(driving.matching_task(controller.bundle.manifest.task)) as task:
+            adapter, camera = None if ways is None else ways.adapter(controller), Camera(period)
+
+            def watch(course: Course) -> None:
+                camera(course)
+                if course.step % EVERY == 0:
+                    told.put(news_of(arm, course))
+
+            course = Course(controller, task, adapter, one.suite.seeds[0], watch, one.budget)
+            trace = course.drive(one.suite, one.suite.shift(one.change))
+        told.put(Finished(arm, trace, camera.film()))
+    except (ValueError, OSError) as error:
+        told.put(f"{one.controller}: {error}")
+
+
+def news_of(arm: str, course: Course) -> News:
+    """Where a course is."""
+    surprise = float(np.mean(course.surprises[-RECENT:])) if course.surprises else 0.0
+    reward = course.episodes[-1].reward if course.episodes else None
+    return News(arm, course.step, course.phase, surprise, reward, course.events[-1] if course.events else None)
+
+
+def _checked(place: Path) -> str:
+    """What a bundle says of itself in a process of its own, as on a board.
+
+    Raises:
+        ValueError: It is refused.
+    """
+    command = [sys.executable, "-I", str(place / "run.py"), "--self-test", "--decisions", DECISIONS, "--untimed"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ValueError(f"{place}: {done.stderr.strip()}")
+    return "\n".join(f"  {line}" for line in done.stdout.splitlines())
+
+
+def next_commands(acts: Sequence[Act]) -> list[str]:
     """What to type next, each line with what it does."""
+    first = acts[0].controller
     return [
-        f"  {wm()} eval {arm}",
-        "      drives the arm 100 times, for narrower intervals",
-        f"  {wm()} train --resume {car}",
-        f"      goes on teaching the car; then: {wm()} eval {car}",
-        f"  {wm()} train --env {car_task} --seed 1",
-        "      learns to park from nothing, with another seed",
-        f"  {wm()} envs",
-        "      lists what else can be learned",
+        f"  {wm()} run {first} --rate 25 --beside --adapt --plant action_scale=0.4 --episodes 12",
+        "      the same on the wall clock: the plant does not wait",
+        f"  {wm()} stress {first}",
+        "      every way to learn, one beside the other",
+        f"  {wm()} demo --from-nothing",
+        "      an arm and a car teach themselves to drive, in under five minutes",
+        f"  {wm()} controllers",
+        "      lists what else comes along",
     ]

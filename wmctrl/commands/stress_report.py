@@ -87,9 +87,15 @@ def write_table(path: Path, found: Mapping[Cell, Trace]) -> None:
 
 
 def write_report(path: Path, task: str, suite: Suite, found: Mapping[Cell, Trace]) -> None:
-    """A page with the table, curves, films and a timeline for every shift, and a map of what was recovered.
+    """A page of some courses, films beside it."""
+    report.write_page(path, f"{task} under stress", [section(task, suite, found, path.parent)])
 
-    Films are beside it.
+
+def section(title: str, suite: Suite, found: Mapping[Cell, Trace], films: Path) -> report.Section:
+    """The table, curves, films and a timeline for every shift, and a map of what was recovered.
+
+    Args:
+        films: Folder of the courses' films.
     """
     table = compared(found)
     arms = [arm for arm in dict.fromkeys(cell.arm for cell in found) if arm != FROZEN]
@@ -104,9 +110,9 @@ def write_report(path: Path, task: str, suite: Suite, found: Mapping[Cell, Trace
         drawn = pictures.recovery({arm: _points(traces) for arm, traces in curves.items() if traces})
         panels.append(report.drawn(shift, "Returns of the episodes, all seeds, from the change on.", drawn))
         panels += _timeline(shift, arms, found)
-        panels += _films(shift, arms, found, path.parent)
-    section = report.Section(
-        title=task,
+        panels += _films(shift, arms, found, films)
+    return report.Section(
+        title=title,
         lead=f"{len(suite.seeds)} seeds, {suite.nominal} steps before the change, {suite.shifted} of it.",
         columns=COLUMNS,
         rows=rows(table),
@@ -114,7 +120,6 @@ def write_report(path: Path, task: str, suite: Suite, found: Mapping[Cell, Trace
         settings=to_yaml(suite),
         facts=provenance.versions(),
     )
-    report.write_page(path, f"{task} under stress", [section])
 
 
 def _points(traces: Sequence[Trace]) -> tuple[list[float], list[float]]:
