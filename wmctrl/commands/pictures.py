@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 from wmctrl_envs.task import Element
 
@@ -29,6 +30,8 @@ SMOOTHED = 9
 """Episodes that a running mean is over."""
 SURPRISES = 20
 """Observations of which a mean surprise is drawn."""
+LEAST_SURPRISE = 0.01
+"""That is drawn [nats]."""
 
 
 def learning_curve(rows: Sequence[Row], has_success: bool) -> Figure:
@@ -213,7 +216,7 @@ def surprise(
     axes = figure.add_subplot(1, 1, 1)
     for number, (name, (values, change)) in enumerate(courses.items()):
         kernel = np.ones(min(SURPRISES, len(values)))
-        smooth = np.convolve(values, kernel, "valid") / len(kernel)
+        smooth = np.maximum(np.convolve(values, kernel, "valid") / len(kernel), LEAST_SURPRISE)
         steps = np.arange(len(smooth)) + len(kernel) - change
         axes.plot(steps, smooth, color=GREY if number == 0 else BLUE, linewidth=1.0, label=name)
     for phase in phases[1:]:
@@ -222,7 +225,10 @@ def surprise(
         axes.axvline(step, color=ORANGE, linewidth=0.8)
         height = 0.96 - 0.09 * (row % 6)
         axes.text(step, height, f" {what}", transform=axes.get_xaxis_transform(), fontsize=7, va="top")
-    axes.set_yscale("symlog")
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     _label(axes, "steps since the change", "surprise [nats]")
     axes.legend(frameon=False, fontsize=7, loc="upper left")
     return figure

@@ -103,8 +103,10 @@ def section(title: str, suite: Suite, found: Mapping[Cell, Trace], films: Path) 
         shift: [float(np.mean([one.recovery for one in table.get((shift, arm), ())] or [np.nan])) for arm in arms]
         for shift in suite.shifts
     }
-    mapped = pictures.heat_map(recovered, arms)
-    panels = [report.drawn("Recovery", "Share of the change's cost that came back.", mapped)]
+    panels = []
+    if len(arms) * len(recovered) > 1:
+        mapped = pictures.heat_map(recovered, arms)
+        panels.append(report.drawn("Recovery", "Share of the change's cost that came back.", mapped))
     for shift in suite.shifts:
         curves = {arm: [found[cell] for cell in found if cell[:2] == (shift, arm)] for arm in (FROZEN, *arms)}
         drawn = pictures.recovery({arm: _points(traces) for arm, traces in curves.items() if traces})
