@@ -421,10 +421,37 @@ def test_a_plant_that_is_known_drives_again_only_where_it_foresees_clearly_bette
     world = World()
     nominal, other = world.adapter.active, Regime(gain(0.5), Actuation.plain(1))
     world.adapter._drive(other)
-    assert not world.adapter._undo({other: 1.0, nominal: 0.85})
+    assert not world.adapter._undo({other: 1.0, nominal: 0.85}, 0.2)
     assert world.adapter.active is other
-    assert world.adapter._undo({other: 1.0, nominal: 0.75})
+    assert world.adapter._undo({other: 1.0, nominal: 0.75}, 0.2)
     assert world.adapter.active is nominal
+
+
+def test_a_plant_that_comes_back_is_recognised_without_an_alarm(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(consolidated=200)
+    world.drive(300)
+    assert "consolidated" in world.drive(600, gain=0.5)
+    monkeypatch.setattr(world.adapter, "_excess", lambda surprise: None)
+    assert world.drive(45) == ["recognised"]
+    assert world.engine.gain == NOMINAL
+
+
+@pytest.mark.parametrize(
+    ("drives", "known", "left"), [(0.09, 0.01, False), (0.5, 0.3, False), (0.5, 0.2, True)], ids=("well", "near", "far")
+)
+def test_without_an_alarm_only_what_foresees_far_better_than_what_foresees_badly_drives(
+    drives: float, known: float, left: bool
+) -> None:
+    class Told(Judge):
+        def error(self, parameters: Parameters, steps: Columns, since: int = 0) -> float:
+            if since == 0:
+                return self.first
+            return known if parameters["model.gain"][0] == NOMINAL else drives
+
+    world = World(judge=Told(first=0.1))
+    world.drive(100)
+    world.adapter._drive(Regime(gain(0.5), Actuation.plain(1)))
+    assert ("recognised" in world.drive(50, gain=0.5)) is left
 
 
 def test_parameters_change_between_two_steps_alone() -> None:

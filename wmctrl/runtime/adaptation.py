@@ -39,6 +39,8 @@ class Adaptation:
     """Share by which the errors of what was learned must be smaller for it to drive."""
     clearly: float = 0.2
     """Share by which those of a calibration or of a known plant must be: now and then nobody foresees what comes."""
+    far: float = 0.5
+    """Share by which those of a known plant must be where no alarm tells that anything has changed."""
     forgotten: float = 0.1
     """Share by which errors on the first plant may be larger."""
     consolidated: int = 300
@@ -146,6 +148,8 @@ class Standing:
     """Steps before it are learned from, those after it judge."""
     updates: int = 0
     """Since what is learned was judged last."""
+    looked: int = 0
+    """Step at which the plants that are known were compared last without an alarm."""
     last_alarm: int = 0
     """Step of the last alarm."""
     promoted: int = 0

@@ -41,7 +41,7 @@ DECAY = 0.9
 CONSOLIDATING = 16
 """Sequences that tell which parameters matter to a plant that was learned."""
 RECOGNISING = 20
-"""Steps since a change by which a plant that is known is told from others."""
+"""Steps by which a plant that is known is told from others, since a change that was noticed, and every so often."""
 CALIBRATING, CHECKING = 80, 20
 """Steps, at most, that tell what commands do; and how many that came later check that."""
 SETTLED = 20
@@ -191,6 +191,9 @@ class Adapter:
         if self.alarms:
             self._answer(self.alarms.popleft())
         self._keep()
+        if c.gate and len(self._contenders()) > 1 and now - s.looked >= RECOGNISING:
+            self._look_out()
+            return True
         if not s.learning:
             return False
         if s.untried is not None and now - s.untried >= RECOGNISING:
@@ -228,7 +231,15 @@ class Adapter:
     def _recognise(self, changed: int) -> None:
         """Drive by a plant that is known already, where that foresees best what has come since a change."""
         self.state.untried = None
-        self._undo(self._errors(*self._recent(changed)))
+        self._undo(self._errors(*self._recent(changed)), self.config.clearly)
+
+    def _look_out(self) -> None:
+        """Drive by a plant that is known already, where that foresees the last steps far better, alarm or none."""
+        s = self.state
+        s.looked = self.memory.total
+        errors = self._errors(*self._recent(s.looked - RECOGNISING))
+        if errors[self.active] > self.first_error:
+            self._undo(errors, self.config.far)
 
     def _calibrate(self, changed: int) -> Iterator[None]:
         """Find out what commands do since a change, a piece at a time, and drive by that if it foresees later steps."""
@@ -249,10 +260,14 @@ class Adapter:
             self._start_from(candidate)
             self.state.frontier, self.state.updates = self.memory.total, 0
 
-    def _undo(self, errors: dict[Regime, float]) -> bool:
-        """Drive by what drove before, or by a plant that is known, where its error is smaller; whether that is so."""
+    def _undo(self, errors: dict[Regime, float], share: float) -> bool:
+        """Drive by what drove before, or by a plant that is known; whether that was done.
+
+        Args:
+            share: By which its error must be smaller.
+        """
         now, best = errors[self.active], min(errors, key=errors.__getitem__)
-        if not errors[best] < (1.0 - self.config.clearly) * now:
+        if not errors[best] < (1.0 - share) * now:
             return False
         what = "recognised" if best in self.regimes else "rolled back"
         self._tell(what, f"error {errors[best]:.3f}, {now:.3f} of what drives")
@@ -293,7 +308,7 @@ class Adapter:
             told = f"error {learned:.3f}, {now:.3f} of what drives, {retained:.3f} on the first plant"
             if wants and keeps and learned < (1.0 - c.better) * now and learned <= min(errors.values()):
                 self._promote(candidate, told)
-            elif not self._undo(errors):
+            elif not self._undo(errors, c.clearly):
                 self._tell("kept", told)
             if not keeps:
                 s.replay = min(c.most_replay, s.replay + 0.1)
@@ -396,8 +411,11 @@ class Adapter:
 
     def _errors(self, steps: Columns, since: int) -> dict[Regime, float]:
         """How badly each of what could drive, and did, foresees steps from one on."""
-        contenders = dict.fromkeys((self.active, self.previous, *self.regimes))
-        return {one: self._error(one, steps, since) for one in contenders}
+        return {one: self._error(one, steps, since) for one in self._contenders()}
+
+    def _contenders(self) -> dict[Regime, None]:
+        """What could drive, and did."""
+        return dict.fromkeys((self.active, self.previous, *self.regimes))
 
     def _error(self, regime: Regime, steps: Columns, since: int) -> float:
         """How badly a plant that is known foresees steps from one on."""
