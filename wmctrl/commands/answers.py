@@ -18,6 +18,8 @@ from wmctrl.commands.typed import wm
 if TYPE_CHECKING:
     from wmctrl_envs.task import Element, Parameter, TaskSpec
 
+    from wmctrl.commands.doctor import Finding
+
 PIPED_WIDTH = 140
 """Columns of a table that goes to a file or another program."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -202,12 +204,27 @@ def show_findings(as_json: bool) -> int:
     """Print what the doctor found; 1 when something needs mending."""
     from wmctrl.commands.doctor import examine
 
-    findings = list(examine(Path.cwd()))
+    return show_examined(examine(Path.cwd()), as_json, "type this")
+
+
+def check_env(task: str, as_json: bool) -> int:
+    """Print what was found of a plant; 1 when something needs mending before it can be learned."""
+    from wmctrl.commands.check_env import examine
+
+    code = show_examined(examine(task), as_json, "do this")
+    if not code and not as_json:
+        print(f"Next: {wm()} train --env {task} --steps 2000")
+    return code
+
+
+def show_examined(examined: "Iterable[Finding]", as_json: bool, remedy: str) -> int:
+    """Print findings, the remedies under a heading; 1 when something needs mending."""
+    findings = list(examined)
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         rows = [("mend" if one.fix else "ok", one.subject, one.found, one.fix) for one in findings]
-        show_table("", ("", "what", "found", "type this"), rows)
+        show_table("", ("", "what", "found", remedy), rows)
     return int(any(finding.fix for finding in findings))
 
 
