@@ -348,6 +348,52 @@ def test_what_late_commands_do_is_learned_from_the_commands_that_did_it() -> Non
     assert world.engine.gain * world.engine.actuation.gain == pytest.approx(0.5, abs=0.1)
 
 
+LATE = Actuation.plain(1)._replace(delay=2)
+
+
+def test_sequences_to_learn_from_hold_the_commands_that_led_there() -> None:
+    given: list[Columns] = []
+
+    class Watching(Learner):
+        def update(self, batch: Columns) -> float:
+            given.append(batch)
+            return super().update(batch)
+
+    world = World(Watching(), known=LATE)
+    world.drive(300, delay=2)
+    world.drive(200, gain=0.5, delay=2)
+    shown = np.concatenate([batch["proprio"][..., 1] / batch["action"][..., 0] for batch in given])
+    gains = np.unique(shown.round(3))
+    assert set(gains) == {0.5, NOMINAL}
+
+
+def test_what_is_expected_of_an_observation_is_told_from_the_command_that_led_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, told = World(known=LATE), list[NDArray[Any]]()
+    world.drive(20, delay=2)
+    seen = world.adapter.memory.steps(16, 20)
+
+    class Expectation:
+        def excess(self, features: NDArray[Any], surprises: NDArray[Any]) -> NDArray[np.float64]:
+            told.append(features)
+            return np.zeros(len(features))
+
+    monkeypatch.setattr(world.adapter, "expectation", Expectation())
+    world.adapter._excess(1.0)
+    ((*place, last, before),) = told[0]
+    np.testing.assert_allclose(place, seen["proprio"][-2])
+    assert (last, before) == pytest.approx((seen["proprio"][-1, 1], seen["proprio"][-2, 1]))
+
+
+def test_behind_a_gap_nothing_is_learned_until_what_was_sent_since_has_its_effect() -> None:
+    world = World(known=LATE)
+    world.drive(20, delay=2)
+    world.adapter.missed()
+    world.drive(6, delay=2)
+    assert world.adapter.memory.steps(18, 26)["is_first"].tolist() == [0, 0, 1, 1, 1, 0, 0, 0]
+
+
 def test_a_delay_that_is_known_from_the_beginning_changes_nothing() -> None:
     world = World(calibrate=True, known=Actuation.plain(1)._replace(delay=2))
     assert world.drive(1000, delay=2) == []

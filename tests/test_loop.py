@@ -185,6 +185,10 @@ class Noting:
 
     def __init__(self) -> None:
         self.steps: list[dict[str, Any]] = []
+        self.gaps: list[int] = []
+
+    def missed(self) -> None:
+        self.gaps.append(len(self.steps))
 
     def note(self, step: dict[str, Any], surprise: float | None) -> None:
         self.steps.append(step)
@@ -270,3 +274,4 @@ def test_what_follows_a_command_that_came_after_the_plants_tick_is_not_learned_a
     loop.run(record, cart.began)
     assert not record.missed.any()
     assert [step["is_first"] for step in noting.steps] == [1.0, 0.0, 0.0, 1.0, 0.0, 0.0]
+    assert noting.gaps == [3], "and not where the episode began"

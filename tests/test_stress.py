@@ -138,6 +138,19 @@ def test_what_is_forgotten_is_missing_late_on_the_nominal_plant_the_last_time() 
     assert worth(course(again), course(twice)).forgotten == pytest.approx(0.025)
 
 
+def test_where_the_nominal_plant_does_not_come_back_or_pays_nothing_nothing_is_said_to_be_forgotten() -> None:
+    alone = course({"nominal": [3.0], "shifted": [2.0] * 3, "after": []})
+    assert math.isnan(worth(alone, alone).forgotten)
+    free = course({"nominal": [0.0], "shifted": [-2.0] * 3, "after": [0.0]})
+    assert math.isnan(worth(free, free).forgotten)
+
+
+def test_a_change_that_one_seed_of_three_recovered_from_is_told_as_that() -> None:
+    assert stress_report.estimate_of_all([500.0, math.nan, math.nan]) == "500 (1 of 3)"
+    assert stress_report.estimate_of_all([math.nan, math.nan]) == ""
+    assert stress_report.estimate_of_all([500.0, 500.0]) == "500 (500 to 500)"
+
+
 def test_one_shift_comes_after_another_where_a_suite_says_so() -> None:
     suite = Suite(shifts=WEAK | {"heavy": {"mass_scale": 1.5}}, then={"weak": "heavy"}, nominal=7, shifted=9, after=5)
     shift = suite.shift("weak")
@@ -277,7 +290,7 @@ def test_the_first_episode_that_begins_late_in_the_change_is_filmed_and_no_other
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looked: list[int] = []
-    suite = Suite(shifts=WEAK, nominal=50, shifted=280, after=50)
+    suite = Suite(shifts=WEAK, nominal=50, shifted=300, after=50)
     controller = Controller.load(made(*ARM)[1], provider="cpu", in_time=False)
     with contextlib.closing(driving.matching_task(controller.bundle.manifest.task)) as task:
         camera = stressing.Camera(task.task_spec.control_period)
@@ -291,7 +304,7 @@ def test_a_film_is_short_and_in_real_time() -> None:
     picture = np.zeros((4, 4, 3), np.uint8)
     for period, every in ((0.05, 1), (0.01, 5), (0.2, 1)):
         plant = SimpleNamespace(render=lambda: picture, task_spec=SimpleNamespace(id="Arm-v0"))
-        driven: Any = SimpleNamespace(phase="shifted", late=True, episodes=[], task=plant)
+        driven: Any = SimpleNamespace(phase="shifted", closing=True, episodes=[], task=plant)
         camera = stressing.Camera(period)
         for _ in range(1001):
             camera(driven)

@@ -101,6 +101,14 @@ def test_an_undelayed_follower_is_surprised_by_a_delayed_plant(follower: Followe
     assert follower.corrected(track, sensed(0.0), None)[1] == pytest.approx(0.5)
 
 
+def test_an_outlook_follows_all_commands_that_were_sent(follower: Follower) -> None:
+    track, places = driven(follower, 0.5, 0.25, -1.0, delay=1)
+    track, _ = follower.corrected(track, sensed(places[-1]), None)
+    expected = follower.outlook(track, np.stack([command(0.125), command(0.5)]))
+    assert expected.shape == (2, O)
+    np.testing.assert_allclose(expected[:, 0], [-0.25 + 0.125, -0.25 + 0.125 + 0.5])
+
+
 def test_while_nothing_is_seen_the_belief_goes_on_with_what_was_sent(follower: Follower) -> None:
     track, _ = driven(follower, 0.5, 0.25)
     for value in (1.0, -0.25):

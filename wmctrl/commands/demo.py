@@ -6,7 +6,9 @@ is shown meanwhile, and a report keeps what came of it.
 
 import contextlib
 import multiprocessing
+import os
 import queue
+import signal
 import subprocess
 import sys
 import time
@@ -23,6 +25,7 @@ from rich.live import Live
 from rich.text import Text
 
 from wmctrl.commands import driving, logbook, report, stress_report
+from wmctrl.commands.stopping import told_to_stop
 from wmctrl.commands.stressing import FROZEN, Camera, Cell
 from wmctrl.commands.typed import wm
 from wmctrl.runtime.adaptation import Event
@@ -68,6 +71,10 @@ class Act:
         """The shift's name."""
         return next(iter(self.suite.shifts))
 
+    def cell(self, arm: str) -> Cell:
+        """A driver's course."""
+        return Cell(self.change, arm, self.suite.seeds[0])
+
 
 ACTS = (
     Act("fetch-reach", Suite({"weak motors": {"action_scale": 0.4}}, seeds=(0,), nominal=150, shifted=700), 0.010),
@@ -94,12 +101,11 @@ class Finished(NamedTuple):
 
     arm: str
     trace: Trace
-    film: bytes
 
 
 @dataclass
-class Standing:
-    """What is shown of a driver."""
+class Driver:
+    """What is shown of one."""
 
     news: News | None = None
     surprises: list[float] = field(default_factory=list)
@@ -157,14 +163,11 @@ def _played(one: Act, place: Path, folder: Path, say: Say) -> report.Section:
         f"\n{one.controller}: {1e3 * one.budget:g} ms for a decision. After {suite.nominal} steps: {one.change}"
         f" ({changed}), for {suite.shifted:,} steps; then as it was. One driver learns, the other does not."
     )
-    found: dict[Cell, Trace] = {}
-    for arm, trace, film in _twins(one, place):
-        cell = Cell(one.change, arm, suite.seeds[0])
-        found[cell] = trace
-        if film:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_atomic(folder / cell.film, film)
-    without, learning = (found[Cell(one.change, arm, suite.seeds[0])] for arm in (FROZEN, LEARNING))
+    folder.mkdir(parents=True, exist_ok=True)
+    with told_to_stop(signal.default_int_handler):
+        traces = _twins(one, place, folder)
+    found = {one.cell(arm): traces[arm] for arm in (FROZEN, LEARNING)}
+    without, learning = found.values()
     for event in learning.events:
         if event.what in stress_report.TOLD:
             say(f"  step {event.step:5,}  {event.what}: {event.detail}")
@@ -181,29 +184,30 @@ def verdict(without: Trace, learning: Trace) -> str:
     )
 
 
-def _twins(one: Act, place: Path) -> list[Finished]:
+def _twins(one: Act, place: Path, folder: Path) -> dict[str, Trace]:
     """Who learns nothing and who learns, each in a process of its own, shown while they drive."""
     context = multiprocessing.get_context("spawn")
     told: Queue[News | Finished | str] = context.Queue()
     arms = (FROZEN, LEARNING)
-    processes = [context.Process(target=drive, args=(told, place, one, arm), daemon=True) for arm in arms]
-    standing, over = {arm: Standing() for arm in arms}, list[Finished]()
-    for process in processes:
+    asked = {arm: (told, place, one, arm, folder) for arm in arms}
+    processes = {arm: context.Process(target=drive, args=asked[arm], daemon=True) for arm in arms}
+    standing, over = {arm: Driver() for arm in arms}, dict[str, Trace]()
+    for process in processes.values():
         process.start()
     try:
         with Live(console=Console(stderr=True), refresh_per_second=8, transient=True) as live:
             while len(over) < len(arms):
-                news = _next(told, processes)
+                news = _next(told, [process for arm, process in processes.items() if arm not in over])
                 if isinstance(news, str):
                     raise ValueError(news)
                 if isinstance(news, Finished):
-                    over.append(news)
+                    over[news.arm] = news.trace
                     continue
                 standing[news.arm].told(news)
                 if live.console.is_interactive:
                     live.update(shown(one, standing))
     finally:
-        for process in processes:
+        for process in processes.values():
             process.terminate()
             process.join()
     return over
@@ -223,7 +227,7 @@ def _next(told: "Queue[News | Finished | str]", processes: Sequence[BaseProcess]
             raise ValueError(f"a driver ended with exit code {dead[0]}; try `{wm()} doctor`")
 
 
-def shown(one: Act, standing: Mapping[str, Standing]) -> Text:
+def shown(one: Act, standing: Mapping[str, Driver]) -> Text:
     """Both drivers, as the terminal shows them."""
     newest = max((each.news for each in standing.values() if each.news is not None), key=lambda news: news.step)
     suite = one.suite
@@ -234,8 +238,14 @@ def shown(one: Act, standing: Mapping[str, Standing]) -> Text:
     return Text("\n".join([head, *(each.line(names[arm]) for arm, each in standing.items())]))
 
 
-def drive(told: "Queue[News | Finished | str]", place: Path, one: Act, arm: str) -> None:
-    """A driver's course, in a process of its own."""
+def drive(told: "Queue[News | Finished | str]", place: Path, one: Act, arm: str, folder: Path) -> None:
+    """A driver's course, in a process of its own, which ends where nobody is left to tell.
+
+    Args:
+        folder: Where its film goes.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is told to all of them, and acted on by one
+    parent = multiprocessing.parent_process()
     try:
         controller = Controller.load(place, provider="cpu", in_time=False)
         ways, period = ARMS[arm], controller.bundle.manifest.task.control_period
@@ -243,13 +253,19 @@ def drive(told: "Queue[News | Finished | str]", place: Path, one: Act, arm: str)
             adapter, camera = None if ways is None else ways.adapter(controller), Camera(period)
 
             def watch(course: Course) -> None:
+                if parent is not None and not parent.is_alive():
+                    os._exit(1)  # what was said is read by nobody, and would be waited for
                 camera(course)
                 if course.step % EVERY == 0:
                     told.put(news_of(arm, course))
 
             course = Course(controller, task, adapter, one.suite.seeds[0], watch, one.budget)
             trace = course.drive(one.suite, one.suite.shift(one.change))
-        told.put(Finished(arm, trace, camera.film()))
+        film, filmed = folder / one.cell(arm).film, camera.film()
+        film.unlink(missing_ok=True)
+        if filmed:
+            write_atomic(film, filmed)
+        told.put(Finished(arm, trace))
     except (ValueError, OSError) as error:
         told.put(f"{one.controller}: {error}")
 

@@ -3,6 +3,7 @@
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +103,17 @@ def run_bundle(
         print(f"Film of the last: {film}")
     if measure_delay:
         print(f"Delay of commands: {controller.follower.actuation.delay} control periods")
+    return 0
+
+
+def show_live(
+    folder: Path, env: str | None, seed: int, budget_ms: float | None, host: str, port: int, adapt: bool
+) -> int:
+    """Drive on the wall clock, with a web page to watch and change it, until Ctrl-C."""
+    from wmctrl.commands import live
+
+    say = partial(print, flush=True)
+    live.show(folder, say, env=env, seed=seed, budget_ms=budget_ms, host=host, port=port, adapt=adapt)
     return 0
 
 

@@ -192,7 +192,8 @@ def evaluate(
 def named(run: Path, *otherwise: str, episodes: int = EPISODES, seed: int = 0) -> Path:
     """Where an evaluation is kept, by what it does otherwise than `wm eval RUN` alone."""
     counts = {f"{episodes}-episodes": episodes != EPISODES, f"seed-{seed}": seed != 0}
-    return run / "-".join(["eval", *otherwise, *(count for count, differs in counts.items() if differs)])
+    told = [*otherwise, *(count for count, differs in counts.items() if differs)]
+    return variant.place(run, told) if told else run / "eval"
 
 
 def _write(found: Evaluation, name: str = "eval.json") -> None:

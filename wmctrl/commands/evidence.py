@@ -152,6 +152,7 @@ def show_stress(
             found[cell] = trace
             progress.advance(bar)
             print(f"{cell.shift}, {cell.arm}, seed {cell.seed}: {trace.seconds:.0f} s", file=sys.stderr, flush=True)
+    found = {cell: found[cell] for cell in stressing.cells(asked, beside)}
     show_table(f"{task} under stress", stress_report.COLUMNS, stress_report.rows(stress_report.compared(found)))
     print(stress_report.LEGEND)
     report, table = kept / "report.html", kept / "courses.csv"

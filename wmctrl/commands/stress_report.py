@@ -56,6 +56,7 @@ def rows(table: Mapping[tuple[str, str], Sequence[Worth]]) -> list[tuple[str, ..
     found = []
     for (shift, arm), worths in table.items():
         means = {name: _estimate([getattr(one, name) for one in worths]) for name in MEASURED}
+        means["soon"] = estimate_of_all([one.soon for one in worths])
         if arm == FROZEN:  # which these are told beside
             means |= dict.fromkeys(("recovery", "soon", "after", "forgotten", "delay"), "")
         if arm == ORACLE:  # which has nothing to recover
@@ -74,6 +75,14 @@ def _estimate(values: Sequence[float]) -> str:
         return intervals.in_digits(float(known[0]))
     found = intervals.mean(known)
     return f"{intervals.in_digits(found.value)} ({intervals.in_digits(found.low)} to {intervals.in_digits(found.high)})"
+
+
+def estimate_of_all(values: Sequence[float]) -> str:
+    """A mean with its interval; of how many it is, where it is not known of all."""
+    known = [value for value in values if np.isfinite(value)]
+    if 0 < len(known) < len(values):
+        return f"{intervals.in_digits(float(np.mean(known)))} ({len(known)} of {len(values)})"
+    return _estimate(values)
 
 
 def write_table(path: Path, found: Mapping[Cell, Trace]) -> None:

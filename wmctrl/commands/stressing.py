@@ -203,7 +203,7 @@ class Camera:
 
     def __call__(self, course: Course) -> None:
         """Look at the plant, if it can be seen, in the first episode that begins late in the change."""
-        if not (course.phase == "shifted" and course.late and self.episode in (None, len(course.episodes))):
+        if not (course.phase == "shifted" and course.closing and self.episode in (None, len(course.episodes))):
             return
         self.episode = len(course.episodes)
         if self.seen % self.every == 0 and len(self.pictures) < LONGEST_FILM * RATE:

@@ -40,5 +40,5 @@ def _differences(learned: Mapping[str, Any], planned: Mapping[str, Any], group: 
 
 
 def place(run: Path, changed: Sequence[str]) -> Path:
-    """Where the bundle that drives with some differences is kept: with the run, where there are none."""
+    """Where what drives with some differences, and what came of it, is kept: with the run, where there are none."""
     return run / "-".join(["eval", *changed]) if changed else run

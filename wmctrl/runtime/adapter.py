@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmctrl.runtime import bundle, manifest
-from wmctrl.runtime.actuation import Actuation, explained
+from wmctrl.runtime.actuation import LATEST, Actuation, explained
 from wmctrl.runtime.adaptation import Adaptation, Alarm, Drives, Event, Judges, Learns, Regime, Standing
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.descent import Parameters
@@ -116,8 +116,8 @@ class Adapter:
         """What is being found out of commands; only whoever works goes on with it."""
         self.taken: tuple[Any, Actuation] | None = None
         """Those that do; only whoever drives writes it, and everything below."""
-        self.gap = False
-        """Whether a step is missing before the next one."""
+        self.unknown = 0
+        """Of how many of the next steps it is not known what was done on the way there."""
         self.alarms: deque[Alarm] = deque()
         """Drift that was noticed, and not answered yet."""
         self.keeper, self.unkept = keeper, False
@@ -160,10 +160,10 @@ class Adapter:
             self.taken, self.drift = wanted, self.drift.restarted()
             surprise = None  # it is that of what drove before
         if not self.layout.whole(step):
-            self.gap = True
+            self.missed()
             return
-        if self.gap:  # what came before is not known
-            self.gap, step = False, step | {"is_first": 1.0}
+        if self.unknown:
+            self.unknown, step = self.unknown - 1, step | {"is_first": 1.0}
         if step["is_first"]:
             surprise = None
         packed = self.layout.packed(step | {"surprise": surprise or 0.0})
@@ -175,11 +175,19 @@ class Adapter:
             self.alarms.append(Alarm(self.memory.total, self.drift.since))
             self.drift = self.drift.restarted()
 
+    def missed(self) -> None:
+        """A step was missed, or what led to the next one is not known: nor is what has an effect some steps later."""
+        self.unknown = 1 + self._done().delay
+
+    def _done(self) -> Actuation:
+        """What commands do, by what drives."""
+        return self.nominal.actuation if self.taken is None else self.taken[1]
+
     def _excess(self, surprise: float | None) -> float | None:
         """What exceeds the expected surprise of the newest step [nats]; None until an episode's fourth."""
-        actuation = self.nominal.actuation if self.taken is None else self.taken[1]
-        done = done_by(self.memory.steps(self.memory.total - 3 - actuation.delay, self.memory.total), actuation)
-        last = {name: value[-3:] for name, value in done.items()}
+        actuation = self._done()
+        last = self.memory.steps(self.memory.total - 3 - actuation.delay, self.memory.total)
+        last = without(done_by(last, actuation), len(last["reward"]) - 3)
         if surprise is None or len(last["reward"]) < 3 or last["is_first"].any():
             return None
         found = float(self.expectation.excess(features(last), np.array([surprise]))[0])
@@ -235,25 +243,24 @@ class Adapter:
 
     def _look_out(self) -> None:
         """Drive by a plant that is known already, where that foresees the last steps far better, alarm or none."""
-        s = self.state
-        s.looked = self.memory.total
-        errors = self._errors(*self._recent(s.looked - RECOGNISING))
-        if errors[self.active] > self.first_error:
-            self._undo(errors, self.config.far)
+        s, since = self.state, self.memory.total - RECOGNISING
+        errors = self._errors(*self._recent(since))
+        s.looked = self.memory.total  # of now: whoever takes longer than that to look would do nothing else
+        if errors[self.active] > self.first_error and self._undo(errors, self.config.far):
+            s.since, s.frontier, s.updates = since, self.memory.total, 0  # what came before is of another plant
 
     def _calibrate(self, changed: int) -> Iterator[None]:
         """Find out what commands do since a change, a piece at a time, and drive by that if it foresees later steps."""
         drove, until = self.active, self.memory.total - CHECKING
-        steps = self.memory.steps(max(changed, until - CALIBRATING), until)
+        steps = self.memory.steps(max(changed, until - CALIBRATING) - LATEST, until)
 
         def residuals(one: Actuation) -> NDArray[np.float32]:
-            return self.judge.residuals(drove.parameters, done_by(steps, one))
+            return self.judge.residuals(drove.parameters, without(done_by(steps, one), LATEST))
 
         found = yield from explained(drove.actuation, residuals)
         candidate, (recent, since) = replace(drove, actuation=found), self._recent(until)
         errors, learned = self._errors(recent, since), self._error(candidate, recent, since)
-        # Clearly, for gains and offsets fit a little of any change: commands that come a step late look half as large,
-        # which foresees a tenth better, and an arm that drove by it kept twice as far from its goals.
+        # Clearly, for gains and offsets fit a little of any change, which foresees a tenth better, and drives worse.
         if learned < (1.0 - self.config.clearly) * min(errors.values()) and self.active is drove:
             self._tell("calibrated", f"{found}; error {learned:.3f}, {errors[drove]:.3f} of what drives")
             self._drive(candidate)
@@ -432,3 +439,8 @@ class Adapter:
 def done_by(steps: Columns, actuation: Actuation) -> Columns:
     """Steps with what was done in place of what was sent."""
     return steps | {"action": actuation.done(steps["action"], steps["is_first"])}
+
+
+def without(steps: Columns, first: int) -> Columns:
+    """Steps but the first ones."""
+    return {name: value[max(0, first) :] for name, value in steps.items()}

@@ -282,6 +282,16 @@ class Controller:
             raise ValueError("what is decided is not finite; check the goal, and the networks' parameters")
         return self._commanding(found)
 
+    def outlook(self) -> NDArray[np.float32]:
+        """What the sensors will show (H, O) on the way of the carried plan; nothing (0, O) where there is none.
+
+        Raises:
+            ValueError: Nothing was sensed yet.
+        """
+        if self.state.plan is None:
+            return np.zeros((0, len(self.bundle.manifest.task.proprio)), np.float32)
+        return self.follower.outlook(self.state.track, self.state.plan.mean)
+
     def followed(self) -> Decision | None:
         """What the carried plan says, where there is one that is not too old."""
         found = self._carried()

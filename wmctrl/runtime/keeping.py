@@ -113,7 +113,7 @@ class Keeper:
         Raises:
             ValueError: What commands do is not considered.
         """
-        found = Actuation(actuation["gain"], actuation["offset"], int(actuation["delay"]))
+        found = Actuation(actuation["gain"], actuation["offset"], int(actuation.get("delay", 0)))
         found.require_sound(self.layout.actions)
         return Regime(parameters, found, matters or None)
 

@@ -163,9 +163,11 @@ class Loop:
         """
         if self.adapter is None or reading.step == self.noted:
             return
-        first = cause is None or reading.step != self.noted + 1  # what was missed cannot be learned from
-        earned = 0.0 if first else reading.reward - self.earned
+        known = cause is not None and reading.step == self.noted + 1
+        if not known and reading.step:
+            self.adapter.missed()
+        earned = reading.reward - self.earned if known else 0.0
         action = np.zeros_like(self.assured.controller.state.last) if cause is None else cause
         outcome = {"reward": earned, "terminated": reading.terminated, "failure": reading.failure}
-        self.adapter.note(step_of(reading.observation, action, first=first, **outcome), surprise)
+        self.adapter.note(step_of(reading.observation, action, first=not known, **outcome), surprise)
         self.noted, self.earned = reading.step, reading.reward

@@ -159,6 +159,19 @@ class Follower:
             raise ValueError("nothing was sensed yet; an episode starts with an observation")
         return self._imagined(track, track.now + self.actuation.delay)
 
+    def outlook(self, track: Track, effects: Vector) -> Vector:
+        """What the sensors will show (H, O) where effects (H, A) follow on all commands that were sent.
+
+        Raises:
+            ValueError: Nothing was sensed yet.
+        """
+        belief, found = self.ahead(track).belief, []
+        for effect in effects:
+            expected = self._foreseen(belief, effect)
+            belief = expected.belief
+            found.append(np.zeros(0, np.float32) if expected.proprio is None else expected.proprio)
+        return np.stack(found)
+
     def _sensed(self, observation: Observation) -> Sensed:
         """The parts of an observation that are there, as their graph takes them."""
         given = {name: part(observation, name, self.inputs[name].shape, self.inputs[name].dtype) for name in self.parts}

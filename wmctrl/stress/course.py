@@ -69,8 +69,8 @@ class Course:
         self.watch, self.budget = watch, budget
         nominal = {parameter.name: parameter.nominal for parameter in task.task_spec.parameters}
         self.nominal, self.step, self.owed = nominal, 0, 0.0
-        self.phase, self.late = "", False
-        """Where it is, and whether the episode that is driven began late in its phase."""
+        self.phase, self.closing = "", False
+        """Where it is, and whether the episode that is driven began in the last part of its phase."""
         self.episodes: list[Episode] = []
         """Those that are over."""
         self.events: list[Event] = []
@@ -84,7 +84,7 @@ class Course:
             self.phase, begins = phase, self.step
             phases.append(begins)
             while self.step - begins < steps:
-                self.late = self.step - begins >= (1.0 - LATE) * steps
+                self.closing = self.step - begins >= round((1.0 - LATE) * steps)
                 self.episodes.append(self._episode(begins, steps, changed))
         return Trace(
             episodes=tuple(self.episodes),

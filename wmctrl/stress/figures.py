@@ -78,7 +78,8 @@ def worth(trace: Trace, frozen: Trace, oracle: Trace | None = None) -> Worth:
     nominal = mean_return(of_phase(frozen, "nominal"))
     without, adapted = mean_return(late(frozen)), mean_return(late(trace))
     cost = (nominal if oracle is None else mean_return(late(oracle))) - without
-    last = trace.episodes[-1].phase
+    last = "again" if len(trace.phases) > 3 else "after"
+    forgotten = mean_return(late(frozen, last)) - mean_return(late(trace, last))
     alarms = [event.step for event in trace.events if event.what == "alarm"]
     found = [step - trace.phases[1] for step in alarms if step > trace.phases[1]]
     failures = [sum(one.failure for one in of_phase(course, "shifted")) for course in (trace, frozen)]
@@ -89,7 +90,7 @@ def worth(trace: Trace, frozen: Trace, oracle: Trace | None = None) -> Worth:
         recovery=(adapted - without) / cost if cost > 0.0 else float("nan"),
         soon=settled(of_phase(trace, "shifted"), without + NINE_TENTHS * cost) if cost > 0.0 else float("nan"),
         after=mean_return(of_phase(trace, "after")) - mean_return(of_phase(frozen, "after")),
-        forgotten=(mean_return(late(frozen, last)) - mean_return(late(trace, last))) / abs(nominal),
+        forgotten=forgotten / abs(nominal) if nominal else float("nan"),
         delay=float(found[0]) if found else float("nan"),
         false_alarms=sum(step <= trace.phases[1] for step in alarms),
         failures=failures[0] - failures[1],
