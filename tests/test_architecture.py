@@ -38,10 +38,11 @@ RULES = (
     Rule("wmctrl.model", ("wmctrl_envs", "wmctrl.planning", "wmctrl.learning", "wmctrl.stress")),
     Rule("wmctrl.planning", ("wmctrl_envs", "wmctrl.model", "wmctrl.learning", "wmctrl.stress")),
     Rule("wmctrl.learning", ("wmctrl_envs", "wmctrl.stress"), but=("wmctrl_envs.task",)),
-    Rule("wmctrl.stress", ("torch", "wmctrl.model", "wmctrl.planning", "wmctrl.learning")),
+    Rule("wmctrl.stress", ("torch", "wmctrl.model", "wmctrl.planning", "wmctrl.learning", "wmctrl.live")),
+    Rule("wmctrl.live", ("torch", "wmctrl.model", "wmctrl.planning", "wmctrl.learning", "wmctrl.stress")),
     Rule("wmctrl_export", ("wmctrl_envs", "wmctrl.stress")),
     Rule("wmctrl", ("wmctrl_export", *ENTRIES), apart=ENTRIES),
-    Rule("wmctrl", ("wmctrl_envs",), but=("wmctrl_envs.task",), apart=(*ENTRIES, "wmctrl.stress")),
+    Rule("wmctrl", ("wmctrl_envs",), but=("wmctrl_envs.task",), apart=(*ENTRIES, "wmctrl.stress", "wmctrl.live")),
     Rule("wmctrl", ("wmctrl.config", "wmctrl.config_files"), apart=(*ENTRIES, "wmctrl.config")),
     Rule("wmctrl_export", ENTRIES),
 )
