@@ -8,8 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 
 from tests.test_archive import ARM
@@ -112,10 +114,34 @@ def test_sensors_fail_while_it_drives_and_work_again(session: Session) -> None:
     session.fail("lost", 2)
     until(lambda: session.standing.fault == "lost, severely" and session.standing.surprise is None)
     until(lambda: session.standing.source == "safe action")
+    began = session.standing.episode
+    until(lambda: session.standing.episode > began + 1)
+    assert not session.standing.problem, "an episode may begin without any sense"
     session.fail("", 0)
     until(lambda: not session.standing.fault and session.standing.surprise is not None)
     with pytest.raises(ValueError, match="there is no 'lots' 0"):
         session.fail("lots", 0)
+
+
+def test_what_the_sensors_show_is_learned_from_and_a_late_reading_is_not() -> None:
+    noted: list[dict[str, Any]] = []
+    missed: list[int] = []
+    noting: Any = SimpleNamespace(
+        note=lambda step, surprise: noted.append(step),
+        missed=lambda: missed.append(len(noted)),
+        state=SimpleNamespace(events=[]),
+    )
+    watched = session_of()
+    watched.adapter = noting
+    watched.start()
+    until(lambda: len(noted) > 10)
+    assert [step["is_first"] for step in noted[:4]] == [1.0, 0.0, 0.0, 0.0]
+    assert not missed
+    watched.fail("nan", 2)
+    until(lambda: np.isnan(noted[-1]["proprio"]).all())
+    watched.fail("delayed", 2)
+    until(lambda: missed)
+    watched.close()
 
 
 def test_the_goal_is_moved(session: Session) -> None:

@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from wmctrl_envs.faults import KINDS, Fault, FaultySensors, Reading
-from wmctrl_envs.task import Observation, Task, TaskSpec
+from wmctrl_envs.task import Task, TaskSpec
 
 from wmctrl.runtime.adapter import Adapter
 from wmctrl.runtime.assurance import Assured
 from wmctrl.runtime.decision import Action
 from wmctrl.runtime.experience import step_of
+from wmctrl.runtime.limits import Vector
 
 FRAMES, SELDOM = 15.0, 2.0
 """Pictures a second, at most, and at least where drawing them makes the plant late."""
@@ -187,12 +188,12 @@ class Session:
         if self.sensors is not None:
             self.sensors.reset(self.seed + number)
             self.sensors.fault = Fault(self.sensors.fault.kind, self.sensors.fault.amount)
-        recorded = step_of(observation, self.assured.controller.state.last, first=True)
+        cause, outcome = self.assured.controller.state.last, dict[str, Any]()
         tick = time.monotonic()
         while not self.over.is_set():
-            action = self._decide(observation, step, tick)
-            if self.adapter is not None:
-                self.adapter.note(recorded, action.surprise)
+            reading = Reading(dict(observation), step) if self.sensors is None else self.sensors.arrives(observation)
+            action = self._decide(reading, observation.get("goal"), tick)
+            self._note(reading, step, cause, outcome, action)
             self._tell(number, step, total, info, action)
             self._draw(task, tick + spec.control_period)
             if over:
@@ -200,16 +201,23 @@ class Session:
             self._changed(task)
             observation, reward, terminated, truncated, info = task.step(action.command)
             step, total, over = step + 1, total + float(reward), terminated or truncated
-            outcome: dict[str, Any] = {"reward": float(reward), "terminated": terminated, "failure": info["failure"]}
-            recorded = step_of(observation, action.command, first=False, **outcome)
+            cause = action.command
+            outcome = {"reward": float(reward), "terminated": terminated, "failure": info["failure"]}
             tick = self._waited(tick, spec.control_period)
 
-    def _decide(self, observation: Observation, step: int, tick: float) -> Action:
-        """What to do after an observation, as far as the sensors show it."""
-        reading = Reading(dict(observation), step) if self.sensors is None else self.sensors.arrives(observation)
-        goal = observation.get("goal")
+    def _decide(self, reading: Reading, goal: Vector | None, tick: float) -> Action:
+        """What to do after what the sensors show, for a goal (G,) that was moved."""
         wanted = None if goal is None else np.asarray(goal + self.offset, np.float32)
         return self.assured.act(reading.observation, wanted, taken=reading.taken, deadline=tick + self.budget)
+
+    def _note(self, reading: Reading, step: int, cause: Vector, outcome: dict[str, Any], action: Action) -> None:
+        """Have what the sensors show learned from, where it is of this step."""
+        if self.adapter is None:
+            return
+        if reading.taken == step:
+            self.adapter.note(step_of(reading.observation, cause, first=not step, **outcome), action.surprise)
+        else:
+            self.adapter.missed()
 
     def _changed(self, task: Task | None) -> None:
         """Make the changes that are wanted; of a plant as well, if it is in an episode."""
@@ -235,9 +243,7 @@ class Session:
             news = self.adapter.state.events[self.told :]
             self.told += len(news)
             self.events.extend(f"{one.what}: {one.detail}" for one in news)
-        controller = self.assured.controller
-        outlook = controller.outlook()[:, :OUTLOOK]
-        proprio = controller.state.track.proprio
+        proprio = self.assured.controller.state.track.proprio
         self.standing = Standing(
             total=self.standing.total + 1,
             episode=number,
@@ -253,11 +259,18 @@ class Session:
             iterations=action.iterations,
             risk=None if action.health is None else action.health.failure,
             readings=() if proprio is None else tuple(map(float, proprio[:OUTLOOK])),
-            outlook=tuple(tuple(map(float, row)) for row in outlook),
+            outlook=self._outlook(),
             parameters=dict(self.parameters),
             fault=self.fault,
             events=tuple(self.events),
         )
+
+    def _outlook(self) -> tuple[tuple[float, ...], ...]:
+        """What the first elements will be, step by step; nothing where nothing was sensed yet."""
+        with contextlib.suppress(ValueError):
+            rows = self.assured.controller.outlook()[:, :OUTLOOK]
+            return tuple(tuple(map(float, row)) for row in rows)
+        return ()
 
     def _draw(self, task: Task, tick: float) -> None:
         """Replace the picture, where it is old and there is time before the next tick, or it is very old."""
