@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import io
 import json
 import shutil
 import threading
@@ -13,12 +14,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import wmctrl_envs
+from numpy.typing import NDArray
+from PIL import Image
 
 from tests.test_archive import ARM
 from tests.tiny_bundle import controller
 from wmctrl.commands import driving, training
 from wmctrl.live.server import LOOPBACK, Server, described
-from wmctrl.live.session import Session, Standing, told
+from wmctrl.live.session import Session, Standing, jpeg, place_of, told
 from wmctrl.runtime.assurance import Assured
 
 PATIENCE = 20.0
@@ -92,6 +96,45 @@ def test_a_session_drives_and_shows_what_it_does(session: Session) -> None:
     assert {len(row) for row in standing.outlook} == {4}
     assert len(standing.outlook) == len(session.assured.controller.state.plan.mean)  # type: ignore[union-attr]
     assert json.loads(json.dumps(told(standing)))["source"] in ("plan", "shifted plan")
+
+
+def test_the_way_that_a_plan_takes_is_drawn_over_the_picture(session: Session) -> None:
+    until(lambda: session.standing.total > 5)
+    assert session.place == (0, 1, 2)
+    until(lambda: np.array_equal(session.path, [row[:3] for row in session.standing.outlook]))
+    blank = np.zeros((20, 30, 3), np.uint8)
+    path = np.array([[5.0, 15.0], [25.0, 15.0], [np.nan, 0.0]])
+    drawn = np.asarray(Image.open(io.BytesIO(jpeg(blank, path))))
+    assert drawn[15, 5:26].min(0)[0] > 150, "a line that is mostly red"
+    assert drawn[:10].max() < 60
+    assert not np.asarray(Image.open(io.BytesIO(jpeg(blank, path[:0])))).any()
+
+
+@pytest.mark.parametrize(
+    ("task", "place"), [("FetchReach-v4", (0, 1, 2)), ("parking-v0", (0, 1)), ("HalfCheetah-v5", ())]
+)
+def test_where_a_plant_is_is_told_by_the_names_of_its_elements(task: str, place: tuple[int, ...]) -> None:
+    with contextlib.closing(wmctrl_envs.make(task)) as plant:
+        assert place_of(plant.task_spec) == place
+
+
+@pytest.mark.parametrize(
+    ("task", "size", "colour"),
+    [("FetchReach-v4", 3, lambda r, g, b: r - g - b), ("parking-v0", 2, lambda r, g, b: b - r)],
+)
+def test_places_are_found_in_the_picture(task: str, size: int, colour: Callable[..., NDArray[np.float64]]) -> None:
+    """The goal is drawn in a colour that nothing else has."""
+    with contextlib.closing(wmctrl_envs.make(task)) as plant:
+        assert np.isnan(plant.pixels(np.zeros((1, 3)))).all()
+        for seed in range(3):
+            observation, _ = plant.reset(seed=seed)
+            picture = np.asarray(plant.render(), np.float64)
+            shown = colour(*np.moveaxis(picture, 2, 0))
+            rows, columns = np.nonzero(shown > 0.4 * shown.max())
+            goal = np.zeros((1, 3))
+            goal[0, :size] = observation["goal"][:size]
+            middle = [0.5 * (ends.min() + ends.max()) for ends in (columns, rows)]
+            assert plant.pixels(goal)[0] == pytest.approx(middle, abs=4.0)
 
 
 def test_what_is_no_number_is_told_as_none() -> None:

@@ -124,6 +124,20 @@ class MujocoCamera:
         picture: NDArray[np.uint8] = self._renderer.render()
         return picture
 
+    def pixels(self, places: NDArray[Any]) -> NDArray[np.float64]:
+        """Where places (n, 3) [m] are in the last picture (n, 2), right and down; nan for what is behind the camera."""
+        eyes = self._renderer.scene.camera
+        position, forward, up = (
+            np.mean([getattr(eye, name) for eye in eyes], 0, np.float64) for name in ("pos", "forward", "up")
+        )
+        height, width = self._renderer.height, self._renderer.width
+        seen = np.asarray(places, np.float64) - position
+        depth = seen @ forward
+        scale = np.where(depth > 0.0, eyes[0].frustum_near / np.where(depth > 0.0, depth, 1.0), np.nan)
+        half, middle = 0.5 * (eyes[0].frustum_top - eyes[0].frustum_bottom), 0.5 * height
+        across, above = (scale * (seen @ way) / half for way in (np.cross(forward, up), up))
+        return np.stack([0.5 * width + middle * across, middle - middle * above], 1)
+
     def close(self) -> None:
         """Release the rendering context."""
         self._renderer.close()

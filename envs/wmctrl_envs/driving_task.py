@@ -172,6 +172,12 @@ class DrivingTask(Task):
         """A picture for people (FRAME, FRAME, 3)."""
         return self._picture(FRAME, 1)
 
+    def pixels(self, places: NDArray[Any]) -> NDArray[np.float64]:
+        if FRAME not in self.cameras:
+            return super().pixels(places)
+        surface = self.cameras[FRAME].surface
+        return np.array([surface.vec2pix(place[:2]) for place in places], np.float64).reshape(-1, 2)
+
     def _info(self, cost: float) -> dict[str, Any]:
         failed = self.scenario.failed()
         return {"success": self.scenario.succeeded(), "failure": failed, "cost": cost}

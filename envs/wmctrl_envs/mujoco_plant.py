@@ -133,6 +133,11 @@ class MujocoPlant:
             self._cameras[key] = MujocoCamera(self._model, height, width, self._view, fast)
         return self._cameras[key].picture(self._data, self._env.goal if self._draws_goal else None)
 
+    def pixels(self, places: NDArray[Any], height: int, width: int) -> NDArray[np.float64]:
+        """Where places (n, 3) [m] are in the last fine picture of a size (n, 2); nan before there is one."""
+        camera = self._cameras.get((height, width, False))
+        return np.full((len(places), 2), np.nan) if camera is None else camera.pixels(places)
+
     def close(self) -> None:
         """Release the environment and its rendering contexts."""
         for camera in self._cameras.values():

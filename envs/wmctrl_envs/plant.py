@@ -38,6 +38,9 @@ class Plant(Protocol):
     def picture(self, height: int, width: int, fast: bool) -> Picture:
         """The plant as seen now, fast for learning or fine for people."""
 
+    def pixels(self, places: NDArray[Any], height: int, width: int) -> NDArray[np.float64]:
+        """Where places (n, 3) [m] are in the last fine picture of a size (n, 2); nan where that is not known."""
+
     def close(self) -> None:
         """Release the environment and its rendering contexts."""
 
@@ -97,6 +100,10 @@ class PythonPlant:
             raise ValueError(f"{self.env.spec and self.env.spec.id} draws no pictures; leave the camera out")
         resample = Image.Resampling.BOX if fast else Image.Resampling.LANCZOS
         return np.array(ImageOps.pad(Image.fromarray(frame), (width, height), resample, "white"))
+
+    def pixels(self, places: NDArray[Any], height: int, width: int) -> NDArray[np.float64]:
+        """Nobody knows how an environment of its own draws (n, 2)."""
+        return np.full((len(places), 2), np.nan)
 
     def close(self) -> None:
         """Release the environment."""

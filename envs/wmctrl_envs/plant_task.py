@@ -156,6 +156,9 @@ class PlantTask(Task):
         """The plant as a picture (240, 320, 3) for videos."""
         return self._plant.picture(*VIDEO_SIZE, fast=False)
 
+    def pixels(self, places: NDArray[Any]) -> NDArray[np.float64]:
+        return self._plant.pixels(places, *VIDEO_SIZE)
+
     def close(self) -> None:
         """Release the environment and its rendering contexts."""
         self._plant.close()

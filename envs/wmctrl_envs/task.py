@@ -161,6 +161,10 @@ class Task(gym.Env[Observation, NDArray[np.float32]], ABC):
         assert cost is not None, "only tasks that tell what is `achieved` judge other goals"
         return -cost(achieved, goal)
 
+    def pixels(self, places: NDArray[Any]) -> NDArray[np.float64]:
+        """Where places (n, 3) [m] are in the picture that was rendered last: (n, 2), right and down; nan if unknown."""
+        return np.full((len(places), 2), np.nan)
+
     @abstractmethod
     def snapshot(self) -> Any:
         """The plant's whole state, for planning on the true simulator."""

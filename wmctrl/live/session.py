@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 from wmctrl_envs.faults import KINDS, Fault, FaultySensors, Reading
 from wmctrl_envs.task import Task, TaskSpec
 
@@ -30,6 +30,8 @@ AMOUNTS = ("a little", "much", "severely")
 """How much a sensor may fail."""
 EVENTS = 12
 """Of learning, the newest, that are told."""
+PATH, DOT = (234, 115, 23), 2.0
+"""Colour of the way that a plan takes, and half the width of its dots [pixels]."""
 OUTLOOK = 4
 """Elements whose expected course is told, at most."""
 
@@ -100,6 +102,9 @@ class Session:
         self.drawn, self.drawing = -np.inf, 0.0
         """When the last picture was, and how long it took [s]."""
         self.spec: TaskSpec | None = None
+        self.place: tuple[int, ...] = ()
+        """Elements that tell where the plant is, and where the plan takes it (H, 3) [m]."""
+        self.path = np.zeros((0, 3))
         self.ready = threading.Event()
         self.thread = threading.Thread(target=self._live, name="driving", daemon=True)
 
@@ -170,7 +175,7 @@ class Session:
     def _live(self) -> None:
         try:
             with contextlib.closing(self.make()) as task:
-                self.spec = task.task_spec
+                self.spec, self.place = task.task_spec, place_of(task.task_spec)
                 self.ready.set()
                 episode = 0
                 while not self.over.is_set():
@@ -267,9 +272,12 @@ class Session:
 
     def _outlook(self) -> tuple[tuple[float, ...], ...]:
         """What the first elements will be, step by step; nothing where nothing was sensed yet."""
+        self.path = np.zeros((0, 3))
         with contextlib.suppress(ValueError):
-            rows = self.assured.controller.outlook()[:, :OUTLOOK]
-            return tuple(tuple(map(float, row)) for row in rows)
+            rows = self.assured.controller.outlook()
+            if self.place:
+                self.path = np.pad(rows[:, self.place], ((0, 0), (0, 3 - len(self.place))))
+            return tuple(tuple(map(float, row)) for row in rows[:, :OUTLOOK])
         return ()
 
     def _draw(self, task: Task, tick: float) -> None:
@@ -280,17 +288,34 @@ class Session:
             return
         seen = task.render()
         if isinstance(seen, np.ndarray):
+            picture = jpeg(seen, task.pixels(self.path))
             with self.shown:
-                self.picture, self.pictures = jpeg(seen), self.pictures + 1
+                self.picture, self.pictures = picture, self.pictures + 1
                 self.shown.notify_all()
         self.drawn = time.monotonic()
         self.drawing = self.drawn - began
 
 
-def jpeg(picture: NDArray[np.uint8]) -> bytes:
-    """A picture (h, w, 3) as JPEG."""
-    memory = io.BytesIO()
-    Image.fromarray(picture).save(memory, "JPEG", quality=QUALITY)
+def place_of(spec: TaskSpec) -> tuple[int, ...]:
+    """Elements that tell where something is [m], across, along and, where there is such, up; nothing if none does."""
+    numbers = {element.name: number for number, element in enumerate(spec.proprio) if element.unit == "m"}
+    for name in numbers:
+        thing, _, way = name.rpartition(" ")
+        if way == "x" and f"{thing} y" in numbers:
+            return tuple(numbers[f"{thing} {axis}"] for axis in "xyz" if f"{thing} {axis}" in numbers)
+    return ()
+
+
+def jpeg(picture: NDArray[np.uint8], path: NDArray[np.float64]) -> bytes:
+    """A picture (h, w, 3) as JPEG, with a path of pixels (n, 2) drawn over it as far as it is known."""
+    drawn, memory = Image.fromarray(picture), io.BytesIO()
+    pen = ImageDraw.Draw(drawn)
+    known = [(float(x), float(y)) for x, y in path if np.isfinite([x, y]).all()]
+    if len(known) > 1:
+        pen.line(known, PATH, 2)
+    for x, y in known:
+        pen.ellipse((x - DOT, y - DOT, x + DOT, y + DOT), PATH)
+    drawn.save(memory, "JPEG", quality=QUALITY)
     return memory.getvalue()
 
 
