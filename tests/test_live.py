@@ -27,6 +27,13 @@ from wmctrl.runtime.assurance import Assured
 
 PATIENCE = 20.0
 BROWSER = shutil.which("chromium")
+SEEN = """() => {
+  const picture = document.getElementById("picture"), canvas = document.createElement("canvas");
+  Object.assign(canvas, { width: picture.naturalWidth, height: picture.naturalHeight });
+  canvas.getContext("2d").drawImage(picture, 0, 0);
+  return canvas.toDataURL();
+}"""
+"""What a page shows of the plant."""
 
 
 def session_of(make: Callable[[], Any] | None = None) -> Session:
@@ -291,16 +298,16 @@ def test_a_browser_shows_the_plant_and_changes_it(server: Server) -> None:
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(server.address, wait_until="domcontentloaded")
-        page.wait_for_function("document.getElementById('picture').naturalWidth > 0")
-        page.wait_for_function("document.getElementById('where').textContent.startsWith('episode')")
-        first = page.locator("#picture").screenshot()
+        until(lambda: page.evaluate("() => document.getElementById('picture').naturalWidth"))
+        until(lambda: page.inner_text("#where").startswith("episode"))
+        first = page.evaluate(SEEN)
         slider = page.get_by_label("action_scale")
         slider.fill("0.4")
         slider.dispatch_event("change")
         until(lambda: server.session.standing.parameters.get("action_scale") == pytest.approx(0.4, abs=0.01))
         page.locator("button[data-kind=lost]").click()
-        page.wait_for_function("document.querySelector('button.on').dataset.kind === 'lost'")
+        until(lambda: page.get_attribute("button.on", "data-kind") == "lost")
         page.locator("button[data-kind='']").click()
-        until(lambda: page.locator("#picture").screenshot() != first)
+        until(lambda: page.evaluate(SEEN) != first)
         assert page.inner_text("#problem") == ""
     assert complaints == []
