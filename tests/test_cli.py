@@ -14,6 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import wmctrl
+from wmctrl import cli
 from wmctrl.bench.endurance import Endured
 from wmctrl.cli import main
 from wmctrl.commands import doctor
@@ -330,3 +331,10 @@ def test_the_checks_need_a_source_tree(
     monkeypatch.setattr(wmctrl, "__file__", str(tmp_path / "wmctrl" / "__init__.py"))
     assert main(["test"]) == 2
     assert "needs a source tree" in capsys.readouterr().err
+
+
+def test_bash_completes_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", "bash"]) == 0
+    program = capsys.readouterr().out + "\nCOMP_WORDS=(wm ''); COMP_CWORD=1; _shtab_wm; echo ${COMPREPLY[@]}"
+    done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=True)
+    assert {*cli.parsers()[1]} <= {*done.stdout.split()}

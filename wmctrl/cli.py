@@ -99,11 +99,21 @@ def parsers() -> tuple[Parser, dict[str, Parser]]:
         "doctor", answers.show_findings, "look for what is wrong with this installation, and say how to mend it"
     )
     doctor.add_argument("--json", dest="as_json", action="store_true", help="print JSON instead of a table")
+    completion = command("completion", partial(complete, parser), "print what has a shell complete what is typed")
+    completion.add_argument("shell", choices=("bash", "zsh"), help="as in: source <(./wm completion bash)")
     checking = command("check-env", answers.check_env, "tell whether a plant can be learned, and what it does not say")
     checking.add_argument("task", metavar="ID", help="a Gymnasium id, such as my_package.my_module:MyEnv-v0")
     checking.add_argument("--json", dest="as_json", action="store_true", help="print JSON instead of a table")
     command("test", answers.test, "lint, type-check and test the source tree; further arguments go to pytest")
     return parser, dict(commands.choices)
+
+
+def complete(parser: Parser, shell: str) -> int:
+    """Print a shell's completions of the whole command line."""
+    import shtab
+
+    print(shtab.complete(parser, shell))
+    return 0
 
 
 def add_train_arguments(parser: Parser) -> None:
