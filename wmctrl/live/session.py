@@ -191,8 +191,8 @@ class Session:
         self.assured.reset(self.seed + number)
         observation, info = task.reset(seed=self.seed + number, options={"parameters": self.parameters})
         if self.sensors is not None:
+            self.sensors = FaultySensors(Fault(self.sensors.fault.kind, self.sensors.fault.amount), spec)
             self.sensors.reset(self.seed + number)
-            self.sensors.fault = Fault(self.sensors.fault.kind, self.sensors.fault.amount)
         cause, outcome = self.assured.controller.state.last, dict[str, Any]()
         tick = time.monotonic()
         while not self.over.is_set():

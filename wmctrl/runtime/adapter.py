@@ -21,9 +21,8 @@ from wmctrl.runtime import bundle, manifest
 from wmctrl.runtime.actuation import LATEST, Actuation, explained
 from wmctrl.runtime.adaptation import Adaptation, Alarm, Drives, Event, Judges, Learns, Regime, Standing
 from wmctrl.runtime.controller import Controller
-from wmctrl.runtime.descent import Parameters
 from wmctrl.runtime.drift import Drift, Ordinary, features, ordinary_excess
-from wmctrl.runtime.engine import Engine, Prepared
+from wmctrl.runtime.driven import Driven
 from wmctrl.runtime.ewc import Consolidation
 from wmctrl.runtime.experience import Columns, Layout, Memory, batch_of
 from wmctrl.runtime.hindcast import Judge
@@ -46,32 +45,6 @@ CALIBRATING, CHECKING = 80, 20
 """Steps, at most, that tell what commands do; and how many that came later check that."""
 SETTLED = 20
 """Steps before those that judge, so that the belief is settled."""
-
-
-class Driven:
-    """A controller that drives with other parameters, and commands that do something else."""
-
-    def __init__(self, controller: Controller) -> None:
-        assert isinstance(controller.engine, Engine), "what drives takes other parameters"
-        self.controller, self.engine = controller, controller.engine
-
-    @property
-    def actuation(self) -> Actuation:
-        """What is known of what commands do."""
-        return self.controller.follower.actuation
-
-    def parameters(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of those that it takes."""
-        return self.engine.parameters()
-
-    def prepared(self, values: Parameters) -> Prepared:
-        """Parameters as it takes them."""
-        return self.engine.prepared(values)
-
-    def take(self, prepared: Prepared, actuation: Actuation) -> None:
-        """Drive with prepared parameters from now on, commands doing what is told."""
-        self.engine.take(prepared)
-        self.controller.set_actuation(actuation)
 
 
 class Adapter:
