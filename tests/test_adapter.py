@@ -463,6 +463,16 @@ def test_what_foresees_as_well_as_it_ever_did_goes_on_driving() -> None:
     assert "promoted" not in happened
 
 
+@pytest.mark.parametrize(("gain", "learned"), [(0.95, False), (0.85, True)])
+def test_the_first_parameters_are_left_only_where_they_foresee_much_worse_than_they_did(
+    gain: float, learned: bool
+) -> None:
+    """Errors are 0.1 and how far gains are apart: 1.5 times those of the first plant, and 2.5 times."""
+    world = World(always=True)
+    world.drive(300)
+    assert ("promoted" in world.drive(300, gain=gain)) is learned
+
+
 def test_a_plant_that_is_known_drives_again_only_where_it_foresees_clearly_better() -> None:
     world = World()
     nominal, other = world.adapter.active, Regime(gain(0.5), Actuation.plain(1))

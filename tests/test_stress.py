@@ -252,7 +252,7 @@ def test_every_arm_drives_its_own_bundle(tmp_path: Path, monkeypatch: pytest.Mon
         return asked[0], course({"nominal": [1.0], "shifted": [2.0], "after": []}), filmed
 
     pool = SimpleNamespace(imap_unordered=map)
-    context = SimpleNamespace(Pool=lambda processes: contextlib.nullcontext(pool))
+    context = SimpleNamespace(Pool=lambda processes, initializer: contextlib.nullcontext(pool))
     monkeypatch.setattr(multiprocessing, "get_context", lambda method: context)
     monkeypatch.setattr(stressing, "_driven", drive)
     kept = tmp_path / "kept"

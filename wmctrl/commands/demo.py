@@ -6,7 +6,6 @@ is shown meanwhile, and a report keeps what came of it.
 
 import contextlib
 import multiprocessing
-import os
 import queue
 import signal
 import subprocess
@@ -25,7 +24,7 @@ from rich.live import Live
 from rich.text import Text
 
 from wmctrl.commands import driving, logbook, report, stress_report
-from wmctrl.commands.stopping import told_to_stop
+from wmctrl.commands.stopping import end_with_parent, told_to_stop
 from wmctrl.commands.stressing import FROZEN, Camera, Cell
 from wmctrl.commands.typed import wm
 from wmctrl.runtime.adaptation import Event
@@ -245,7 +244,7 @@ def drive(told: "Queue[News | Finished | str]", place: Path, one: Act, arm: str,
         folder: Where its film goes.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is told to all of them, and acted on by one
-    parent = multiprocessing.parent_process()
+    end_with_parent()
     try:
         controller = Controller.load(place, provider="cpu", in_time=False)
         ways, period = ARMS[arm], controller.bundle.manifest.task.control_period
@@ -253,8 +252,6 @@ def drive(told: "Queue[News | Finished | str]", place: Path, one: Act, arm: str,
             adapter, camera = None if ways is None else ways.adapter(controller), Camera(period)
 
             def watch(course: Course) -> None:
-                if parent is not None and not parent.is_alive():
-                    os._exit(1)  # what was said is read by nobody, and would be waited for
                 camera(course)
                 if course.step % EVERY == 0:
                     told.put(news_of(arm, course))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from wmctrl_envs.suggestion import refuse_unknown
 
 from wmctrl.commands import driving, evaluation, provenance
+from wmctrl.commands.stopping import end_with_parent
 from wmctrl.commands.video import RATE, film
 from wmctrl.config_files import from_mapping, nearest, read_yaml, shipped, to_yaml
 from wmctrl.runtime import bundle, json_file, manifest
@@ -155,7 +156,7 @@ def run(
     if not wanted:
         return
     context = multiprocessing.get_context("spawn")
-    with context.Pool(min(processes, len(wanted))) as pool:
+    with context.Pool(min(processes, len(wanted)), initializer=end_with_parent) as pool:
         for cell, trace, filmed in pool.imap_unordered(partial(_driven, suite), wanted.items()):
             (kept / cell.film).unlink(missing_ok=True)
             if filmed:

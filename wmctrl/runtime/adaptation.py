@@ -41,6 +41,8 @@ class Adaptation:
     """Share by which those of a calibration or of a known plant must be: now and then nobody foresees what comes."""
     far: float = 0.5
     """Share by which those of a known plant must be where no alarm tells that anything has changed."""
+    worse: float = 2.0
+    """How many times as large as on the first plant errors of its parameters must be for learned ones to drive."""
     forgotten: float = 0.1
     """Share by which errors on the first plant may be larger."""
     consolidated: int = 300

@@ -284,7 +284,10 @@ class Adapter:
             retained = self.judge.error(candidate.parameters, self._retained())
             now = errors[self.active]
             keeps = retained <= (1.0 + c.forgotten) * self.first_error
-            wants = now > self.first_error  # or what drives foresees as well as it ever did, and learning can but harm
+            # Where the first parameters foresee nearly as well as they ever did, learning can but harm: how sensors are
+            # foreseen is judged, and what is learned changes how rewards and failures are foreseen as well.
+            first = self.active.parameters is self.nominal.parameters
+            wants = now > (c.worse if first else 1.0) * self.first_error
             told = f"error {learned:.3f}, {now:.3f} of what drives, {retained:.3f} on the first plant"
             if wants and keeps and learned < (1.0 - c.better) * now and learned <= min(errors.values()):
                 self._promote(candidate, told)
