@@ -493,7 +493,9 @@ def test_a_plant_that_comes_back_is_recognised_without_an_alarm(monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    ("drives", "known", "left"), [(0.09, 0.01, False), (0.5, 0.3, False), (0.5, 0.2, True)], ids=("well", "near", "far")
+    ("drives", "known", "left"),
+    [(0.09, 0.01, False), (0.3, 0.16, False), (0.5, 0.15, True), (2.0, 0.5, False)],
+    ids=("well", "near", "far", "neither"),
 )
 def test_without_an_alarm_only_what_foresees_far_better_than_what_foresees_badly_drives(
     drives: float, known: float, left: bool

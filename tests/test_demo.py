@@ -10,22 +10,21 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.test_archive import ARM
-from tests.tiny_bundle import copied, made, taught
+from tests.tiny_bundle import CHEETAH, copied, made, taught
 from wmctrl.commands import archive, demo
 from wmctrl.commands.demo import ACTS, Act, Driver, News, curve
 from wmctrl.runtime.adaptation import Event
 from wmctrl.stress.suite import Suite
 
 ROOT = Path(__file__).parents[1]
-WEAK = Suite({"weak": {"action_scale": 0.5}}, seeds=(0,), nominal=1, shifted=60, after=0)
+WEAK = Suite({"weak": {"motor_gain": 0.6}}, seeds=(0,), nominal=1, shifted=1001, after=0)
 
 
 def test_both_drivers_are_driven_told_of_and_reported_on(tmp_path: Path) -> None:
     said: list[str] = []
-    written = demo.run(tmp_path, said.append, [Act(str(taught(*ARM)), WEAK, 0.05)])
+    written = demo.run(tmp_path, said.append, [Act(str(taught(*CHEETAH)), WEAK, 0.05)])
     told = "\n".join(said)
-    assert "50 ms for a decision. After 1 steps: weak (action_scale 0.5), for 60 steps" in told
+    assert "50 ms for a decision. After 1 steps: weak (motor_gain 0.6), for 1,001 steps" in told
     assert "without learning" in told
     assert "golden steps repeated" in told
     assert "--adapt" in said[-1]
@@ -36,7 +35,7 @@ def test_both_drivers_are_driven_told_of_and_reported_on(tmp_path: Path) -> None
 
 
 def test_a_controller_that_does_not_drive_is_told(tmp_path: Path) -> None:
-    folder = copied(made(*ARM)[1], tmp_path)
+    folder = copied(made(*CHEETAH)[1], tmp_path)
     with pytest.raises(ValueError, match="cannot learn"):
         demo.run(tmp_path, lambda line: None, [Act(str(folder), WEAK, 0.05)])
 
@@ -52,7 +51,7 @@ if __name__ == "__main__":
 
 def test_drivers_outlive_a_demo_that_was_killed_by_no_more_than_a_step(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
-    program.write_text(DRIVES.format(root=str(tmp_path), place=str(taught(*ARM))))
+    program.write_text(DRIVES.format(root=str(tmp_path), place=str(taught(*CHEETAH))))
     with subprocess.Popen([sys.executable, str(program)], cwd=ROOT, stderr=subprocess.DEVNULL) as process:
         own = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         until(lambda: len(drivers(own)) >= 2)

@@ -387,7 +387,8 @@ from wmctrl.runtime.adapter import Adapter
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.experience import step_of
 controller = Controller.load(Path(), provider="cpu", in_time=False)
-adapter = Adapter.of(controller, Adaptation(always=True, fresh=10, updates=3, better=-1.0), kept=Path(sys.argv[1]))
+config = Adaptation(always=True, fresh=10, updates=3, better=-1.0, worse=0.0)
+adapter = Adapter.of(controller, config, kept=Path(sys.argv[1]))
 print(len(adapter.memory), len(adapter.regimes), adapter.active is not adapter.nominal)
 for number, proprio in enumerate(bundle.load(Path(), learning=True).nominal["proprio"][:40]):
     last = controller.state.last

@@ -171,7 +171,7 @@ def test_steps_before_those_that_judge_only_settle_the_belief(held: Bundle, monk
 
 def test_a_controller_whose_bundle_can_learn_adapts_while_it_drives(held: Bundle) -> None:
     controller = Controller.load(held.folder, provider="cpu", in_time=False)
-    adapter = Adapter.of(controller, Adaptation(always=True, fresh=10, updates=3, better=-1.0))
+    adapter = Adapter.of(controller, Adaptation(always=True, fresh=10, updates=3, better=-1.0, worse=0.0))
     first = True
     for proprio in held.nominal["proprio"][:40]:
         last = controller.state.last

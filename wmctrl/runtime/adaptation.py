@@ -42,7 +42,10 @@ class Adaptation:
     far: float = 0.5
     """Share by which those of a known plant must be where no alarm tells that anything has changed."""
     worse: float = 2.0
-    """How many times as large as on the first plant errors of its parameters must be for learned ones to drive."""
+    """How many times as large as on the first plant errors must be for its parameters to be left for learned ones.
+
+    And how many times as large they may be for a plant to be recognised without an alarm.
+    """
     forgotten: float = 0.1
     """Share by which errors on the first plant may be larger."""
     consolidated: int = 300
