@@ -23,14 +23,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from wmctrl.commands import driving, logbook, report, stress_report
+from wmctrl.commands import driving, logbook, pictures, report, stress_report, stressing
 from wmctrl.commands.stopping import end_with_parent, told_to_stop
-from wmctrl.commands.stressing import FROZEN, Camera, Cell
+from wmctrl.commands.stressing import FROZEN, Cell
 from wmctrl.commands.typed import wm
 from wmctrl.runtime.adaptation import Event
-from wmctrl.runtime.controller import Controller
-from wmctrl.runtime.files import write_atomic
-from wmctrl.stress.arms import ARMS
 from wmctrl.stress.course import Course, Trace
 from wmctrl.stress.figures import worth
 from wmctrl.stress.suite import Suite
@@ -39,8 +36,6 @@ LEARNING = "all"
 """The way to learn."""
 EVERY = 5
 """Steps between two times that a driver says where it is."""
-RECENT = 20
-"""Observations whose mean surprise is shown."""
 SHOWN = 32
 """Marks of a curve of surprise."""
 MARKS = "▁▂▃▄▅▆▇█"
@@ -245,23 +240,14 @@ def drive(told: "Queue[News | Finished | str]", place: Path, one: Act, arm: str,
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is told to all of them, and acted on by one
     end_with_parent()
+
+    def watch(course: Course) -> None:
+        if course.step % EVERY == 0:
+            told.put(news_of(arm, course))
+
     try:
-        controller = Controller.load(place, provider="cpu", in_time=False)
-        ways, period = ARMS[arm], controller.bundle.manifest.task.control_period
-        with contextlib.closing(driving.matching_task(controller.bundle.manifest.task)) as task:
-            adapter, camera = None if ways is None else ways.adapter(controller), Camera(period)
-
-            def watch(course: Course) -> None:
-                camera(course)
-                if course.step % EVERY == 0:
-                    told.put(news_of(arm, course))
-
-            course = Course(controller, task, adapter, one.suite.seeds[0], watch, one.budget)
-            trace = course.drive(one.suite, one.suite.shift(one.change))
-        film, filmed = folder / one.cell(arm).film, camera.film()
-        film.unlink(missing_ok=True)
-        if filmed:
-            write_atomic(film, filmed)
+        trace, film = stressing.driven(one.suite, one.cell(arm), place, watch, one.budget)
+        stressing.write_film(folder, one.cell(arm), film)
         told.put(Finished(arm, trace))
     except (ValueError, OSError) as error:
         told.put(f"{one.controller}: {error}")
@@ -269,7 +255,7 @@ def drive(told: "Queue[News | Finished | str]", place: Path, one: Act, arm: str,
 
 def news_of(arm: str, course: Course) -> News:
     """Where a course is."""
-    surprise = float(np.mean(course.surprises[-RECENT:])) if course.surprises else 0.0
+    surprise = float(np.mean(course.surprises[-pictures.SURPRISES :])) if course.surprises else 0.0
     reward = course.episodes[-1].reward if course.episodes else None
     return News(arm, course.step, course.phase, surprise, reward, course.events[-1] if course.events else None)
 

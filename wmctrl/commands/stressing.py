@@ -5,7 +5,7 @@ import dataclasses
 import hashlib
 import json
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -158,9 +158,7 @@ def run(
     context = multiprocessing.get_context("spawn")
     with context.Pool(min(processes, len(wanted)), initializer=end_with_parent) as pool:
         for cell, trace, filmed in pool.imap_unordered(partial(_driven, suite), wanted.items()):
-            (kept / cell.film).unlink(missing_ok=True)
-            if filmed:
-                write_atomic(kept / cell.film, filmed)
+            write_film(kept, cell, filmed)
             write(kept / cell.file, trace, settings[cell])
             yield cell, trace
 
@@ -220,13 +218,43 @@ class Camera:
 def _driven(suite: Suite, asked: tuple[Cell, Path]) -> tuple[Cell, Trace, bytes]:
     """A course of the bundle in a folder, in a process of its own, and a film of the first seed's."""
     cell, place = asked
+    trace, filmed = driven(suite, cell, place)
+    return cell, trace, filmed
+
+
+def driven(
+    suite: Suite,
+    cell: Cell,
+    place: Path,
+    watch: Callable[[Course], None] = lambda course: None,
+    budget: float | None = None,
+) -> tuple[Trace, bytes]:
+    """A course of the bundle in a folder, and a film of it if its seed is the first; nothing where nothing is seen.
+
+    Args:
+        watch: Looks on at every observation.
+        budget: Time for a decision [s]; None leaves the controller all it takes.
+    """
     controller = Controller.load(place, provider="cpu", in_time=False)
     arm = ARMS.get(cell.arm)
     with contextlib.closing(driving.matching_task(controller.bundle.manifest.task)) as task:
         camera = Camera(task.task_spec.control_period) if cell.seed == suite.seeds[0] else None
+
+        def look(course: Course) -> None:
+            if camera is not None:
+                camera(course)
+            watch(course)
+
         adapter = None if arm is None else arm.adapter(controller)
-        trace = Course(controller, task, adapter, cell.seed, camera).drive(suite, suite.shift(cell.shift))
-    return cell, trace, b"" if camera is None else camera.film()
+        trace = Course(controller, task, adapter, cell.seed, look, budget).drive(suite, suite.shift(cell.shift))
+    return trace, b"" if camera is None else camera.film()
+
+
+def write_film(folder: Path, cell: Cell, film: bytes) -> None:
+    """Keep a course's film in place of an earlier one; none where it is empty."""
+    (folder / cell.film).unlink(missing_ok=True)
+    if film:
+        write_atomic(folder / cell.film, film)
 
 
 def write(path: Path, trace: Trace, settings: str) -> None:
