@@ -196,7 +196,7 @@ def test_what_the_sensors_show_is_learned_from_and_a_late_reading_is_not() -> No
 
 def test_the_goal_is_moved(session: Session) -> None:
     session.change_goal(1, 0.25)
-    until(lambda: session.offset[1] == 0.25)
+    until(lambda: session.goal.offset[1] == 0.25)
     for index, value in ((3, 0.0), (-1, 0.0), (0, float("nan"))):
         with pytest.raises(ValueError, match="the goal has 3 elements"):
             session.change_goal(index, value)

@@ -8,14 +8,14 @@ import sys
 import termios
 import threading
 import tty
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wmctrl.commands.intervals import in_digits
+from wmctrl.live.goal import MovedGoal
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.limits import LARGEST_RATE
 from wmctrl.runtime.plant import Element
@@ -34,19 +34,6 @@ KEYS = {b"\x1b[A": "up", b"\x1b[B": "down", b"\x1b[C": "right", b"\x1b[D": "left
 """Arrows, and letters for terminals without them."""
 PRESSED = re.compile(rb"\x1b\[.|.", re.DOTALL)
 """A key among those that were pressed at once."""
-
-
-class MovedGoal:
-    """How far the goal was moved away from the one that the plant asks for."""
-
-    def __init__(self, elements: tuple[Element, ...]) -> None:
-        self.offset = np.zeros(len(elements), np.float32)
-        """(G,)"""
-
-    def wanted(self, observation: Mapping[str, Any]) -> NDArray[np.float32] | None:
-        """The goal (G,) to drive for; None where an observation has none."""
-        goal = observation.get("goal")
-        return None if goal is None else np.asarray(goal + self.offset, np.float32)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 from wmctrl_envs.faults import KINDS, Fault, FaultySensors, Reading
 from wmctrl_envs.task import Task, TaskSpec
 
+from wmctrl.live.goal import MovedGoal
 from wmctrl.runtime.adapter import Adapter
 from wmctrl.runtime.assurance import Assured
 from wmctrl.runtime.decision import Action
@@ -93,8 +94,7 @@ class Session:
         self.changes: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self.over = threading.Event()
         self.parameters: dict[str, float] = {}
-        self.offset = np.zeros(len(assured.controller.bundle.manifest.task.goal), np.float32)
-        """How far the goal is moved away from the one that the plant asks for (G,)."""
+        self.goal = MovedGoal(assured.controller.bundle.manifest.task.goal)
         self.sensors: FaultySensors | None = None
         self.fault = ""
         self.events: deque[str] = deque(maxlen=EVENTS)
@@ -143,9 +143,9 @@ class Session:
         Raises:
             ValueError: There is no such element, or that is no number.
         """
-        if not (0 <= index < len(self.offset) and np.isfinite(offset)):
-            raise ValueError(f"the goal has {len(self.offset)} elements, came {index} and {offset}")
-        self.changes.put(lambda: self.offset.__setitem__(index, offset))
+        if not (0 <= index < len(self.goal.offset) and np.isfinite(offset)):
+            raise ValueError(f"the goal has {len(self.goal.offset)} elements, came {index} and {offset}")
+        self.changes.put(lambda: self.goal.offset.__setitem__(index, offset))
 
     def fail(self, kind: str, amount: int) -> None:
         """Have the sensors fail from the next step on; no kind has them work again.
@@ -197,7 +197,8 @@ class Session:
         tick = time.monotonic()
         while not self.over.is_set():
             reading = Reading(dict(observation), step) if self.sensors is None else self.sensors.arrives(observation)
-            action = self._decide(reading, observation.get("goal"), tick)
+            wanted, deadline = self.goal.wanted(observation), tick + self.budget
+            action = self.assured.act(reading.observation, wanted, taken=reading.taken, deadline=deadline)
             self._note(reading, step, cause, outcome, action)
             self._tell(number, step, total, info, action)
             self._draw(task, tick + spec.control_period)
@@ -209,11 +210,6 @@ class Session:
             cause = action.command
             outcome = {"reward": float(reward), "terminated": terminated, "failure": info["failure"]}
             tick = self._waited(tick, spec.control_period)
-
-    def _decide(self, reading: Reading, goal: Vector | None, tick: float) -> Action:
-        """What to do after what the sensors show, for a goal (G,) that was moved."""
-        wanted = None if goal is None else np.asarray(goal + self.offset, np.float32)
-        return self.assured.act(reading.observation, wanted, taken=reading.taken, deadline=tick + self.budget)
 
     def _note(self, reading: Reading, step: int, cause: Vector, outcome: dict[str, Any], action: Action) -> None:
         """Have what the sensors show learned from, where it is of this step."""
