@@ -300,6 +300,7 @@ def test_golden_elites_may_be_exchanged_where_they_are_worth_the_same_and_most_a
     assert plan_error(kept, kept, 1e-3) == 0.0
     assert plan_error(plan(0.2, 0.1, 0.4, 0.3), kept, 1e-3) == 0.0
     assert plan_error(plan(0.1, 0.2, 0.9, 0.4, mean=0.5), kept, 1e-3) <= 0.0  # one of four may move it by a half
+    assert plan_error(plan(0.1, 0.2, 0.3, 0.3, mean=0.5), kept, 1e-3) <= 0.0  # the third twice, for the fourth
     assert plan_error(plan(0.1, 0.2, 0.9, 0.4, mean=0.6), kept, 1e-3) == pytest.approx(0.1)
     assert plan_error(plan(0.1, 0.2, 0.9, 0.4, best=2.0), kept, 1e-3) == pytest.approx(0.5)
     assert plan_error(plan(0.9, 0.8, 0.7, 0.4), kept, 1e-3) == np.inf

@@ -70,7 +70,7 @@ def plan_error(came: Mapping[str, NDArray[Any]], kept: Mapping[str, NDArray[Any]
     """
     distances = np.abs(came["next_plan_elites"][:, None] - kept["next_plan_elites"]).max((2, 3))  # (E, E)
     E = len(distances)
-    exchanged = int((distances.min(1) > tolerance).sum())
+    exchanged = E - _paired(distances <= tolerance)
     best, worst_elite = kept["health"][0], kept["health"][1]
     if exchanged > E // 2 and not error(best, worst_elite) <= tolerance:
         return np.inf
@@ -79,6 +79,16 @@ def plan_error(came: Mapping[str, NDArray[Any]], kept: Mapping[str, NDArray[Any]
     worth = error(came["health"][:3], kept["health"][:3])
     mean = error(came["next_plan_mean"], kept["next_plan_mean"]) - 2.0 * exchanged / E
     return float(np.max([worth, mean]))
+
+
+def _paired(same: NDArray[Any]) -> int:
+    """How many rows of (E, E) find a column of their own: elites may come twice, in one plan oftener than in another."""
+    free, found = np.ones(len(same), bool), 0
+    for row in same:
+        candidates = np.flatnonzero(row & free)
+        free[candidates[:1]] = False
+        found += candidates.size > 0
+    return found
 
 
 def proposal_error(came: NDArray[Any], kept: NDArray[Any]) -> float:
