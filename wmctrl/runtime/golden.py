@@ -82,7 +82,7 @@ def plan_error(came: Mapping[str, NDArray[Any]], kept: Mapping[str, NDArray[Any]
 
 
 def _paired(same: NDArray[Any]) -> int:
-    """How many rows of (E, E) find a column of their own: elites may come twice, in one plan oftener than in another."""
+    """How many rows of (E, E) find a column of their own; elites may come twice in one plan, and once in another."""
     free, found = np.ones(len(same), bool), 0
     for row in same:
         candidates = np.flatnonzero(row & free)
