@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.tiny_bundle import made, taught
+from tests.tiny_bundle import taught, untrained
 from wmctrl.model.mdn import MixtureNoise
 from wmctrl.model.rssm import Belief as Beliefs
 from wmctrl.runtime import behavior, bundle
@@ -45,7 +45,7 @@ def somewhere(held: Bundle, count: int = 20) -> Starts:
 
 
 def test_an_update_is_the_trainers(held: Bundle, learns: Behavior) -> None:
-    agent, _ = made(*CHEETAH)
+    agent, _ = untrained(*CHEETAH)
     starts, N = somewhere(held), learns.shapes["deter"][0]
     found = learns.improved(dict(held.parameters), starts, np.random.default_rng(7))
     rng = np.random.default_rng(7)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.tiny_bundle import CHEETAH as DRIVING
 from tests.tiny_bundle import made, taught
 from wmctrl.runtime import bundle
 from wmctrl.runtime.adaptation import Adaptation
@@ -121,7 +122,7 @@ def test_a_consolidation_holds_what_is_known_now(held: Bundle) -> None:
 
 def test_a_bundle_that_only_drives_is_refused() -> None:
     with pytest.raises(ValueError, match="this bundle cannot learn; write it with `wm export RUN --learn`"):
-        Learner(bundle.load(made(*CHEETAH)[1], learning=True), Consolidation(0.0), RATE)
+        Learner(bundle.load(made(*DRIVING)[1], learning=True), Consolidation(0.0), RATE)
 
 
 def dreamt(held: Bundle, count: int) -> Columns:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from wmctrl_envs.task import TaskSpec
 from wmctrl_export.bundle import write_bundle
 
 from tests.tiny_run import tiny
@@ -40,8 +41,8 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 @functools.cache
-def made(task: str, *overrides: str) -> tuple[Agent, Path]:
-    """An untrained agent on a task, no network of which is silent, and its bundle; neither is to be changed."""
+def untrained(task: str, *overrides: str) -> tuple[Agent, TaskSpec]:
+    """An untrained agent on a task, no network of which is silent; it is not to be changed."""
     config = tiny(task, *overrides)
     with contextlib.closing(training.make_task(config.task)) as plant:
         spec = plant.task_spec
@@ -50,24 +51,26 @@ def made(task: str, *overrides: str) -> tuple[Agent, Path]:
     with torch.no_grad():
         for parameter in (*agent.model.parameters(), *agent.behavior.parameters()):
             parameter.add_(0.2 * torch.randn(parameter.shape))
-    key = hashlib.sha256(repr((task, *overrides)).encode()).hexdigest()[:16]
-    folder = Path(os.environ["WMCTRL_TESTS"]) / f"bundle-{key}"
+    return agent, spec
+
+
+@functools.cache
+def made(task: str, *overrides: str) -> tuple[Agent, Path]:
+    """Such an agent and its bundle, which is not to be changed either."""
+    (agent, spec), config = untrained(task, *overrides), tiny(task, *overrides)
+    folder = place("driving", task, *overrides)
     with alone(folder):
         if not (folder / manifest.NAME).exists():  # which is written last
-            write_bundle(
-                agent, exporting.task_of(spec, config.task), observations.invented(spec, 5), folder, {"steps": "0"}
-            )
+            told, seen = exporting.task_of(spec, config.task), observations.invented(spec, 5)
+            write_bundle(agent, told, seen, folder, {"steps": "0"})
     return agent, folder
 
 
 @functools.cache
 def taught(task: str, *overrides: str) -> Path:
     """The bundle of such an agent that can go on learning; it is not to be changed."""
-    agent, config = made(task, *overrides)[0], tiny(task, *overrides)
-    with contextlib.closing(training.make_task(config.task)) as plant:
-        spec = plant.task_spec
-    key = hashlib.sha256(repr(("taught", task, *overrides)).encode()).hexdigest()[:16]
-    folder = Path(os.environ["WMCTRL_TESTS"]) / f"bundle-{key}"
+    (agent, spec), config = untrained(task, *overrides), tiny(task, *overrides)
+    folder = place("taught", task, *overrides)
     with alone(folder):
         if not (folder / bundle.IMPORTANCE).exists():  # which is written last
             told, seen = exporting.task_of(spec, config.task), observations.invented(spec, 5)
@@ -75,6 +78,11 @@ def taught(task: str, *overrides: str) -> Path:
             driving = Controller.load(folder, provider="cpu", in_time=False)
             nominal.add_memories(folder, agent, config, driving, steps=600)
     return folder
+
+
+def place(*what: str) -> Path:
+    """Where all processes find a bundle."""
+    return Path(os.environ["WMCTRL_TESTS"]) / f"bundle-{hashlib.sha256(repr(what).encode()).hexdigest()[:16]}"
 
 
 def controller(task: str, *overrides: str, policy_only: bool = False) -> Controller:
