@@ -28,7 +28,7 @@ def test_an_untrained_head_predicts_zero_and_even_odds() -> None:
 @pytest.mark.parametrize("can_fail", [True, False])
 def test_how_an_arrival_ends_is_told_the_same_without_its_reward(can_fail: bool) -> None:
     head = ProspectHead(FEATURES, UNITS, 2, can_fail=can_fail)
-    torch.nn.init.normal_(head.net[-1].get_parameter("weight"))
+    torch.nn.init.normal_(head.ending[0].get_parameter("weight"))
     inputs = draws(B, T, FEATURES)
     _, proceed, failure = head(inputs)
     for whole, alone in zip((proceed, failure), head.ends(inputs), strict=True):

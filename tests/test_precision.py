@@ -14,7 +14,6 @@ import onnx
 import onnx_ir
 import onnxruntime as ort
 import pytest
-import torch
 from numpy.typing import NDArray
 from onnx import helper
 from wmctrl_export.bundle import write_bundle
@@ -32,12 +31,13 @@ from wmctrl.runtime.engine import Engine
 SETTINGS = (
     *("FetchReach-v4", "task.observe=[proprio,camera,goal]", "task.camera_size=16", "agent.model.camera_depth=2"),
     *("agent.objective.goal=0.1", "agent.objective.reward=1", "agent.objective.value=1", "agent.objective.risk=0.5"),
-    *("agent.objective.particles=3", "agent.planner.samples=48", "agent.planner.iterations=3"),
+    *("agent.objective.particles=3", "agent.planner.samples=40", "agent.planner.iterations=3"),
     *("agent.model.deter=64", "agent.model.units=64"),
 )
-"""Everything that a graph may have, and wide enough for its weights to be most of its files."""
-BINS = 101
-"""Of rewards and values."""
+"""Everything that a graph may have, and wide enough for its weights to be most of its files.
+
+With draws under which no future hangs on rounding: where one does, another component is drawn, and another worth.
+"""
 Seen = Mapping[str, NDArray[Any]]
 
 
@@ -221,12 +221,14 @@ def test_controllers_that_decide_the_same_have_no_regret() -> None:
 
 def test_a_controller_with_damaged_weights_is_not_accepted() -> None:
     damaged = half()
-    nets = {"model.prospect_head": agent().model.prospect_head.net, "slow_critic": agent().behavior.slow_critic.net}
-    values = {}
-    for name, net in nets.items():
-        for part, value in net[-1].named_parameters():
-            turned = torch.cat([value[:BINS].flip(0), value[BINS:]])  # what is good is taken for bad
-            values[f"{name}.net.{len(net) - 1}.{part}"] = turned.detach().numpy()
+    critic = agent().behavior.slow_critic.net
+    nets = {"model.prospect_head.reward.0": agent().model.prospect_head.reward[0]}
+    nets |= {f"slow_critic.net.{len(critic) - 1}": critic[-1]}
+    values = {
+        f"{name}.{part}": value.flip(0).detach().numpy()  # what is good is taken for bad
+        for name, last in nets.items()
+        for part, value in last.named_parameters()
+    }
     engine_of(damaged).override(values)
     found = regret(agent(), single(), damaged, drive(20))
     assert not found.accepted

@@ -251,7 +251,7 @@ def test_another_seed_is_another_run(tmp_path: Path) -> None:
     for folder in folders:
         training.train(folder)
     different = set(differences(*folders))
-    assert {"replay0.proprio", "trained.prospect_head.net.0.weight", "generator"} <= different
+    assert {"replay0.proprio", "trained.prospect_head.trunk.0.weight", "generator"} <= different
 
 
 def test_sigkill_at_random_moments_changes_nothing(tmp_path: Path) -> None:

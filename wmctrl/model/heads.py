@@ -41,7 +41,11 @@ class Prospect(NamedTuple):
 
 
 class ProspectHead(nn.Module):
-    """Reward, continuation and failure from one trunk: in planning, a head costs as much as a step of the dynamics."""
+    """Reward, continuation and failure from one trunk: in planning, a head costs as much as a step of the dynamics.
+
+    How episodes end has a matrix of its own: orthogonal steps of one for all would hardly see failures, which are few,
+    beside the bins of the reward.
+    """
 
     bins: Tensor
 
@@ -50,26 +54,22 @@ class ProspectHead(nn.Module):
     ) -> None:
         super().__init__()
         self.can_fail = can_fail
-        self.net = mlp(inputs, units, layers, bins + 2, zero_last=True)
+        self.trunk = mlp(inputs, units, layers)
+        width = units if layers else inputs
+        self.reward, self.ending = (mlp(width, units, 0, outputs, zero_last=True) for outputs in (bins, 2))
         self.register_buffer("bins", torch.linspace(-reach, reach, bins))
 
     def forward(self, inputs: Tensor) -> Prospect:
         """Prospect (...,) from features beside the goal (..., inputs)."""
-        logits, ends = self.net(inputs).split([self.bins.numel(), 2], -1)
-        return Prospect(TwoHot(logits, self.bins), *self._ends(ends))
+        hidden = self.trunk(inputs)
+        return Prospect(TwoHot(self.reward(hidden), self.bins), *self._ends(hidden))
 
     def ends(self, inputs: Tensor) -> tuple[Bernoulli, Bernoulli]:
         """Continuation and failure alone (...,): where no reward is asked for, its bins need not be computed."""
-        *trunk, last = self.net
-        for layer in trunk:
-            inputs = layer(inputs)
-        assert isinstance(last, nn.Linear), "the last layer is linear"
-        bins = self.bins.numel()
-        return self._ends(F.linear(inputs, last.weight[bins:], last.bias[bins:]))
+        return self._ends(self.trunk(inputs))
 
-    def _ends(self, logits: Tensor) -> tuple[Bernoulli, Bernoulli]:
-        """Of logits (..., 2)."""
-        proceed, failure = logits.unbind(-1)
+    def _ends(self, hidden: Tensor) -> tuple[Bernoulli, Bernoulli]:
+        proceed, failure = self.ending(hidden).unbind(-1)
         return Bernoulli(proceed), Bernoulli(failure if self.can_fail else torch.full_like(failure, NEVER))
 
 

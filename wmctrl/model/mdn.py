@@ -106,6 +106,10 @@ class MDNHead(nn.Module):
 
     A linear path runs beside the network: what the features hold in proportion need not pass through its normalisation,
     which costs precision. At the start it is zero and the network's part small, so the mixture starts near its origin.
+
+    Which component it is has a matrix of its own. As rows of the one that tells where they are, it was not learned at
+    all: orthogonal steps are of the whole matrix, and the gradient of a place is that of a choice times the distance in
+    standard deviations.
     """
 
     def __init__(self, inputs: int, size: int, components: int, units: int, layers: int) -> None:
@@ -113,12 +117,13 @@ class MDNHead(nn.Module):
         self.size, self.count = size, components
         self.net = mlp(inputs, units, layers)
         width = units if layers else inputs
-        self.places = nn.Linear(width, components * (1 + size))
+        self.choice = nn.Linear(width, components)
+        self.places = nn.Linear(width, components * size)
         self.spreads = nn.Linear(width, components * size)
         self.skip = nn.Linear(inputs, size, bias=False)
         nn.init.zeros_(self.skip.weight)
         with torch.no_grad():
-            for layer in (self.places, self.spreads):
+            for layer in (self.choice, self.places, self.spreads):
                 layer.weight.mul_(0.1)
                 layer.bias.zero_()
 
@@ -153,9 +158,7 @@ class MDNHead(nn.Module):
 
     def _places(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (..., K), and how far every mean is from the centre (..., K, size)."""
-        K, D = self.count, self.size
-        logits, offsets = self.places(hidden).split([K, K * D], -1)
-        return logits, offsets.unflatten(-1, (K, D))
+        return self.choice(hidden), self.places(hidden).unflatten(-1, (self.count, self.size))
 
     def _centre(self, features: Tensor, origin: Tensor | None) -> Tensor:
         """What all means are told from (..., size)."""
