@@ -49,11 +49,33 @@ def test_a_goal_weight_without_a_goal_cost_is_refused() -> None:
     Agent(replace(SIZES, goal=1), config, goal_cost=GoalCost((0,), (1.0,), 2.0, 0.5))
 
 
+def test_a_price_of_a_way_that_the_task_does_not_have_is_refused() -> None:
+    config = replace(SMALL, objective=ObjectiveConfig(reward=0.0, goal=1.0, approach=0.4))
+    sizes, cost = replace(SIZES, goal=1), GoalCost((0,), (1.0,), 2.0, 0.5)
+    with pytest.raises(ValueError, match=r"set agent.objective.approach=0"):
+        Agent(sizes, config, goal_cost=cost)
+    Agent(sizes, config, goal_cost=replace(cost, way=(1, 2)))
+
+
 def test_every_weight_of_the_model_is_moved_by_one_optimiser() -> None:
     agent = Agent(replace(SIZES, camera=(16, 16, 3)), SMALL)
     optimizers = [agent.descent.optimizers[name] for name in ("matrix_optimizer", "model_optimizer")]
     moved = [id(one) for optimizer in optimizers for group in optimizer.param_groups for one in group["params"]]
     assert sorted(moved) == sorted(id(one) for one in agent.trained.parameters())
+
+
+def test_which_component_it_is_is_learned_as_fast_as_where_they_are() -> None:
+    """However much steeper the loss falls with where they are."""
+    agent = Agent(SIZES, SMALL)
+    heads = (agent.trained.rssm.prior_head, agent.trained.proprio_head)
+    matrices = [(head.choice.weight, head.places.weight) for head in heads if head is not None]
+    before = [[weight.detach().clone() for weight in pair] for pair in matrices]
+    agent.learn(recorded(), torch.Generator().manual_seed(0))
+    for pair, was in zip(matrices, before, strict=True):
+        choice, places = (
+            float((weight - old).detach().norm(dim=1).mean()) for weight, old in zip(pair, was, strict=True)
+        )
+        assert choice > 0.3 * places > 0.0
 
 
 def test_the_models_rates_fall_with_its_updates_and_the_policys_do_not() -> None:

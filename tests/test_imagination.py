@@ -122,6 +122,13 @@ def test_goal_cost_is_paid_at_every_arrival(cart: WorldModel) -> None:
     torch.testing.assert_close(value, torch.tensor([-2.0 * (0.4 + 0.2 + 0.2)]))
 
 
+def test_a_hand_pays_for_its_way_to_what_it_moves(cart: WorldModel) -> None:
+    """The cart's place stands for that way: the plan goes there and back."""
+    config = ObjectiveConfig(reward=0.0, goal=1.0, approach=10.0)
+    value = worth(cart, torch.tensor([[0.1, 0.2, -0.3]]), config, goal=0.5, cost=replace(DISTANCE, way=(0,)))
+    torch.testing.assert_close(value, torch.tensor([-(0.4 + 0.2 + 0.5) - 10.0 * (0.1 + 0.3 + 0.0)]), rtol=0, atol=2e-4)
+
+
 def test_success_ends_the_episode_where_the_task_says_so(cart: WorldModel) -> None:
     """There by the second arrival: what comes after costs nothing, wherever the plan would drive."""
     actions = torch.tensor([[0.3, 0.2, -0.4]])

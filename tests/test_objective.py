@@ -1,6 +1,7 @@
 """What a plan is worth, its parts worked by hand."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -76,6 +77,12 @@ def test_goal_cost_equals_the_tasks_own(order: float, power: float) -> None:
     ours = GoalCost(achieved, weights, order, power)(torch.from_numpy(proprio), torch.from_numpy(goal[:, :3]))
     theirs = wmctrl_envs.task.GoalCost(achieved, weights, order, power, threshold=0.1)
     np.testing.assert_allclose(ours.numpy(), theirs(proprio[:, list(achieved)], goal[:, :3]), rtol=1e-5)
+
+
+def test_a_hand_is_as_far_from_an_object_as_the_way_is_longer_than_its_reach() -> None:
+    cost, seen = replace(DISTANCE, way=(1, 3)), torch.tensor([[9.0, 3.0, 9.0, -4.0], [0.0, 0.3, 0.0, 0.4]])
+    torch.testing.assert_close(cost.apart(seen), torch.tensor([5.0, 0.5]))
+    torch.testing.assert_close(replace(cost, reach=0.6).apart(seen), torch.tensor([4.4, 0.0]))
 
 
 def test_goal_cost_has_a_finite_gradient_at_the_goal() -> None:

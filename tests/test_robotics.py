@@ -1,5 +1,6 @@
 """Curated robotics tasks: exact rewards, physical parameters that act and are restored, episodes that repeat."""
 
+import contextlib
 from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
@@ -480,3 +481,14 @@ def test_unknown_names_get_a_suggestion() -> None:
     with pytest.raises(ValueError, match="did you mean parameters"):
         task.reset(options={"parameter": {}})
     task.close()
+
+
+@pytest.mark.parametrize("task_id", FETCH)
+def test_the_way_from_hand_to_object_is_sensed(task_id: str) -> None:
+    with contextlib.closing(wmctrl_envs.make(task_id)) as task:
+        cost = task.task_spec.goal_cost
+        assert cost is not None
+        seen = task.reset(seed=3)[0]["proprio"]
+        assert bool(cost.way) == (task_id != "FetchReach-v4")
+        if cost.way:
+            np.testing.assert_allclose(seen[list(cost.way)], seen[list(cost.achieved)] - seen[:3], atol=1e-6)

@@ -33,6 +33,8 @@ class Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 2 for a mistake of the user's, 130 for Ctrl-C."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's own threads would take time from the loop that drives
+    if "" not in sys.path:
+        sys.path.append("")  # plants of one's own are modules where the command is typed
     given = sys.argv[1:] if argv is None else argv
     arguments = [word for word in given if word != "--debug"]
     debug = len(arguments) < len(given)

@@ -60,7 +60,8 @@ def _reading(proprio: tuple[Element, ...]) -> Reading:
 def _goal_cost(achieved: tuple[int, int, int], env: Any) -> GoalCost | None:
     if env.reward_type != "dense":
         return None
-    return GoalCost(achieved, (1.0, 1.0, 1.0), order=2.0, power=0.5, threshold=env.distance_threshold)
+    moved: dict[str, Any] = {"way": (6, 7, 8), "reach": _REACH} if env.has_object else {}
+    return GoalCost(achieved, (1.0, 1.0, 1.0), order=2.0, power=0.5, threshold=env.distance_threshold, **moved)
 
 
 def _recipe(
@@ -98,6 +99,8 @@ def _object_shifts(friction: float) -> tuple[Shift, ...]:
     )
 
 
+_REACH = 0.08
+"""Between the middle of the hand and that of an object, which touch at half of it: the hand may go around [m]."""
 _VIEW = View(1.0, 165.0, -40.0, (1.31, 0.75, 0.52), goal_site="target0")
 _FAR_VIEW = View(1.35, 165.0, -45.0, (1.35, 0.75, 0.42), goal_site="target0")
 

@@ -68,6 +68,10 @@ class GoalCost:
     """Success is a cost below this."""
     ends: bool = False
     """Whether success ends the episode."""
+    way: tuple[int, ...] = ()
+    """Indices into `proprio` of the way from hand to object; empty where the hand itself has the goal."""
+    reach: float = 0.0
+    """Length of that way below which the hand is at the object."""
 
     def __call__(self, achieved: NDArray[Any], goal: NDArray[Any]) -> NDArray[Any]:
         """Cost (...,) of achieved values (..., G) against goals (..., G)."""

@@ -97,6 +97,11 @@ class Agent:
                 "agent.objective.goal needs a task that pays a goal cost and observes proprio and goal; set"
                 " agent.objective.goal=0 and agent.objective.reward=1"
             )
+        if config.objective.approach and not (goal_cost and goal_cost.way):
+            raise ValueError(
+                "agent.objective.approach needs a task with a goal cost for something that a hand moves; set"
+                " agent.objective.approach=0"
+            )
         self.sizes, self.config, self.goal_cost = sizes, config, goal_cost
         self.device = device or torch.device("cpu")
         self.worst_reward = torch.full((), failure_reward or 0.0, device=self.device)
@@ -372,6 +377,5 @@ def goal_cost_of(spec: TaskSpec, doubt: float) -> GoalCost | None:
     given = spec.goal_cost
     if given is None or not spec.goal:
         return None
-    return GoalCost(
-        given.achieved, given.weights, given.order, given.power, given.threshold if given.ends else None, doubt
-    )
+    ends_below = given.threshold if given.ends else None
+    return GoalCost(given.achieved, given.weights, given.order, given.power, ends_below, doubt, given.way, given.reach)

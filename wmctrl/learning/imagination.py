@@ -56,11 +56,19 @@ class Pay:
         w = self.weights
         rewards, proceed, failure = model.foresee(features, goal, rewarded=counts(w.reward))
         reward = torch.zeros_like(failure) if rewards is None else w.reward * rewards.mean
-        if self.goal_cost is not None and goal is not None and (counts(w.goal) or self.goal_cost.ends):
-            cost = self.goal_cost(model.decode_proprio(features), goal)
+        if self.goal_cost is not None and goal is not None and self._sensed():
+            proprio = model.decode_proprio(features)
+            cost = self.goal_cost(proprio, goal)
             reward = reward - w.goal * cost
             proceed = proceed * self.goal_cost.missed(cost)
+            if counts(w.approach):
+                reward = reward - w.approach * self.goal_cost.apart(proprio)
         return Arrival(arrival_reward(reward, failure, self.failed), proceed, failure)
+
+    def _sensed(self) -> bool:
+        """Whether anything is paid by what is sensed."""
+        ends = self.goal_cost is not None and self.goal_cost.ends
+        return ends or counts(self.weights.goal) or counts(self.weights.approach)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,10 @@ class GoalCost:
     """The episode ends, in success, at a cost below this; None where reaching the goal ends nothing."""
     doubt: float = 0.0
     """How far imagined costs may be wrong there, as a share of `ends_below`."""
+    way: tuple[int, ...] = ()
+    """Indices into proprioception of the way from hand to object; empty where the hand itself has the goal."""
+    reach: float = 0.0
+    """Length of that way below which the hand is at the object."""
 
     @property
     def ends(self) -> bool:
@@ -34,6 +38,11 @@ class GoalCost:
         distance = (proprio.index_select(-1, index) - goal).abs() ** self.order
         # The floor keeps the gradient of a root finite at the goal.
         return (distance * distance.new_tensor(self.weights)).sum(-1).clamp_min(1e-10) ** self.power
+
+    def apart(self, proprio: Tensor) -> Tensor:
+        """How far (...,) the hand is from reaching what it moves, told by proprioception (..., O)."""
+        index = torch.tensor(self.way, device=proprio.device)
+        return ((proprio.index_select(-1, index) ** 2).sum(-1).clamp_min(1e-10).sqrt() - self.reach).clamp_min(0.0)
 
     def missed(self, cost: Tensor) -> Tensor:
         """Probability (...,) that an arrival imagined at this cost (...,) does not end the episode."""
@@ -53,6 +62,7 @@ class Weights(NamedTuple):
 
     reward: Scalar
     goal: Scalar
+    approach: Scalar
     value: Scalar
     terminal: Scalar
     failure: Scalar
@@ -74,6 +84,12 @@ class ObjectiveConfig:
     """Weight of the learned reward."""
     goal: float = 0.0
     """Weight of the given goal cost; set it to 1 and `reward` to 0 where the task's reward is a goal cost."""
+    approach: float = 0.0
+    """Price of a hand that is away from what it moves: per step, for one unit of distance beyond its reach.
+
+    A plan that does not touch an object earns the same wherever it leads the hand. Within reach nothing is paid, or the
+    hand would press on from whichever side it came, and never go around.
+    """
     value: float = 0.0
     """Weight of the critic at the end of the horizon."""
     terminal: float = 1.0
@@ -97,7 +113,9 @@ class ObjectiveConfig:
     def __post_init__(self) -> None:
         if not 0.0 < self.risk <= 1.0:
             raise ValueError(f"risk must be above 0 and at most 1, came {self.risk:g}")
-        require_at_least(self, reward=0, goal=0, value=0, terminal=0, failure=0, disagreement=0, action_rate=0)
+        require_at_least(
+            self, reward=0, goal=0, approach=0, value=0, terminal=0, failure=0, disagreement=0, action_rate=0
+        )
         require_at_least(self, arrival_doubt=0)
         require_at_least(self, particles=1)
 
