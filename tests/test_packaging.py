@@ -125,7 +125,8 @@ def test_the_check_of_every_change_is_wm_test(tmp_path: Path) -> None:
 
 
 def test_every_pinned_version_is_within_the_declared_range() -> None:
-    declared = [Requirement(text) for text in project()["dependencies"] + project()["optional-dependencies"]["dev"]]
+    extras = project()["optional-dependencies"]
+    declared = [Requirement(text) for text in project()["dependencies"] + extras["dev"] + extras["peers"]]
     pins = {canonicalize_name(pin.name): pin for pin in map(Requirement, pinned_lines())}
     assert {canonicalize_name(wanted.name) for wanted in declared} <= pins.keys()
     for wanted in declared:
@@ -153,13 +154,15 @@ def undeclared(sources: Iterable[str], dependencies: Iterable[str]) -> set[str]:
     tops = {name.partition(".")[0] for name in names}
     declared = {canonicalize_name(Requirement(text).name) for text in dependencies}
     owners = packages_distributions()
-    known = {name for name in tops if declared & {canonicalize_name(owner) for owner in owners.get(name, ())}}
+    # What is not installed, as extras may not be, is taken to be named as its distribution is.
+    known = {name for name in tops if declared & {canonicalize_name(owner) for owner in owners.get(name, [name])}}
     return tops - known - sys.stdlib_module_names - {folder.name for folder in FOLDERS}
 
 
 def test_every_package_that_is_imported_is_a_declared_dependency() -> None:
     sources = [path.read_text() for folder in FOLDERS for path in folder.rglob("*.py")]
-    optional = project()["optional-dependencies"]["bench"]  # whose commands say so where it is missing
+    extras = project()["optional-dependencies"]
+    optional = [*extras["bench"], *extras["peers"]]  # whose commands say so where they are missing
     assert undeclared(sources, [*project()["dependencies"], *optional]) == set()
 
 

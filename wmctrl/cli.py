@@ -314,16 +314,20 @@ def add_bench_arguments(parser: Parser) -> None:
     parser.add_argument(
         "part",
         nargs="?",
-        choices=("update", "planning", "iteration", "compiled", "gradient", "continual", "all", *DRIVEN),
+        choices=("update", "planning", "iteration", "compiled", "gradient", "continual", "peers", "all", *DRIVEN),
         default="all",
         help="what (all, the first three); continual learns digits task after task, without and with consolidation and"
-        " replay; the last four drive --run: in little time, with such trouble, in real time",
+        " replay; peers drive --env by other methods; the last four drive --run: in little time, with such trouble, in"
+        " real time",
     )
     parser.add_argument(
         "--run", dest="trained", type=Path, metavar="RUN", help=f"with the last four, what drives: {BUNDLE}"
     )
     parser.add_argument(
-        "--episodes", type=count, default=20, metavar="N", help="with latency, faults, delay: under each condition (20)"
+        "--episodes",
+        type=count,
+        metavar="N",
+        help="with latency, faults, delay: under each condition (20); with peers: of each method and seed (100)",
     )
     parser.add_argument(
         "--seed", type=seed, default=0, help="with the last four: episode i starts from this plus i (0)"
@@ -333,12 +337,27 @@ def add_bench_arguments(parser: Parser) -> None:
     )
     parser.add_argument("--beside", action="store_true", help="with punctuality: plan in a thread of its own")
     parser.add_argument(
-        "--seeds", metavar="S", type=seed, nargs="+", default=[0, 1, 2], help="with continual, one by one (0 1 2)"
+        "--seeds",
+        metavar="S",
+        type=seed,
+        nargs="+",
+        default=[0, 1, 2],
+        help="with continual and peers, one by one (0 1 2)",
     )
-    parser.add_argument("--env", metavar="ID", default="HalfCheetah-v5", help="task whose sizes count (HalfCheetah-v5)")
+    parser.add_argument(
+        "--methods", metavar="M", nargs="+", help="with peers: some of random, sac, tqc, tqc+her, simulator (all)"
+    )
+    parser.add_argument(
+        "--steps", metavar="N", type=count, help="with peers: to learn from (as many as wm train takes)"
+    )
+    parser.add_argument(
+        "--env", metavar="ID", default="HalfCheetah-v5", help="task whose sizes count, or of peers (HalfCheetah-v5)"
+    )
     parser.add_argument("--width", metavar="N", type=count, default=128, help="width of every layer (128)")
     parser.add_argument("--threads", metavar="N", type=count, nargs="+", default=[1, 2], help="one after another (1 2)")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="also write everything measured to this file")
+    parser.add_argument(
+        "--json", metavar="FILE", type=Path, help="also write everything measured to this file; peers go on with it"
+    )
 
 
 def show_help(parser: Parser) -> int:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from wmctrl_envs.task import TaskSpec
@@ -57,8 +57,7 @@ def trials(
         ValueError: A seed is repeated or too large.
         KeyboardInterrupt: Ctrl-C; everything is saved.
     """
-    if len(set(seeds)) < len(seeds) or max(seeds) > LARGEST_SEED:
-        raise ValueError(f"--seeds takes different seeds from 0 to {LARGEST_SEED}, came {' '.join(map(str, seeds))}")
+    require_seeds(seeds)
     looking = {"evaluate_every": look_every, "evaluate_episodes": episodes if look_every else 1}
     settings = replace(config, schedule=replace(config.schedule, **looking))
     for seed in seeds:
@@ -70,14 +69,36 @@ def trials(
         yield examine(run, seed, episodes)
 
 
+def require_seeds(seeds: Sequence[int]) -> None:
+    """Refuse seeds whose episodes would meet.
+
+    Raises:
+        ValueError: One is repeated or too large.
+    """
+    if len(set(seeds)) < len(seeds) or max(seeds) > LARGEST_SEED:
+        raise ValueError(f"--seeds takes different seeds from 0 to {LARGEST_SEED}, came {' '.join(map(str, seeds))}")
+
+
+def first_episode(seed: int) -> int:
+    """Where the episodes start that a seed is evaluated in, and no other seed."""
+    return 1_000_000 * (seed + 1)
+
+
 def examine(run: Path, seed: int, episodes: int) -> Trial:
     """Evaluate a finished run in episodes that no other seed's evaluation has."""
-    agent, random = evaluation.evaluate(run, episodes, seed=1_000_000 * (seed + 1)).scores
+    agent, random = evaluation.evaluate(run, episodes, seed=first_episode(seed)).scores
     rows = logbook.logged(run)
     seconds = rows[-1]["seconds"] if rows else 0.0
     looks = [row for row in rows if "return" in row]
     facts = CheckpointFolder(run / "checkpoint").open()
     return Trial(seed, str(run), seconds, facts["step"], facts["updates"], looks, agent.outcomes, random.outcomes)
+
+
+class Driven(Protocol):
+    """What was driven with one seed: a trial, or whatever compares with one."""
+
+    @property
+    def outcomes(self) -> Sequence[Outcome]: ...
 
 
 @dataclass(frozen=True)
@@ -90,13 +111,21 @@ class Figure:
     """Of every trial: how much a controller trained anew can differ."""
 
 
-def summary(found: Sequence[Trial], spec: TaskSpec) -> dict[str, Figure]:
+def summary(found: Sequence[Driven], spec: TaskSpec) -> dict[str, Figure]:
     """Figures of trials on a task, those that it defines, with 95 % intervals."""
     outcomes = [outcome for trial in found for outcome in trial.outcomes]
     by_seed = [evaluation.figures(trial.outcomes, spec) for trial in found]
     return {
         name: Figure(estimate, [figures[name].value for figures in by_seed])
         for name, estimate in evaluation.figures(outcomes, spec).items()
+    }
+
+
+def summary_json(found: Sequence[Driven], spec: TaskSpec) -> dict[str, dict[str, Any]]:
+    """The same figures as they are kept."""
+    return {
+        name: figure.over_episodes._asdict() | {"by_seed": figure.by_seed}
+        for name, figure in summary(found, spec).items()
     }
 
 
@@ -111,10 +140,15 @@ def row(trial: Trial, spec: TaskSpec) -> tuple[str, ...]:
 
 def total(found: Sequence[Trial], spec: TaskSpec) -> tuple[str, ...]:
     """All trials together as a row under COLUMNS, with 95 % intervals over all episodes."""
-    figures = {name: figure.over_episodes for name, figure in summary(found, spec).items()}
-    shown = evaluation.cells(figures, lambda _, figure: "{} ({} to {})".format(*map(intervals.in_digits, figure)))
+    shown = with_intervals(found, spec)
     random = float(np.mean([outcome.reward for trial in found for outcome in trial.baseline]))
     return ("all", "", f"{np.mean([*map(minutes, found)]):.1f}", *shown, intervals.in_digits(random))
+
+
+def with_intervals(found: Sequence[Driven], spec: TaskSpec) -> list[str]:
+    """Figures over all episodes with 95 % intervals, as cells under `evaluation.FIGURES`."""
+    figures = {name: figure.over_episodes for name, figure in summary(found, spec).items()}
+    return evaluation.cells(figures, lambda _, figure: "{} ({} to {})".format(*map(intervals.in_digits, figure)))
 
 
 def minutes(trial: Trial) -> float:
@@ -129,18 +163,15 @@ def write_json(path: Path, found: Sequence[Trial], spec: TaskSpec) -> None:
         "schema": SCHEMA,
         "command": provenance.command_line(),
         **provenance.made_by(),
-        "config": _finite(to_mapping(config)),
-        "summary": {
-            name: figure.over_episodes._asdict() | {"by_seed": figure.by_seed}
-            for name, figure in summary(found, spec).items()
-        },
+        "config": finite(to_mapping(config)),
+        "summary": summary_json(found, spec),
         "trials": [asdict(trial) for trial in found],
     }
     write_atomic(path, json.dumps(content, indent=1, allow_nan=False).encode())
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """The same settings with what JSON has no number for, such as an infinite temperature, as text."""
     if isinstance(value, dict):
-        return {name: _finite(part) for name, part in value.items()}
+        return {name: finite(part) for name, part in value.items()}
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -17,19 +17,23 @@ def show_costs(
     threads: Sequence[int],
     json: Path | None,
     trained: Path | None,
-    episodes: int,
+    episodes: int | None,
     seed: int,
     cycles: int,
     beside: bool,
     seeds: Sequence[int],
+    methods: Sequence[str] | None,
+    steps: int | None,
 ) -> int:
     """Measure, show and write what planning and learning cost, or what a run is worth under adverse conditions."""
     if part == "continual":
         return show_continual(threads[0], seeds, json)
+    if part == "peers":
+        return show_peers(env, steps, seeds, episodes or 100, methods, json)
     if part == "punctuality":
         return show_punctuality(trained, cycles, beside, seed, json)
     if part in ("latency", "faults", "delay"):
-        return show_robustness(part, trained, threads[0], episodes, seed, json)
+        return show_robustness(part, trained, threads[0], episodes or 20, seed, json)
     from wmctrl.bench import cost, workload
 
     question = workload.Question(env, width, workload.PARTS if part == "all" else (part,))
@@ -115,6 +119,31 @@ def show_continual(threads: int, seeds: Sequence[int], json: Path | None) -> int
     for protocol in continual.PROTOCOLS:
         show_table(f"{protocol.name}, {len(seeds)} seeds", continual.COLUMNS, continual.rows(protocol, found))
     print(continual.LEGEND)
+    return 0
+
+
+def show_peers(
+    env: str, steps: int | None, seeds: Sequence[int], episodes: int, methods: Sequence[str] | None, json: Path | None
+) -> int:
+    """Have other methods learn and drive a task, and show and write what they are worth."""
+    from wmctrl.bench import peers
+    from wmctrl.commands import training
+    from wmctrl.commands.watch import Watch
+    from wmctrl.config import resolve
+
+    settings = resolve(env)
+    question = peers.Question(settings.task, steps or settings.schedule.steps, episodes)
+    spec = training.spec_of(settings.task)
+    chosen = peers.chosen(methods, spec)
+    found = [] if json is None else peers.kept(json, question)
+    with Watch() as watch:
+        for part in peers.measure(question, chosen, seeds, tuple(found), watch):
+            found.append(part)
+            watch.say(peers.told(part, spec))
+            if json is not None:
+                peers.write_json(json, question, found, spec)
+    show_table(f"{env}, {episodes} episodes a seed", peers.COLUMNS, peers.rows(found, spec))
+    print(peers.LEGEND)
     return 0
 
 
