@@ -225,11 +225,18 @@ def test_without_parameters_to_draw_the_plant_is_the_nominal_one() -> None:
     assert drawn_parameters(2) == [{}, {}]
 
 
+SPARSE = (
+    *("task.config.reward_type=sparse", "agent.objective.reward=1", "agent.objective.goal=0"),
+    "agent.objective.approach=0",
+)
+"""A reward that is no distance, so that it must be learned."""
+
+
 @pytest.mark.parametrize(
     ("task", "overrides", "expected"),
     [
         ("FetchReach-v4", (), -4.0),
-        ("FetchPush-v4", ("task.config.reward_type=sparse",), -1.0),
+        ("FetchPush-v4", SPARSE, -1.0),
         ("parking-v0", (), -0.2),  # 4 m off in x: sqrt(0.01 * 4)
         ("Pendulum-v1", (), None),
     ],
