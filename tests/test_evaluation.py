@@ -138,7 +138,7 @@ def test_settings_that_differ_are_told_by_name_and_value(run: Path) -> None:
 def test_the_command_alone_asks_for_what_is_kept_without_a_further_name() -> None:
     call = cli.parsed("eval", ["eval", "runs/some/run"])
     assert isinstance(call, partial)
-    assert (call.keywords["episodes"], call.keywords["seed"]) == (evaluation.EPISODES, 0)
+    assert (call.keywords["episodes"], call.keywords["seed"]) == (None, 0)  # then evaluation.EPISODES, or a card's
 
 
 def test_success_counts_more_than_return_and_failure_less() -> None:

@@ -12,13 +12,15 @@ import pytest
 from wmctrl import cli
 from wmctrl.bench.trials import Trial, summary
 from wmctrl.commands import evaluation, training
+from wmctrl.commands.stressing import suite_of
 from wmctrl.config import TaskConfig
 from wmctrl.config_files import from_mapping
 from wmctrl.learning.evaluate import Outcome
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-WRITTEN = re.findall(r"^\./wm .*$|`\./wm .*?`", README, re.M)
+PAGES = [README, *((ROOT / folder / "README.md").read_text() for folder in ("configs", "envs", "export"))]
+WRITTEN = [command for page in PAGES for command in re.findall(r"^\./wm .*$|`\./wm .*?`", page, re.M)]
 COMMANDS = sorted({text.strip("`").split("#")[0].strip() for text in WRITTEN})
 ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in README.splitlines() if "--json FILE" in line]
 FIGURE = r"-?\d(?:[\d,.]*\d)?"
@@ -30,6 +32,29 @@ KEPT = sorted((ROOT / "configs" / "results").glob("*.json"))
 def test_every_command_is_understood(command: str) -> None:
     words = shlex.split(command.replace("$RUN", "runs/some/run"))[1:]
     assert callable(cli.parsed(next((word for word in words if not word.startswith("-")), ""), words))
+
+
+def test_the_plant_of_ones_own_can_be_learned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (module,) = [block for block in blocks("envs", "python") if "gym.register" in block]
+    (tmp_path / "cart.py").write_text(module)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["check-env", "cart:Cart-v0"]) == 0
+    assert "wm train --env cart:Cart-v0" in capsys.readouterr().out
+
+
+def test_the_suite_of_shifts_is_one(tmp_path: Path) -> None:
+    (text,) = blocks("configs", "yaml")
+    (tmp_path / "suite.yaml").write_text(text)
+    suite = suite_of(str(tmp_path / "suite.yaml"), "FetchReach-v4")
+    assert [suite.shift(name).schedule for name in suite.shifts] == ["drift", "step"]
+    assert suite.arms == ("frozen", "calibration", "all")
+
+
+def blocks(folder: str, language: str) -> list[str]:
+    """The blocks of code in a folder's README."""
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / folder / "README.md").read_text(), re.S)
 
 
 def kept(path: Path) -> tuple[str, dict[str, Any]]:

@@ -176,13 +176,18 @@ def seed(text: str) -> int:
 
 def add_lookers(command: Callable[..., Parser]) -> None:
     """The commands that look at what was learned."""
-    evaluate = command("eval", answers.evaluate_run, "drive what a run has learned; write figures, films and a report")
+    evaluate = command("eval", answers.evaluate, "drive what a run has learned; write figures, films and a report")
     evaluate.epilog = (
         "Kept in RUN/eval. What is asked otherwise is in the folder's name, such as eval-policy-20-episodes, so that it"
-        " replaces nothing but the same evaluation."
+        " replaces nothing but the same evaluation. A bundle is driven as it is, and nothing is kept; a controller that"
+        " comes along must drive as its card tells."
     )
-    evaluate.add_argument("folder", type=Path, metavar="RUN", help="folder of the run")
-    evaluate.add_argument("--episodes", type=count, default=100, metavar="N", help="how many (100)")
+    evaluate.add_argument(
+        "folder", type=Path, nargs="?", metavar="RUN", help=f"folder of the run; or a bundle: {BUNDLE}"
+    )
+    evaluate.add_argument("--all", dest="every", action="store_true", help="every controller that comes along")
+    evaluate.add_argument("--card", action="store_true", help="write what is found as the card of what comes along")
+    evaluate.add_argument("--episodes", type=count, metavar="N", help="how many (100, or those of a card)")
     evaluate.add_argument("--seed", type=seed, default=0, help="episode i starts from this plus i (0)")
     evaluate.add_argument("--policy", dest="policy_only", action="store_true", help="the reactive policy, no planning")
     evaluate.add_argument(
@@ -219,7 +224,10 @@ def add_lookers(command: Callable[..., Parser]) -> None:
     pack = command("pack", deployment.pack_bundle, "write a bundle as one file, which drives like its folder")
     pack.add_argument("folder", type=Path, metavar="BUNDLE", help=BUNDLE)
     pack.add_argument("file", type=Path, metavar="FILE", help="where to, such as my-arm.tar.xz")
-    command("controllers", deployment.show_controllers, "list the trained controllers that come with this package")
+    cards = command(
+        "controllers", deployment.show_controllers, "the trained controllers that come along, or one's card"
+    )
+    cards.add_argument("name", metavar="NAME", nargs="?", help="one of the list, to have its card shown")
     demo = command("demo", answers.show_demo, "an arm and a car change while they are driven, and are learned anew")
     demo.add_argument(
         "--from-nothing", action="store_true", help="an arm and a car teach themselves to drive, in under five minutes"

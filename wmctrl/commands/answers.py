@@ -101,9 +101,39 @@ def last_bundle(run: Path) -> Path:
         raise KeyboardInterrupt(f"stopped; the training is saved, `wm export {run}` writes its bundle") from None
 
 
+def evaluate(
+    folder: Path | None,
+    every: bool,
+    card: bool,
+    episodes: int | None,
+    seed: int,
+    policy_only: bool,
+    beside_torch: bool,
+    overrides: Sequence[str],
+    as_json: bool,
+) -> int:
+    """Drive what a run has learned, or bundles as they are; show and keep what was found.
+
+    Args:
+        every: Drive every controller that comes with the package.
+        card: Write their cards anew.
+    """
+    from wmctrl.commands import deployment
+    from wmctrl.runtime import manifest
+
+    if every == (folder is not None):
+        raise ValueError("name a run or a bundle, or give --all for every controller that comes along")
+    if folder is not None and folder.is_dir() and not (folder / manifest.NAME).exists() and not card:
+        return evaluate_run(folder, episodes, seed, policy_only, beside_torch, overrides, as_json)
+    asked = {"--policy": policy_only, "--torch": beside_torch, "--set": bool(overrides)}
+    if of_runs := [name for name, given in asked.items() if given]:
+        raise ValueError(f"{', '.join(of_runs)} is of runs, and {folder or '--all'} is none; leave it out")
+    return deployment.evaluate_bundles(folder, episodes, seed, as_json, card=card)
+
+
 def evaluate_run(
     folder: Path,
-    episodes: int,
+    episodes: int | None,
     seed: int,
     policy_only: bool,
     beside_torch: bool,
@@ -111,11 +141,16 @@ def evaluate_run(
     as_json: bool,
 ) -> int:
     """Drive what a run has learned, and show and keep what was found."""
-    from wmctrl.commands.evaluation import evaluate, to_json
+    from wmctrl.commands.evaluation import EPISODES, evaluate, to_json
     from wmctrl.commands.report import COLUMNS, table_row, write_report
 
     found = evaluate(
-        folder, episodes, seed, policy_only=policy_only, beside_torch=beside_torch, overrides=tuple(overrides)
+        folder,
+        EPISODES if episodes is None else episodes,
+        seed,
+        policy_only=policy_only,
+        beside_torch=beside_torch,
+        overrides=tuple(overrides),
     )
     if as_json:
         print(json.dumps(to_json(found), indent=2), flush=True)

@@ -1,6 +1,8 @@
 """Answers of the commands about what is deployed: a bundle is written, packed, listed, and drives."""
 
 import contextlib
+import dataclasses
+import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -228,16 +230,66 @@ def pack_bundle(folder: Path, file: Path) -> int:
     return 0
 
 
-def show_controllers() -> int:
-    """List the controllers that come with the package."""
-    from wmctrl.commands import archive
+def show_controllers(name: str | None) -> int:
+    """List the controllers that come with the package, or show one's card."""
+    from wmctrl.commands import archive, cards
+    from wmctrl.commands.report import shown
 
+    if name is not None:
+        return show_card(name)
     rows = []
-    for name in archive.names():
-        path = archive.path_of(name)
+    for one in archive.names():
+        path, figures = archive.path_of(one), cards.card(one).figures()
         told = archive.told_in(path)
-        steps = f"{int(told.made_by['steps']):,}"
-        rows.append((name, told.task.id, steps, f"{path.stat().st_size / 1e6:.1f}", "yes" if told.learning else ""))
-    show_table("", ("name", "drives", "learned from steps", "MB", "goes on learning"), rows)
-    print(f"Next: {wm()} run NAME")
+        drives = [shown(figure, figures[figure]) if figure in figures else "" for figure in ("success", "return")]
+        steps, size = f"{int(told.made_by['steps']):,}", f"{path.stat().st_size / 1e6:.1f}"
+        rows.append((one, told.task.id, *drives, steps, size, "yes" if told.learning else ""))
+    show_table("", ("name", "drives", "success", "return", "learned from steps", "MB", "goes on learning"), rows)
+    print(f"Next: {wm()} run NAME, or {wm()} controllers NAME for all that is known of one")
     return 0
+
+
+def show_card(name: str) -> int:
+    """Show all that is known of a controller that comes with the package."""
+    from wmctrl.commands import cards
+
+    story, card = cards.story(name), cards.card(name)
+    show_table(f"{name} drives {card.task}", cards.COLUMNS, card.rows())
+    print(f"learned from: {story.learned}\ntrained over: {story.trained_over}")
+    print("\n".join(["limits:", *(f"  - {limit}" for limit in story.limits)]))
+    print("\n".join(["made by:", *(f"  {command}" for command in story.reproduce)]))
+    print(f"measured by: {' '.join(card.command)}. Next: {wm()} eval {name}")
+    return 0
+
+
+def evaluate_bundles(folder: Path | None, episodes: int | None, seed: int, as_json: bool, *, card: bool) -> int:
+    """Drive bundles as they are; those that come with the package by their cards. 1 where one does not keep to it.
+
+    Args:
+        folder: One of them; None is every controller that comes with the package.
+        episodes: Other episodes than a card's.
+        card: Whether cards are written anew, instead of held to.
+    """
+    from wmctrl.commands import archive, cards
+    from wmctrl.commands.evaluation import EPISODES
+
+    names = archive.names()
+    if card and folder is not None and str(folder) not in names:
+        raise ValueError(f"--card is of controllers that come along, and {folder} is none; leave it out")
+    found, kept = [], True
+    for one in names if folder is None else [str(folder)]:
+        told = cards.card(one) if one in names and episodes is None else None
+        count, first = (len(told.seeds), told.seeds[0]) if told else (episodes or EPISODES, seed)
+        again = cards.measure(Path(one), count, first)
+        found.append(dataclasses.asdict(again))
+        if not as_json:
+            show_table(f"{one} drives {again.task}", cards.COLUMNS, again.rows())
+        if card:
+            print(f"Card: {cards.keep(one, again)}", file=sys.stderr)
+        elif told is not None:
+            deviations = told.deviations(again)
+            kept &= not deviations
+            print(f"{one}: {', '.join(deviations) or 'as its card tells'}", file=sys.stderr if as_json else sys.stdout)
+    if as_json:
+        print(json.dumps(found, indent=2))
+    return int(not kept)

@@ -168,17 +168,17 @@ def evaluate(
         kinds = {"policy": policy_only, "torch": beside_torch, precision: precision != "fp32"}
         folder = named(run, *changed, *(kind for kind, asked in kinds.items() if asked), episodes=episodes, seed=seed)
         name = "planner" if driver.controller.planner else "policy"
-        score, kept = _score(name if precision == "fp32" else f"{name}, {precision}", driver, task, episodes, seed)
+        score, kept = scored(name if precision == "fp32" else f"{name}, {precision}", driver, task, episodes, seed)
         step = int(origin.made_by["steps"])
         found = Evaluation(folder, config, facts, task.task_spec, step, seed, (score,), note=_breakdowns(score))
         _keep(found, episodes)
         if beside_torch:
             reference = BundleDriver(in_torch(agent, driver.controller))
-            again, _ = _score(f"{score.driver} in PyTorch", reference, task, episodes, seed)
+            again, _ = scored(f"{score.driver} in PyTorch", reference, task, episodes, seed)
             found = dataclasses.replace(found, scores=(*found.scores, again))
             _keep(found, episodes)
         random, count = RandomDriver(agent.sizes.action), min(episodes, BASELINE_EPISODES)
-        baseline, _ = _score("random actions", random, task, count, seed)
+        baseline, _ = scored("random actions", random, task, count, seed)
         found = dataclasses.replace(found, scores=(*found.scores, baseline))
         _keep(found, count)
         foresight = foresee(agent, kept, _horizon(agent, kept), seed)
@@ -222,7 +222,7 @@ def _breakdowns(score: Score) -> str:
     return f"{len(causes)} of {len(score.outcomes)} episodes broke the plant down: {causes[0]}" if causes else ""
 
 
-def _score(name: str, driver: Driver[State], task: Task, episodes: int, seed: int) -> tuple[Score, list[Episode]]:
+def scored(name: str, driver: Driver[State], task: Task, episodes: int, seed: int) -> tuple[Score, list[Episode]]:
     """A driver's score, and its first episodes whole; a bar shows how far it is.
 
     Ctrl-C leaves it at the episodes driven until then; before the end of the first it is raised.
@@ -321,12 +321,12 @@ def to_json(found: Evaluation) -> dict[str, Any]:
         "seeds": [found.seed + number for number in range(len(found.scores[0].outcomes))],
         "command": provenance.command_line(),
         "versions": provenance.versions(),
-        "drivers": {score.driver: _score_json(score, found.spec) for score in found.scores},
+        "drivers": {score.driver: score_json(score, found.spec) for score in found.scores},
         "foresight": None if found.foresight is None else _foresight_json(found.foresight, found.spec),
     }
 
 
-def _score_json(score: Score, spec: TaskSpec) -> dict[str, Any]:
+def score_json(score: Score, spec: TaskSpec) -> dict[str, Any]:
     return {
         "figures": {name: figure._asdict() for name, figure in figures(score.outcomes, spec).items()},
         "timing": score.timing(),
