@@ -8,7 +8,7 @@ import pytest
 
 from tests.tiny_bundle import made
 from wmctrl.cli import main
-from wmctrl.commands import archive, cards, driving
+from wmctrl.commands import archive, cards, driving, measurement
 from wmctrl.runtime import manifest
 from wmctrl.runtime.keeping import origin_of
 
@@ -47,7 +47,7 @@ def test_a_card_is_written_shown_and_held_to(arm: Path, capsys: pytest.CaptureFi
 def test_a_controller_that_drives_otherwise_than_its_card_is_told(
     arm: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = cards.measure(Path("arm"), 2, 7)
+    found = measurement.measure(Path("arm"), 2, 7)
     told = {**found.drivers[cards.PLANNER]["figures"], "return": {"value": 9.0, "low": 8.0, "high": 10.0}}
     better = {**found.drivers, cards.PLANNER: {**found.drivers[cards.PLANNER], "figures": told}}
     cards.keep("arm", dataclasses.replace(found, drivers=better))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from wmctrl.commands.intervals import in_digits, mean, rate
+from wmctrl.commands.intervals import Estimate, in_digits, mean, rate, shown
 
 
 def test_wilson_interval_of_nine_hits_in_ten() -> None:
@@ -58,3 +58,15 @@ def test_nothing_has_no_interval() -> None:
 )
 def test_a_figure_is_told_without_an_exponent(value: float, text: str) -> None:
     assert in_digits(value) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "figure", "text"),
+    [
+        ("success", Estimate(0.98, 0.93, 0.994), "0.98 (0.93 to 0.99)"),
+        ("return", Estimate(-6.9, -8.456, -5.45), "-6.90 (-8.46 to -5.45)"),
+        ("return", Estimate(5152.3, 4904.4, 5301.0), "5152 (4904 to 5301)"),
+    ],
+)
+def test_figures_are_shown_with_the_digits_that_matter(name: str, figure: Estimate, text: str) -> None:
+    assert shown(name, figure) == text

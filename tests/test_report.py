@@ -11,8 +11,7 @@ from wmctrl_envs.task import Element, GoalCost, TaskSpec
 
 from wmctrl.commands import logbook, pictures
 from wmctrl.commands.evaluation import Evaluation, Film, Score
-from wmctrl.commands.intervals import Estimate
-from wmctrl.commands.report import COLUMNS, lead, section, shown, table_row, write_report
+from wmctrl.commands.report import COLUMNS, lead, section, table_row, write_report
 from wmctrl.config import Config, TaskConfig
 from wmctrl.learning.evaluate import Outcome
 from wmctrl.learning.foresight import Foresight, Outlook
@@ -112,18 +111,6 @@ def test_lead_tells_the_result() -> None:
         Path(), Config(TaskConfig("Arm-v0")), {}, SPEC, 2000, 0, [Score("policy", [GOOD] * 3, np.ones(3), 3.0)], None
     )
     assert re.match(r"After 2,000 environment steps the policy drove 3 episodes: success 1\.00 \(0\.44 ", lead(found))
-
-
-@pytest.mark.parametrize(
-    ("name", "figure", "text"),
-    [
-        ("success", Estimate(0.98, 0.93, 0.994), "0.98 (0.93 to 0.99)"),
-        ("return", Estimate(-6.9, -8.456, -5.45), "-6.90 (-8.46 to -5.45)"),
-        ("return", Estimate(5152.3, 4904.4, 5301.0), "5152 (4904 to 5301)"),
-    ],
-)
-def test_figures_are_shown_with_the_digits_that_matter(name: str, figure: Estimate, text: str) -> None:
-    assert shown(name, figure) == text
 
 
 def test_what_the_goal_is_about_is_plotted_first() -> None:

@@ -32,7 +32,7 @@ SOURCES = ("peer_learners.py", "true_plant.py", "zoo.py")
 """What of this room decides how a part turns out."""
 PLANNED_EPISODES = 3
 """Episodes a seed that are planned on the plant itself, at most: a decision of it takes a second or so."""
-COLUMNS = ("method", "steps", "minutes", *evaluation.FIGURES, "by seed", "first returns", "ms a decision")
+COLUMNS = ("method", "steps", "minutes", *intervals.FIGURES, "by seed", "first returns", "ms a decision")
 LEGEND = (
     "minutes: of learning, the plant included; by seed: the first figure of each; simulator: plans on the plant itself;"
     f" first returns: mean of the first {PLANNED_EPISODES} episodes of each seed, which that drives as well"

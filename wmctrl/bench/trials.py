@@ -19,7 +19,7 @@ from wmctrl.learning.evaluate import Outcome
 from wmctrl.runtime.files import write_atomic
 
 SCHEMA = 1
-COLUMNS = ("seed", "steps", "minutes", *evaluation.FIGURES, "return of random actions")
+COLUMNS = ("seed", "steps", "minutes", *intervals.FIGURES, "return of random actions")
 LARGEST_SEED = 1000
 """Seeds' episodes start a million apart, and those of looks two thousand millions away."""
 
@@ -131,7 +131,7 @@ def summary_json(found: Sequence[Driven], spec: TaskSpec) -> dict[str, dict[str,
 
 def row(trial: Trial, spec: TaskSpec) -> tuple[str, ...]:
     """A trial as a row under COLUMNS."""
-    shown = evaluation.cells(
+    shown = intervals.cells(
         evaluation.figures(trial.outcomes, spec), lambda _, figure: intervals.in_digits(figure.value)
     )
     random = float(np.mean([outcome.reward for outcome in trial.baseline]))
@@ -146,9 +146,9 @@ def total(found: Sequence[Trial], spec: TaskSpec) -> tuple[str, ...]:
 
 
 def with_intervals(found: Sequence[Driven], spec: TaskSpec) -> list[str]:
-    """Figures over all episodes with 95 % intervals, as cells under `evaluation.FIGURES`."""
+    """Figures over all episodes with 95 % intervals, as cells under `intervals.FIGURES`."""
     figures = {name: figure.over_episodes for name, figure in summary(found, spec).items()}
-    return evaluation.cells(figures, lambda _, figure: "{} ({} to {})".format(*map(intervals.in_digits, figure)))
+    return intervals.cells(figures, lambda _, figure: "{} ({} to {})".format(*map(intervals.in_digits, figure)))
 
 
 def minutes(trial: Trial) -> float:

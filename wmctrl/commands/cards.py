@@ -1,6 +1,5 @@
 """Cards of the controllers that come with the package: what was measured of each, and what only people can tell."""
 
-import contextlib
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,18 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wmctrl.commands import archive, provenance
-from wmctrl.commands.bundle_driver import BundleDriver
-from wmctrl.commands.driving import bundle_in, matching_task, require_known
-from wmctrl.commands.evaluation import BASELINE_EPISODES, FIGURES, cells, score_json, scored
-from wmctrl.commands.intervals import Estimate, in_digits
-from wmctrl.commands.report import shown
+from wmctrl.commands import archive
+from wmctrl.commands.intervals import FIGURES, Estimate, cells, in_digits, shown
 from wmctrl.config_files import from_mapping, read_yaml, shipped
-from wmctrl.learning.evaluate import RandomDriver
-from wmctrl.runtime import json_file, manifest
-from wmctrl.runtime.controller import Controller
+from wmctrl.runtime import json_file
 from wmctrl.runtime.files import read_bounded, write_atomic
-from wmctrl.runtime.keeping import origin_of
 
 SCHEMA = 1
 LARGEST = 1 << 20
@@ -67,7 +59,7 @@ class Measured:
         """Rows under COLUMNS."""
         for driver, told in self.drivers.items():
             took = f"{told['timing']['ms_p50']:.1f} ({told['timing']['ms_p99']:.1f})" if driver == PLANNER else ""
-            yield (driver, str(len(told["episodes"])), *cells(self.figures(driver), shown), took)
+            yield (driver, str(len(told["episodes"])), *cells(self.figures(driver)), took)
 
     def deviations(self, again: "Measured") -> list[str]:
         """Which figures did not come out within their intervals when it was measured again."""
@@ -77,32 +69,6 @@ class Measured:
             for name, figure in self.figures().items()
             if name in JUDGED and not figure.low <= found[name].value <= figure.high
         ]
-
-
-def measure(bundle: Path, episodes: int, seed: int, env: str | None = None) -> Measured:
-    """Drive episodes with a bundle, and up to BASELINE_EPISODES of them with random actions.
-
-    Args:
-        bundle: Its folder, that of its run, an archive, or a name of a controller that comes with the package.
-        env: The task, for those that are not ours to import.
-
-    Raises:
-        ValueError: There is none, it is refused, or was made for another task.
-        KeyboardInterrupt: Ctrl-C.
-    """
-    folder = bundle_in(bundle)
-    controller = Controller.load(folder, in_time=False)
-    told = controller.bundle.manifest.task
-    require_known(told.id, env)
-    with contextlib.closing(matching_task(told)) as task:
-        score, _ = scored(PLANNER, BundleDriver(controller), task, episodes, seed)
-        if len(score.outcomes) < episodes:
-            raise KeyboardInterrupt(f"stopped after {len(score.outcomes)} of {episodes} episodes")
-        baseline, _ = scored(RANDOM, RandomDriver(len(told.action)), task, min(episodes, BASELINE_EPISODES), seed)
-        drivers = {one.driver: score_json(one, task.task_spec) for one in (score, baseline)}
-    seeds, origin = range(seed, seed + episodes), origin_of((folder / manifest.NAME).read_bytes())
-    command, versions = provenance.command_line(), provenance.versions("onnxruntime")
-    return Measured(SCHEMA, told.id, origin, list(seeds), command, versions, drivers)
 
 
 def story(name: str) -> Story:

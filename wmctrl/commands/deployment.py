@@ -233,7 +233,7 @@ def pack_bundle(folder: Path, file: Path) -> int:
 def show_controllers(name: str | None) -> int:
     """List the controllers that come with the package, or show one's card."""
     from wmctrl.commands import archive, cards
-    from wmctrl.commands.report import shown
+    from wmctrl.commands.intervals import shown
 
     if name is not None:
         return show_card(name)
@@ -270,7 +270,7 @@ def evaluate_bundles(folder: Path | None, episodes: int | None, seed: int, as_js
         episodes: Other episodes than a card's.
         card: Whether cards are written anew, instead of held to.
     """
-    from wmctrl.commands import archive, cards
+    from wmctrl.commands import archive, cards, measurement
     from wmctrl.commands.evaluation import EPISODES
 
     names = archive.names()
@@ -280,7 +280,7 @@ def evaluate_bundles(folder: Path | None, episodes: int | None, seed: int, as_js
     for one in names if folder is None else [str(folder)]:
         told = cards.card(one) if one in names and episodes is None else None
         count, first = (len(told.seeds), told.seeds[0]) if told else (episodes or EPISODES, seed)
-        again = cards.measure(Path(one), count, first)
+        again = measurement.measure(Path(one), count, first)
         found.append(dataclasses.asdict(again))
         if not as_json:
             show_table(f"{one} drives {again.task}", cards.COLUMNS, again.rows())

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,8 +34,6 @@ BASELINE_EPISODES = 20
 """Most episodes of random actions; slow plants would otherwise take minutes over them."""
 KEPT_EPISODES = 10
 """Episodes whose observations are kept to predict from."""
-FIGURES = ("success", "failure", "return", "length")
-"""What a table tells of episodes."""
 EPISODES = 100
 """How many are driven where nobody says otherwise."""
 UNFINISHED = "unfinished.json"
@@ -78,11 +76,6 @@ def figures(outcomes: Sequence[Outcome], spec: TaskSpec) -> dict[str, Estimate]:
     found["return"] = intervals.mean([outcome.reward for outcome in outcomes])
     found["length"] = intervals.mean([float(outcome.length) for outcome in outcomes])
     return found
-
-
-def cells(found: Mapping[str, Estimate], shown: Callable[[str, Estimate], str]) -> list[str]:
-    """Figures under FIGURES, a dash where the task does not define one."""
-    return [shown(name, found[name]) if name in found else "-" for name in FIGURES]
 
 
 @dataclass(frozen=True)

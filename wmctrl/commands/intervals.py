@@ -1,13 +1,17 @@
-"""How far a figure from a few episodes can be from the truth."""
+"""Figures of a few episodes: how far they can be from the truth, and how people read them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+FIGURES = ("success", "failure", "return", "length")
+"""What a table tells of episodes."""
+RATES = ("success", "failure")
+"""Figures that are shares of the episodes."""
 Z = 1.959964
 """The standard normal distribution has 95 % within +-Z."""
 
@@ -53,3 +57,16 @@ def mean(values: Sequence[float] | NDArray[np.float64]) -> Estimate:
 def in_digits(value: float) -> str:
     """A figure as people read it: three digits, and all of them before the point of a larger one."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def shown(name: str, figure: Estimate) -> str:
+    """A figure with its interval, such as `0.98 (0.93 to 0.99)`."""
+    if name in RATES:
+        return f"{figure.value:.2f} ({figure.low:.2f} to {figure.high:.2f})"
+    decimals = 2 if max(map(abs, figure)) < 100 else 0
+    return f"{figure.value:.{decimals}f} ({figure.low:.{decimals}f} to {figure.high:.{decimals}f})"
+
+
+def cells(found: Mapping[str, Estimate], show: Callable[[str, Estimate], str] = shown) -> list[str]:
+    """Figures under FIGURES, a dash where the task does not define one."""
+    return [show(name, found[name]) if name in found else "-" for name in FIGURES]

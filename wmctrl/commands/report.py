@@ -10,15 +10,13 @@ from matplotlib.figure import Figure
 
 import wmctrl
 from wmctrl.commands import logbook, pictures
-from wmctrl.commands.evaluation import FIGURES, Evaluation, Score, cells, figures
-from wmctrl.commands.intervals import Estimate
+from wmctrl.commands.evaluation import Evaluation, Score, figures
+from wmctrl.commands.intervals import FIGURES, cells, shown
 from wmctrl.config_files import to_yaml
 from wmctrl.learning.evaluate import Outcome
 from wmctrl.learning.foresight import BAND
 from wmctrl.runtime.files import write_atomic
 
-RATES = ("success", "failure")
-"""Figures that are shares of the episodes."""
 COLUMNS = ("driver", "episodes", *FIGURES, "decisions/s", "ms/decision, p50 (p99)")
 """Of the table of drivers."""
 
@@ -88,17 +86,9 @@ def lead(found: Evaluation) -> str:
 def table_row(score: Score, found: Evaluation) -> list[str]:
     """A driver's line in the table; figures with their 95 % intervals."""
     timing = score.timing()
-    row = cells(figures(score.outcomes, found.spec), shown)
+    row = cells(figures(score.outcomes, found.spec))
     pace = f"{timing['decisions_per_s']:.0f}"
     return [score.driver, str(len(score.outcomes)), *row, pace, f"{timing['ms_p50']:.1f} ({timing['ms_p99']:.1f})"]
-
-
-def shown(name: str, figure: Estimate) -> str:
-    """A figure with its interval, such as `0.98 (0.93 to 0.99)`."""
-    if name in RATES:
-        return f"{figure.value:.2f} ({figure.low:.2f} to {figure.high:.2f})"
-    decimals = 2 if max(map(abs, figure)) < 100 else 0
-    return f"{figure.value:.{decimals}f} ({figure.low:.{decimals}f} to {figure.high:.{decimals}f})"
 
 
 def _films(found: Evaluation) -> list[Panel]:

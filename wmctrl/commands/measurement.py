@@ -1,0 +1,40 @@
+"""A bundle measured as it is, the way its card tells: episodes with fixed seeds, beside random actions."""
+
+import contextlib
+from pathlib import Path
+
+from wmctrl.commands import provenance
+from wmctrl.commands.bundle_driver import BundleDriver
+from wmctrl.commands.cards import PLANNER, RANDOM, SCHEMA, Measured
+from wmctrl.commands.driving import bundle_in, matching_task, require_known
+from wmctrl.commands.evaluation import BASELINE_EPISODES, score_json, scored
+from wmctrl.learning.evaluate import RandomDriver
+from wmctrl.runtime import manifest
+from wmctrl.runtime.controller import Controller
+from wmctrl.runtime.keeping import origin_of
+
+
+def measure(bundle: Path, episodes: int, seed: int, env: str | None = None) -> Measured:
+    """Drive episodes with a bundle, and up to BASELINE_EPISODES of them with random actions.
+
+    Args:
+        bundle: Its folder, that of its run, an archive, or a name of a controller that comes with the package.
+        env: The task, for those that are not ours to import.
+
+    Raises:
+        ValueError: There is none, it is refused, or was made for another task.
+        KeyboardInterrupt: Ctrl-C.
+    """
+    folder = bundle_in(bundle)
+    controller = Controller.load(folder, in_time=False)
+    told = controller.bundle.manifest.task
+    require_known(told.id, env)
+    with contextlib.closing(matching_task(told)) as task:
+        score, _ = scored(PLANNER, BundleDriver(controller), task, episodes, seed)
+        if len(score.outcomes) < episodes:
+            raise KeyboardInterrupt(f"stopped after {len(score.outcomes)} of {episodes} episodes")
+        baseline, _ = scored(RANDOM, RandomDriver(len(told.action)), task, min(episodes, BASELINE_EPISODES), seed)
+        drivers = {one.driver: score_json(one, task.task_spec) for one in (score, baseline)}
+    seeds, origin = range(seed, seed + episodes), origin_of((folder / manifest.NAME).read_bytes())
+    command, versions = provenance.command_line(), provenance.versions("onnxruntime")
+    return Measured(SCHEMA, told.id, origin, list(seeds), command, versions, drivers)
