@@ -19,8 +19,9 @@ from wmctrl.learning.evaluate import Outcome
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-PAGES = [README, *((ROOT / folder / "README.md").read_text() for folder in ("configs", "envs", "export"))]
-WRITTEN = [command for page in PAGES for command in re.findall(r"^\./wm .*$|`\./wm .*?`", page, re.M)]
+FOLDERS = ("configs", "configs/results", "envs", "export", "wmctrl", "wmctrl/runtime")
+PAGES = {Path(): README} | {Path(folder): (ROOT / folder / "README.md").read_text() for folder in FOLDERS}
+WRITTEN = [command for page in PAGES.values() for command in re.findall(r"^\./wm .*$|`\./wm .*?`", page, re.M)]
 COMMANDS = sorted({text.strip("`").split("#")[0].strip() for text in WRITTEN})
 ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in README.splitlines() if "--json FILE" in line]
 FIGURE = r"-?\d(?:[\d,.]*\d)?"
@@ -50,6 +51,21 @@ def test_the_suite_of_shifts_is_one(tmp_path: Path) -> None:
     suite = suite_of(str(tmp_path / "suite.yaml"), "FetchReach-v4")
     assert [suite.shift(name).schedule for name in suite.shifts] == ["drift", "step"]
     assert suite.arms == ("frozen", "calibration", "all")
+
+
+@pytest.mark.parametrize("folder", PAGES, ids=str)
+def test_links_lead_somewhere(folder: Path) -> None:
+    for link in re.findall(r"\]\(([^)]+)\)", PAGES[folder]):
+        path, _, anchor = link.partition("#")
+        target = (ROOT / folder / path) if path else (ROOT / folder / "README.md")
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target.read_text()), link
+
+
+def anchors(page: str) -> set[str]:
+    """Of a page's headings, as they are linked to."""
+    headings = re.findall(r"^#+ (.*)$", page, re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def blocks(folder: str, language: str) -> list[str]:
