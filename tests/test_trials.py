@@ -14,7 +14,7 @@ from wmctrl.learning.evaluate import Outcome
 from wmctrl.learning.train import EXAMINATION_SEED
 
 UNGUIDED = ("agent.learn_behavior=false", "agent.proposals=0", "agent.objective.value=0")
-CONFIG = tiny("Pendulum-v1", "schedule.steps=44", *UNGUIDED)
+CONFIG = tiny("Pendulum-v1", "task.config.max_steps=25", "schedule.steps=44", *UNGUIDED)
 SPEC = training.spec_of(CONFIG.task)
 
 

@@ -1,6 +1,7 @@
 """From a module to an ONNX graph that every runtime takes: static shapes, one opset, no functions."""
 
 import contextlib
+import functools
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +14,7 @@ import torch
 from onnx_ir.passes import common
 from onnxscript import opset18 as opset
 from onnxscript import optimizer
+from onnxscript.values import TracedOnnxFunction
 from torch import Tensor
 
 from wmctrl.runtime.engine import TRANSPOSED
@@ -73,6 +75,9 @@ TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.ops.aten.unbind.int: unbind,
 }
 """What torch's own exporter has no, or a slow, translation for."""
+# The exporter parses the source of its 500 translations for every graph, a second each time; this way only once.
+_parsed = functools.cache(vars(TracedOnnxFunction)["function_ir"].fget)
+TracedOnnxFunction.function_ir = property(_parsed)  # type: ignore[method-assign, assignment]
 
 
 def converted(graph: Graph, precision: str = "fp32") -> bytes:
