@@ -548,6 +548,23 @@ def test_a_thread_of_its_own_learns_within_its_share() -> None:
     assert world.engine.gain == pytest.approx(0.5, abs=0.1)
 
 
+def test_learning_rests_as_long_as_its_share_asks() -> None:
+    class Worker:
+        worked = 0.0
+
+        def work(self) -> bool:
+            began = time.monotonic()
+            time.sleep(0.01)
+            self.worked += time.monotonic() - began
+            return True
+
+    worker, began = Worker(), time.monotonic()
+    learning = Learning(worker, share=0.25)  # type: ignore[arg-type]
+    time.sleep(0.6)
+    learning.close()
+    assert 0.0 < worker.worked < 0.4 * (time.monotonic() - began)
+
+
 def test_learning_that_breaks_down_leaves_driving_alone() -> None:
     world = World(always=True)
     world.learner.sequences = "many"  # type: ignore[assignment]

@@ -145,6 +145,27 @@ def test_what_would_fill_the_disk_is_refused(
     assert not cache.exists()
 
 
+def test_what_unpacks_to_more_than_its_outer_layer_tells_is_refused(tmp_path: Path, cache: Path) -> None:
+    within, sparse = tmp_path / "within.tar.xz", tmp_path / "sparse.tar.xz"
+    inner = io.BytesIO()
+    with tarfile.open(fileobj=inner, mode="w:gz") as file:
+        entry = tarfile.TarInfo(manifest.NAME)
+        entry.size = 1 << 20
+        file.addfile(entry, io.BytesIO(bytes(entry.size)))
+    within.write_bytes(lzma.compress(inner.getvalue()))
+    block = bytearray(512)  # GNU's sparse entry: an extent of nothing at 64 MiB, no content
+    block[:8], block[100:108], block[124:136] = b"manifest", b"0000644\0", b"%011o\0" % 0
+    block[156:157], block[257:265] = b"S", b"ustar  \0"
+    block[386:398], block[398:410], block[483:495] = b"%011o\0" % (1 << 26), b"%011o\0" % 0, b"%011o\0" % (1 << 26)
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    sparse.write_bytes(lzma.compress(bytes(block) + bytes(1024)))
+    for file_ in (within, sparse):
+        with pytest.raises(ValueError, match=r"is damaged, or not .tar.xz|is not an ordinary file within a bundle"):
+            archive.unpacked(file_)
+    assert not cache.exists()
+
+
 def cut(content: bytes) -> bytes:
     return content[: len(content) // 2]
 

@@ -168,6 +168,9 @@ def test_whatever_breaks_commands_stay_finite_and_within_the_limits(
         assert np.abs(command).max() <= 0.5
         assert np.abs(command - last).max() <= 0.25 + 1e-6
         last = command
+    recovered = [assured.act(SEEN) for _ in range(CALM + 1)]
+    assert all(action.surprise is not None for action in recovered)
+    assert assured.monitor.rung == Rung.FOLLOW
 
 
 def test_a_plant_that_is_not_sensed_any_more_is_brought_to_rest_and_driven_again_when_it_is(assured: Assured) -> None:
@@ -176,7 +179,7 @@ def test_a_plant_that_is_not_sensed_any_more_is_brought_to_rest_and_driven_again
     lost = [assured.act(LOST) for _ in range(15)]
     assert [action.source for action in lost] == ["plan"] * 10 + ["safe action"] * 5
     assert not lost[-1].command.any()
-    assert lost[-1].reason == "nothing that is believed was sensed in 15 control periods"
+    assert lost[-1].reason == "no trusted sensor reading for 15 control periods"
     found = [assured.act(SEEN).source for _ in range(CALM + 1)]
     assert found == ["safe action"] * (CALM - 1) + ["plan"] * 2
 

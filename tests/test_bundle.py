@@ -386,6 +386,19 @@ def test_unsigned_altered_and_strangers_bundles_are_refused_where_a_signature_is
         Controller.load(folder, public_key_hex="abc")
 
 
+@pytest.mark.parametrize("name", ["numpy.py", "wmctrl/runtime/more.py", "onnxruntime"])
+def test_what_nobody_signed_is_refused_where_a_signature_is_required(folder: Path, name: str) -> None:
+    public, stranger = signed(folder), folder / name
+    if name == "onnxruntime":
+        stranger.symlink_to("/tmp")
+    else:
+        stranger.write_text("print('mine now')")
+    with pytest.raises(ValueError, match=f"{name}: is not in manifest.json, so nobody signed it; delete it"):
+        Controller.load(folder, provider="cpu", public_key_hex=public)
+    stranger.unlink()
+    Controller.load(folder, provider="cpu", in_time=False, public_key_hex=public)
+
+
 def pem(key: Ed25519PrivateKey | X25519PrivateKey, lock: KeySerializationEncryption) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, lock)
 

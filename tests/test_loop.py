@@ -186,9 +186,12 @@ class Noting:
     def __init__(self) -> None:
         self.steps: list[dict[str, Any]] = []
         self.gaps: list[int] = []
+        """How many steps were noted before each."""
+        self.problems: list[str] = []
 
-    def missed(self) -> None:
+    def missed(self, problem: str = "") -> None:
         self.gaps.append(len(self.steps))
+        self.problems += [problem] if problem else []
 
     def note(self, step: dict[str, Any], surprise: float | None) -> None:
         self.steps.append(step)
@@ -211,6 +214,49 @@ def test_what_comes_after_a_missed_step_is_not_learned_as_its_consequence(clock:
     assert sum(firsts) == 2
     assert firsts[0] == 1.0
     assert [step["reward"] for step in noting.steps] == [0.0 if first else 2.0 for first in firsts]
+    assert noting.gaps == [index for index, first in enumerate(firsts) if first and index]
+    assert not noting.problems
+
+
+def test_what_cannot_be_learned_from_does_not_stop_the_loop(clock: Clock) -> None:
+    class Refusing(Noting):
+        def note(self, step: dict[str, Any], surprise: float | None) -> None:
+            raise TypeError("no such kind of step")
+
+    loop, cart, _ = looping(clock, budget=10.0)
+    noting = Refusing()
+    loop.adapter = noting  # type: ignore[assignment]
+    loop.run(Record.of(5))
+    assert len(cart.written) == 5
+    assert noting.problems == ["no such kind of step"] * 5
+
+
+def test_a_plant_whose_clock_is_ahead_is_believed(clock: Clock) -> None:
+    loop, cart, _ = looping(clock, budget=10.0)
+    cart.began -= 3 * PERIOD
+    record = Record.of(5)
+    loop.run(record)
+    assert [SOURCES[source] for source in record.source] == ["plan"] * 5
+    assert loop.assured.monitor.blind == 0
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, MemoryError])
+def test_whatever_ends_the_loop_the_plant_is_told_to_come_to_rest(clock: Clock, raised: type[BaseException]) -> None:
+    loop, cart, _ = looping(clock, budget=10.0)
+    loop.run(Record.of(2))
+    seen = [cart.read()]
+
+    def reading() -> Shown:
+        if not seen:
+            raise raised
+        return seen.pop()
+
+    cart.read = reading  # type: ignore[method-assign]
+    with pytest.raises(raised):
+        loop.run(Record.of(5))
+    assert len(cart.written) == 4
+    assert cart.written[2][1].any()
+    np.testing.assert_array_equal(cart.written[3][1], 0.0)
 
 
 class Paying(Cart):

@@ -213,3 +213,20 @@ def test_of_a_sense_that_is_lost_what_was_expected_is_believed(lost: str) -> Non
     np.testing.assert_array_equal(found.belief.stoch, wanted.belief.stoch)
     other, _ = follower.corrected(track, seen, None)
     assert np.abs(other.belief.stoch - wanted.belief.stoch).max() > 1e-3
+
+
+@pytest.mark.parametrize("delay", [0, LONGEST_DELAY])
+@pytest.mark.parametrize("gap", [16, 17, 18, 400])
+def test_after_any_gap_what_is_sensed_is_believed_again(follower: Follower, gap: int, delay: int) -> None:
+    track, _ = driven(follower, 0.5, 0.25)
+    follower.actuation = follower.actuation._replace(delay=delay)
+    for _ in range(gap):  # ticks that were missed: nothing was read
+        track = follower.advanced(track, command(0.125))
+    assert np.isfinite(follower.ahead(track).belief.stoch).all()
+    for taken in (track.now, track.now - LONGEST_WAIT):
+        again, surprise = follower.corrected(track, sensed(3.0), taken)
+        assert surprise is not None
+        assert again.seen == taken
+    again, surprise = follower.corrected(track, sensed(3.0), track.now - LONGEST_WAIT - 1)
+    assert surprise is None, "too long ago for what was sent since to be known"
+    assert again.at == track.now - LONGEST_WAIT

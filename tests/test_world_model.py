@@ -219,6 +219,13 @@ def test_a_model_starts_by_copying_as_much_proprioception_as_its_state_holds(
     torch.testing.assert_close(read[..., stoch:], mean[stoch:].expand(B, T, -1))
 
 
+@pytest.mark.parametrize(("sensors", "elements"), [(0, 16), (10, 16), (17, 24), (48, 48), (348, 128)])
+def test_where_none_are_given_the_state_has_as_many_elements_as_there_are_sensors(sensors: int, elements: int) -> None:
+    sizes = Sizes(sensors, 0, 2)
+    assert WorldModelConfig().fitted(sizes).stoch == elements
+    assert WorldModelConfig(stoch=5).fitted(sizes).stoch == 5
+
+
 @pytest.mark.parametrize(("proprio", "camera"), [(True, False), (False, True), (True, True)])
 def test_each_observation_has_its_part_of_the_loss(proprio: bool, camera: bool) -> None:
     model = make(proprio=P if proprio else 0, camera=CAMERA if camera else None)

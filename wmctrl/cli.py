@@ -14,6 +14,7 @@ import wmctrl
 from wmctrl.commands import answers, deployment, evidence
 from wmctrl.commands.typed import typed
 from wmctrl.config_files import nearest
+from wmctrl.runtime.records import in_a_line
 
 LARGEST_SEED = 2**32 - 1
 """Numpy's older generators, which some environments use, take no larger one."""
@@ -54,7 +55,7 @@ def one_line(error: BaseException) -> str:
         return str(error) or "stopped"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
+    return in_a_line(error)
 
 
 def parsed(command: str, arguments: list[str]) -> Callable[[], int]:

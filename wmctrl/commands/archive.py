@@ -105,9 +105,10 @@ def _told(archive: Path, contents: dict[str, bytes]) -> Manifest:
 def _entries(archive: Path, packed: bytes) -> Iterator[tuple[str, bytes]]:
     """Names and contents, none beyond the limits of a bundle's."""
     try:
-        with tarfile.open(fileobj=io.BytesIO(_decompressed(archive, packed))) as file:
+        # Plainly: tarfile would by itself undo another compression within, and none of its limits would hold.
+        with tarfile.open(fileobj=io.BytesIO(_decompressed(archive, packed)), mode="r:") as file:
             for entry in file:
-                held = file.extractfile(entry)
+                held = None if entry.issparse() else file.extractfile(entry)
                 if held is None or not entry.isreg() or not FILE_NAME.fullmatch(entry.name) or ".." in entry.name:
                     raise ValueError(f"{archive}: {entry.name!r} is not an ordinary file within a bundle")
                 if entry.size > LARGEST_FILE:

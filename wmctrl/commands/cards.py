@@ -91,7 +91,10 @@ def card(name: str) -> Measured:
     held = json_file.parse(read_bounded(path, LARGEST), str(path))
     if held.get("schema") != SCHEMA:
         raise ValueError(f"{path}: is of another version; write it anew with `wm eval {name} --card`")
-    return Measured(**held)
+    try:
+        return Measured(**held)
+    except TypeError as error:
+        raise ValueError(f"{path}: {error}; write it anew with `wm eval {name} --card`") from None
 
 
 def keep(name: str, found: Measured) -> Path:

@@ -211,6 +211,8 @@ def learning_beside(adapter: "Adapter | None", share: float, home: Path | None) 
         tell()
         if learning.problem:
             print(f"learning stopped: {learning.problem}", file=sys.stderr)
+        if adapter.problem:
+            print(f"some steps could not be learned from: {adapter.problem}", file=sys.stderr)
     keeper = adapter.keeper
     if keeper is not None and (problem := keeper.problem or keeper.log.problem):
         print(f"not all that was learned is kept: {problem}; {keeper.log.lost:,} steps are lost", file=sys.stderr)

@@ -59,5 +59,7 @@ def show(
         session.close()
         if learning is not None:
             learning.close()
+            if learning.problem:
+                say(f"Learning stopped: {learning.problem}")
     if session.standing.problem:
         raise ValueError(session.standing.problem)

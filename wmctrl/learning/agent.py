@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -102,6 +102,7 @@ class Agent:
                 "agent.objective.approach needs a task with a goal cost for something that a hand moves; set"
                 " agent.objective.approach=0"
             )
+        config = replace(config, model=config.model.fitted(sizes))
         self.sizes, self.config, self.goal_cost = sizes, config, goal_cost
         self.device = device or torch.device("cpu")
         self.worst_reward = torch.full((), failure_reward or 0.0, device=self.device)
@@ -378,4 +379,13 @@ def goal_cost_of(spec: TaskSpec, doubt: float) -> GoalCost | None:
     if given is None or not spec.goal:
         return None
     ends_below = given.threshold if given.ends else None
-    return GoalCost(given.achieved, given.weights, given.order, given.power, ends_below, doubt, given.way, given.reach)
+    return GoalCost(
+        achieved=given.achieved,
+        weights=given.weights,
+        order=given.order,
+        power=given.power,
+        ends_below=ends_below,
+        doubt=doubt,
+        way=given.way,
+        reach=given.reach,
+    )

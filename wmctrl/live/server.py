@@ -15,6 +15,7 @@ from wmctrl_envs.faults import KINDS
 from wmctrl_envs.task import TaskSpec
 
 from wmctrl.live.session import AMOUNTS, OUTLOOK, Session, told
+from wmctrl.runtime.records import in_a_line
 
 LOOPBACK = "127.0.0.1"
 COOKIE = "wm"
@@ -97,7 +98,7 @@ class Handler(BaseHTTPRequestHandler):
             self._change(self.path, json.loads(self.rfile.read(size)))
         except (ValueError, KeyError, TypeError) as error:
             self.close_connection = True
-            self._answer(400, " ".join(str(error).split()))
+            self._answer(400, in_a_line(error))
             return
         self._answer(200, "")
 

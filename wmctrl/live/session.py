@@ -22,6 +22,7 @@ from wmctrl.runtime.assurance import Assured
 from wmctrl.runtime.decision import Action
 from wmctrl.runtime.experience import step_of
 from wmctrl.runtime.limits import Vector
+from wmctrl.runtime.records import in_a_line
 
 FRAMES, SELDOM = 15.0, 2.0
 """Pictures a second, at most, and at least where drawing them makes the plant late."""
@@ -182,7 +183,7 @@ class Session:
                     self._episode(task, episode)
                     episode += 1
         except Exception as error:  # of whatever kind: whoever watches is told
-            self.standing = Standing(problem=" ".join(str(error).split()) or type(error).__name__)
+            self.standing = Standing(problem=in_a_line(error))
             self.ready.set()
 
     def _episode(self, task: Task, number: int) -> None:

@@ -1,6 +1,7 @@
 """The world model: encoder, RSSM, decoders and heads, and the one loss that trains them all."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -15,13 +16,24 @@ from wmctrl.model.rssm import RSSM, Belief, Rollout
 
 
 @dataclass(frozen=True)
+class Sizes:
+    """Lengths of the vectors that cross the model's border."""
+
+    proprio: int
+    goal: int
+    action: int
+    camera: tuple[int, int, int] | None = None
+    """Height, width, channels."""
+
+
+@dataclass(frozen=True)
 class WorldModelConfig:
     """Sizes and loss weights of the world model."""
 
     deter: int = 128
     """Units of the recurrent state."""
-    stoch: int = 16
-    """Elements of the stochastic state."""
+    stoch: int = 0
+    """Elements of the stochastic state, which starts as a copy of proprioception; 0: enough for it, from 16 to 128."""
     units: int = 128
     """Width of every hidden layer."""
     layers: int = 2
@@ -58,22 +70,15 @@ class WorldModelConfig:
     def __post_init__(self) -> None:
         require_positive(self, "resolution")
         require_positive(self, "reward_resolution", or_null=True)
-        require_at_least(self, deter=1, stoch=1, units=1, layers=1, hazard_units=0, camera_depth=1)
+        require_at_least(self, deter=1, stoch=0, units=1, layers=1, hazard_units=0, camera_depth=1)
         require_at_least(self, prior_components=1, decoder_components=1)
         require_at_least(self, free_nats=0, dynamics_scale=0, representation_scale=0, camera_scale=0)
         # Nothing could be looked ahead from without context, and a single member has nobody to disagree with.
         require_at_least(self, context=1, members=2)
 
-
-@dataclass(frozen=True)
-class Sizes:
-    """Lengths of the vectors that cross the model's border."""
-
-    proprio: int
-    goal: int
-    action: int
-    camera: tuple[int, int, int] | None = None
-    """Height, width, channels."""
+    def fitted(self, sizes: Sizes) -> "WorldModelConfig":
+        """The same with as many elements of the stochastic state as these sizes need, where none are given."""
+        return replace(self, stoch=self.stoch or min(max(16, 8 * math.ceil(sizes.proprio / 8)), 128))
 
 
 class Batch(NamedTuple):
@@ -132,8 +137,8 @@ class WorldModel(nn.Module):
             can_fail: Whether the plant can fail at all; if not, no failure is ever predicted.
         """
         super().__init__()
-        c = config
-        self.sizes, self.config = sizes, config
+        self.sizes, self.config = sizes, config.fitted(sizes)
+        c = self.config
         features = c.deter + c.stoch
         self.proprio_normaliser = Normaliser(sizes.proprio)
         self.goal_normaliser = Normaliser(sizes.goal)

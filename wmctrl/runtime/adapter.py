@@ -90,7 +90,9 @@ class Adapter:
         self.taken: tuple[Any, Actuation] | None = None
         """Those that do; only whoever drives writes it, and everything below."""
         self.unknown = 0
-        """Of how many of the next steps it is not known what was done on the way there."""
+        """How many of the next steps have no known cause: one after a gap, and those within the actuation's delay."""
+        self.problem = ""
+        """Why some step could not be learned from."""
         self.alarms: deque[Alarm] = deque()
         """Drift that was noticed, and not answered yet."""
         self.keeper, self.unkept = keeper, False
@@ -148,9 +150,14 @@ class Adapter:
             self.alarms.append(Alarm(self.memory.total, self.drift.since))
             self.drift = self.drift.restarted()
 
-    def missed(self) -> None:
-        """A step was missed, or what led to the next one is not known: nor is what has an effect some steps later."""
+    def missed(self, problem: str = "") -> None:
+        """Mark a gap: neither the next step nor those within the actuation's delay have a known cause.
+
+        Args:
+            problem: Why the step could not be learned from, where that is to be told.
+        """
         self.unknown = 1 + self._done().delay
+        self.problem = problem or self.problem
 
     def _done(self) -> Actuation:
         """What commands do, by what drives."""
@@ -290,7 +297,7 @@ class Adapter:
             # foreseen is judged, and what is learned changes how rewards and failures are foreseen as well.
             first = self.active.parameters is self.nominal.parameters
             wants = now > (c.worse if first else 1.0) * self.first_error
-            told = f"error {learned:.3f}, {now:.3f} of what drives, {retained:.3f} on the first plant"
+            told = f"its error {learned:.3f}, of what drives {now:.3f}; on the first plant {retained:.3f}"
             if wants and keeps and learned < (1.0 - c.better) * now and learned <= min(errors.values()):
                 self._promote(candidate, told)
             elif not self._undo(errors, c.clearly):
@@ -305,7 +312,7 @@ class Adapter:
         L = self.learner
         try:
             holds = L.holds(self.active.parameters, self._new(L.sequences))
-            doubt = "" if holds else "its policy is imagined to earn less"
+            doubt = "" if holds else "its policy is predicted to earn less than the one that drives"
         except ValueError as error:
             doubt = str(error)
         if doubt:

@@ -15,6 +15,7 @@ import numpy as np
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.decision import SAFE, Action, Decision
 from wmctrl.runtime.limits import Vector
+from wmctrl.runtime.records import in_a_line
 from wmctrl.runtime.track import Observation, Track
 
 
@@ -75,14 +76,19 @@ class Monitor:
         self.blind = self.surprised = self.calm = 0
         self.begun = False
 
-    def sensed(self, track: Track, surprise: float | None) -> Trouble:
-        """What is wrong with what is known of the plant, after an observation or for lack of one."""
+    def sensed(self, track: Track, surprise: float | None, refusal: str = "") -> Trouble:
+        """What is wrong with what is known of the plant, after an observation or for lack of one.
+
+        Args:
+            refusal: Why the last observation could not be taken in, if it could not.
+        """
         self.blind = self.blind + 1 if surprise is None or track.believed < 0.5 else 0
         if surprise is not None:  # an episode's first observation cannot have been expected
             self.surprised = self.surprised + 1 if self.begun and surprise > self.most_surprise else 0
             self.begun = True
         if self.blind > self.longest_blind:
-            return Trouble(Rung.STOP, f"nothing that is believed was sensed in {self.blind} control periods")
+            cause = f": {refusal}" if refusal else ""
+            return Trouble(Rung.STOP, f"no trusted sensor reading for {self.blind} control periods{cause}")
         if self.surprised > self.bounds.surprised:
             return Trouble(
                 Rung.STOP, f"{self.surprised} observations in a row surprised by over {self.most_surprise:.3g}"
@@ -143,7 +149,7 @@ class Assured:
         if rung == Rung.FALL_BACK:
             decided = self._fallen_back()
         if rung == Rung.STOP or decided is None or not np.isfinite(decided.command).all():
-            decided = Decision(self._stopping(), SAFE, 0, None, 0, None)
+            decided = Decision(self.stopping(), SAFE, 0, None, 0, None)
         controller.send(decided.command, decided)
         return Action.of(decided, surprise, time.monotonic() - began)._replace(reason=reason)
 
@@ -151,18 +157,19 @@ class Assured:
         self, observation: Observation, goal: Vector | None, taken: int | None
     ) -> tuple[float | None, Trouble]:
         """How much an observation surprised, and what is wrong with what is known."""
+        surprise, refusal = None, ""
         try:
             surprise = self.controller.observe(observation, goal, taken=taken)
-        except Exception:  # of whatever kind: what cannot be taken in was not observed
-            surprise = None
-        return surprise, self.monitor.sensed(self.controller.state.track, surprise)
+        except Exception as error:  # of whatever kind: what cannot be taken in was not observed
+            refusal = in_a_line(error)
+        return surprise, self.monitor.sensed(self.controller.state.track, surprise, refusal)
 
     def _decided(self, deadline: float | None) -> tuple[Decision | None, Trouble]:
         """A decision, where there is one, and what is wrong with it."""
         try:
             decided = self.controller.decide(deadline)
         except Exception as error:  # of whatever kind: a planner that fails must not take the loop with it
-            return None, Trouble(Rung.FALL_BACK, " ".join(str(error).split()))
+            return None, Trouble(Rung.FALL_BACK, in_a_line(error))
         return decided, self.monitor.decided(decided)
 
     def _fallen_back(self) -> Decision | None:
@@ -172,8 +179,8 @@ class Assured:
         except Exception:  # of whatever kind: there is one rung left
             return None
 
-    def _stopping(self) -> Vector:
-        """The command (A,) that brings the plant to rest."""
+    def stopping(self) -> Vector:
+        """The command (A,) that brings the plant to rest, whatever else is wrong."""
         limits, last = self.controller.limits, self.controller.state.last
         effect, sensed = np.zeros_like(last), self._sensed()
         if sensed is not None:

@@ -64,6 +64,8 @@ def _checked(folder: Path, public_key: bytes | None, learning: bool) -> Bundle:
     if public_key is not None:
         _require_signature(folder, content, public_key)
     told = manifest.parse(content)
+    if public_key is not None:
+        _require_nothing_else(folder, told)
     wanted = [*told.graphs.values(), *(told.learning.values() if learning else ())]
     files = {graph.file for graph in wanted}
     contents = {}
@@ -100,6 +102,15 @@ def _require_signature(folder: Path, content: bytes, public_key: bytes) -> None:
         raise ValueError(f"a signature is required, which `wm export RUN --sign KEY` makes: {error}") from None
     if not ed25519.verify(public_key, content, signature):
         raise ValueError(f"{SIGNATURE}: is not this key's signature of {manifest.NAME}")
+
+
+def _require_nothing_else(folder: Path, told: Manifest) -> None:
+    """Refuse a signed folder with a file that nobody signed: Python would import it before any of its own."""
+    known = {*told.files, manifest.NAME, SIGNATURE}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if name not in known and (path.is_symlink() or not path.is_dir()):
+            raise ValueError(f"{name}: is not in {manifest.NAME}, so nobody signed it; delete it")
 
 
 def verified(folder: Path, name: str, told: Manifest) -> bytes:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from wmctrl.runtime.planner import Feeds, Plan, Planner, Refined
 from wmctrl.runtime.priority import give_way
+from wmctrl.runtime.records import in_a_line
 
 
 class Request(NamedTuple):
@@ -99,7 +100,7 @@ class Companion:
                 if self._request is not request or not self._is_current():
                     return
         except Exception as error:  # of whatever kind: the next request may have an answer
-            self.problem = " ".join(str(error).split()) or type(error).__name__
+            self.problem = in_a_line(error)
 
     def _is_current(self) -> bool:
         """Whether the running thread is the one that plans."""

@@ -186,10 +186,10 @@ class Controller:
         self.follower.actuation = self.follower.actuation._replace(delay=int(periods))
 
     def set_actuation(self, actuation: Actuation) -> None:
-        """Plan for commands that do something else than they did when the plant was learned, from the next decision on.
+        """Compensate for actuators whose gain, offset or delay are not those of training, from the next decision on.
 
         Raises:
-            ValueError: It is of other actions, or no number that is considered; nothing has changed.
+            ValueError: It has another number of actions, or a gain, offset or delay out of range; nothing has changed.
         """
         actuation.require_sound(self.follower.actions)
         self.follower.actuation = actuation
@@ -383,7 +383,9 @@ class Controller:
         assert self.state.plan is not None, "whoever plans has a plan"
         try:
             situation = self._situation()
-        except ValueError:  # nothing was sensed yet, or nothing can be imagined: the next decision tells
+        except (
+            Exception
+        ):  # of whatever kind: nothing was sensed yet, or nothing can be imagined; the next decision tells
             return
         companion.ask(Request(self.state.track.now, self.state.plan, situation, self._asked()))
 

@@ -143,6 +143,8 @@ class Memory:
     ) -> NDArray[Any]:
         """Sequences (count, length) of the steps from a number to before another, the more surprising ones more often.
 
+        What is learned, and what then matters for it, are both told by such draws: EWC holds what these losses taught.
+
         A sequence's chance goes with its mean surprise, that of each step counted up to the 99th percentile: what is
         beyond would be drawn for the sake of a broken reading.
 

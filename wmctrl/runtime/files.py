@@ -107,7 +107,10 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def replacement(folder: Path) -> Iterator[Path]:
-    """An empty folder beside another one, whose place it takes where nothing is raised before the block ends."""
+    """An empty folder beside another one, whose place it takes where nothing is raised before the block ends.
+
+    Killed between two renames, it leaves the former folder beside, as `.NAME.old.PID`.
+    """
     fresh, old = (folder.with_name(f".{folder.name}.{what}.{os.getpid()}") for what in ("new", "old"))
     try:
         fresh.mkdir(parents=True)

@@ -45,9 +45,15 @@ class Keeper:
             origin: What tells the bundle from others, its manifest's SHA-256 say.
 
         Raises:
-            ValueError: Another process keeps there, or it holds what another bundle learned; nothing was changed.
+            ValueError: Another process keeps there, it holds what another bundle learned, or a step is too large to be
+                kept; nothing was changed.
         """
         self.folder, self.layout, self.origin = folder, layout, origin
+        size, most = layout.dtype.itemsize, replay_log.LARGEST_PAYLOAD
+        if size > most:
+            raise ValueError(
+                f"a step of {layout.task} has {size:,} bytes, at most {most:,} are kept; use a smaller camera"
+            )
         self._state()
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = (folder / LOCK).open("w")

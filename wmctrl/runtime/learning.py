@@ -1,9 +1,11 @@
-"""The thread that learns beside the one that drives, for no more than its share of a processor core."""
+"""The thread that learns beside the one that drives, gives way to it, and takes no more than its share of a core."""
 
 import threading
 import time
 
 from wmctrl.runtime.adapter import Adapter
+from wmctrl.runtime.priority import give_way
+from wmctrl.runtime.records import in_a_line
 
 IDLE = 0.05
 """Time between two looks for work where there is none [s]."""
@@ -25,12 +27,13 @@ class Learning:
         self.thread.start()
 
     def _live(self) -> None:
+        give_way()
         while not self.over.is_set():
             began = time.monotonic()
             try:
                 busy = self.adapter.work()
             except Exception as error:  # of whatever kind: driving goes on with what it has
-                self.problem = " ".join(str(error).split())
+                self.problem = in_a_line(error)
                 return
             taken = time.monotonic() - began
             self.over.wait(taken * (1.0 / self.share - 1.0) if busy else IDLE)

@@ -1,5 +1,6 @@
 """The control loop: read, decide, write, once a period, whatever happens."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from wmctrl.runtime.clock import Ticker
 from wmctrl.runtime.decision import SOURCES
 from wmctrl.runtime.experience import step_of
 from wmctrl.runtime.limits import Vector
+from wmctrl.runtime.records import in_a_line
 from wmctrl.runtime.track import Observation
 
 SETTLING = 0.1
@@ -118,10 +120,20 @@ class Loop:
     def run(self, record: Record, first: float | None = None) -> None:
         """Go on until the record is full, or the plant's episode is over.
 
+        Whatever is raised, Ctrl-C say, the plant is told to come to rest first.
+
         Args:
             first: The first tick, a time of `time.monotonic` [s].
         """
-        ticker, controller = Ticker(self.period, first), self.assured.controller
+        try:
+            self._run(record, Ticker(self.period, first))
+        except BaseException:
+            with contextlib.suppress(Exception):  # the plant may be what is broken
+                self.plant.write(self.assured.stopping())
+            raise
+
+    def _run(self, record: Record, ticker: Ticker) -> None:
+        controller = self.assured.controller
         for cycle in range(record.cycles, len(record.woke)):
             missed = ticker.wait()
             record.woke[cycle] = time.monotonic() - ticker.tick
@@ -133,8 +145,9 @@ class Loop:
                 self._note(reading, cause, None)
                 return
             deadline = None if self.budget is None else ticker.tick + self.budget
-            seen = reading.observation
-            action = self.assured.act(seen, self.goal(seen), taken=reading.step, deadline=deadline)
+            # By its own clock a plant can be ahead of this one: what it shows is then the newest there is.
+            seen, taken = reading.observation, min(reading.step, controller.state.track.now)
+            action = self.assured.act(seen, self.goal(seen), taken=taken, deadline=deadline)
             self.plant.write(action.command)
             record.wrote[cycle] = time.monotonic() - ticker.tick
             self._note(reading, cause, action.surprise)
@@ -163,11 +176,17 @@ class Loop:
         """
         if self.adapter is None or reading.step == self.noted:
             return
+        try:
+            self._learn_from(self.adapter, reading, cause, surprise)
+        except Exception as error:  # of whatever kind: what cannot be learned from must not stop the loop
+            self.adapter.missed(in_a_line(error))
+
+    def _learn_from(self, adapter: Adapter, reading: Reading, cause: Vector | None, surprise: float | None) -> None:
         known = cause is not None and reading.step == self.noted + 1
         if not known and reading.step:
-            self.adapter.missed()
+            adapter.missed()
         earned = reading.reward - self.earned if known else 0.0
         action = np.zeros_like(self.assured.controller.state.last) if cause is None else cause
         outcome = {"reward": earned, "terminated": reading.terminated, "failure": reading.failure}
-        self.adapter.note(step_of(reading.observation, action, first=not known, **outcome), surprise)
+        adapter.note(step_of(reading.observation, action, first=not known, **outcome), surprise)
         self.noted, self.earned = reading.step, reading.reward

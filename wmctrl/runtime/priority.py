@@ -9,7 +9,7 @@ from collections.abc import Iterator
 FIFO_PRIORITY = 50
 """Of the loop's thread, of 1 to 99: above ordinary programs, below the kernel's own threads."""
 NICE = 10
-"""Of a thread that gives way to the loop's, where that has no priority of its own."""
+"""By which a thread gives way to the loop's, where that has no priority of its own."""
 
 
 @contextlib.contextmanager
@@ -46,7 +46,8 @@ def give_way() -> None:
         if os.sched_getscheduler(0) == os.SCHED_FIFO:
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(FIFO_PRIORITY - 1))
         else:
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+            thread = threading.get_native_id()
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICE)
 
 
 def _stay(core: int, refused: list[str], undone: contextlib.ExitStack) -> None:

@@ -49,6 +49,11 @@ def plain(record: Any) -> Any:
     return [plain(item) for item in record] if isinstance(record, tuple) else record
 
 
+def in_a_line(error: BaseException) -> str:
+    """What an error says, on one line; its kind where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def shown(value: Any) -> str:
     """A value in a message, on one line, and cut where it is long."""
     text = " ".join(repr(value).split())

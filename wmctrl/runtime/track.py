@@ -130,7 +130,8 @@ class Follower:
         if step > track.now:
             raise ValueError(f"an observation of step {step} cannot have been taken yet: the next step is {track.now}")
         sensed = self._sensed(observation)
-        if step <= track.at or not sensed:
+        too_old = track.seen >= 0 and step < track.now - LONGEST_WAIT
+        if step <= track.at or too_old or not sensed:
             return self._waited(track), None
         before, action = self._before(track, step)
         track, believed = self._believed(track, sensed, None if track.seen < 0 else self._foreseen(before, action))
@@ -217,9 +218,12 @@ class Follower:
         return self._imagined(track, step - 1).belief, self._effective(track, step - 1)
 
     def _imagined(self, track: Track, until: int) -> Track:
-        """The track at a step, followed there without looking."""
+        """The track at a step, followed there without looking.
+
+        After a gap longer than commands are remembered, only what followed on those that are is imagined.
+        """
         foreseen = Foreseen(track.belief, track.proprio)
-        for step in range(track.at, until):
+        for step in range(max(track.at, track.now - LONGEST_WAIT - 1), until):
             foreseen = self._foreseen(foreseen.belief, self._effective(track, step))
         return track._replace(belief=foreseen.belief, proprio=foreseen.proprio, at=max(track.at, until))
 
