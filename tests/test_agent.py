@@ -426,13 +426,16 @@ def test_what_is_sent_is_the_plans_first_action_and_the_rest_is_carried_on(propo
 
 
 def test_the_policy_alone_sends_the_mean_of_the_averaged_actor() -> None:
+    torch.manual_seed(0)
     agent = Agent(SIZES, replace(SMALL, plan=False))
-    for parameter in agent.behavior.actor.parameters():  # as after long training: the average is not the trained actor
-        parameter.detach().zero_()
+    for actor in (agent.behavior.actor, agent.behavior.slow_actor):  # as after long training: the average is another
+        for parameter in actor.parameters():
+            parameter.detach().normal_()
     state, observation = agent.start(), {"proprio": np.ones(3, np.float32)}
     action, _ = agent.act(state, observation, np.random.default_rng(3))
     belief = agent.observe(state, observation)
     np.testing.assert_array_equal(action, agent.behavior.slow_actor(belief.features).mean.numpy())
+    assert (np.abs(action - agent.behavior.actor(belief.features).mean.detach().numpy()) > 1e-3).any()
 
 
 def test_a_goal_is_normalised_as_what_it_is_compared_with() -> None:
@@ -456,10 +459,11 @@ def test_bounds_that_say_nothing_set_no_scale() -> None:
     assert std.tolist() == pytest.approx([0.5, 1.0], rel=0.1)  # an eighth of its range is more than it moved
 
 
-def test_an_element_that_never_moves_and_has_no_range_is_normalised_to_a_number() -> None:
+def test_what_never_moved_and_has_no_range_keeps_its_own_unit() -> None:
     agent = Agent(SIZES, SMALL)
     mean, std = agent._statistics(np.full((7, 1), 3.0), [Element("bolt", "m", 3.0, 3.0)])
-    assert mean.tolist() == [3.0]
+    assert (mean.tolist(), std.tolist()) == ([3.0], [1.0])
+    _, std = agent._statistics(np.array([[1.0], [1.002]]), [Element("bolt", "m", 3.0, 3.0)])
     assert std.tolist() == pytest.approx([0.01])
 
 

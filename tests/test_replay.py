@@ -20,6 +20,7 @@ NO_GOAL = -1.0
 
 
 def distance_reward(achieved: NDArray[Any], goal: NDArray[Any]) -> NDArray[Any]:
+    assert achieved.shape == goal.shape, "as gymnasium-robotics demands"
     return np.asarray(-np.abs(achieved - goal).sum(-1))
 
 

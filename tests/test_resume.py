@@ -16,6 +16,7 @@ import wmctrl.learning.train
 from tests.tiny_run import tiny
 from wmctrl.bench.endurance import contents, differences, endure
 from wmctrl.commands import run_folder, training
+from wmctrl.commands.logbook import logged
 from wmctrl.learning.agent import Agent
 from wmctrl.learning.plants import Plant
 
@@ -193,6 +194,18 @@ def test_ctrl_c_anywhere_saves_at_once_and_the_resumed_run_is_the_same(
     assert site != "learning" or reached["learning"] == call == stopped.updates
     training.train(folder, resume=True)
     assert differences(calm.folder, folder) == []
+
+
+def test_ctrl_c_in_the_last_look_leaves_that_look_to_the_resumed_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = new_run("Pendulum-v1", tmp_path, "schedule.steps=30", "task.config.max_steps=20")
+    with monkeypatch.context() as patch:
+        at_calls(patch, "looking", lambda _: interrupt())
+        assert not training.train(folder).finished
+    assert not any("return" in row for row in logged(folder))
+    assert training.train(folder, resume=True).finished
+    assert [row["step"] for row in logged(folder) if "return" in row] == [30]
 
 
 def test_stopped_at_all_news_is_the_same(calm: Calm, tmp_path: Path) -> None:

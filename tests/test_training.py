@@ -162,7 +162,7 @@ def test_nan_from_a_plant_stops_with_one_line_and_the_resumed_run_starts_another
         assert main(["train", "--env", "Pendulum-v1", "--out", str(tmp_path), *settings]) == 2
     line = last_line(capfd)
     assert "became nan at step 31" in line
-    assert line.endswith("all until then is saved, and a resumed run starts another episode")
+    assert line.endswith("everything before it is saved; resuming begins a new episode")
     (folder,) = tmp_path.glob("*/*")
     trainer = training.assembled(folder)
     assert (trainer.step, len(trainer.replay)) == (30, 31)  # every action's arrival, and the beginning

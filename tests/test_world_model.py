@@ -220,7 +220,7 @@ def test_a_model_starts_by_copying_as_much_proprioception_as_its_state_holds(
 
 
 @pytest.mark.parametrize(("sensors", "elements"), [(0, 16), (10, 16), (17, 24), (48, 48), (348, 128)])
-def test_where_none_are_given_the_state_has_as_many_elements_as_there_are_sensors(sensors: int, elements: int) -> None:
+def test_where_no_size_is_given_the_state_fits_the_sensors_from_16_to_128(sensors: int, elements: int) -> None:
     sizes = Sizes(sensors, 0, 2)
     assert WorldModelConfig().fitted(sizes).stoch == elements
     assert WorldModelConfig(stoch=5).fitted(sizes).stoch == 5
@@ -259,8 +259,9 @@ def test_every_weight_is_trained(proprio: bool, camera: bool) -> None:
     model = make(camera=CAMERA if camera else None)
     loss, _ = model.loss(make_batch(camera=camera), noise())
     idle = [n for n, g in gradients(loss, model).items() if g is None or not bool(g.isfinite().all()) or not g.any()]
-    # A last layer that starts at zero holds its trunk's gradient back for one update.
-    assert [name for name in idle if not name.startswith(("prospect_head.trunk", "hazard_head"))] == []
+    # A last layer that starts at zero holds back the gradient of those before it for one update.
+    held_back = ("prospect_head.trunk", "hazard_head.first", "hazard_head.second")
+    assert [name for name in idle if not name.startswith(held_back)] == []
 
 
 def test_one_batch_can_be_learned_by_heart() -> None:
@@ -357,7 +358,7 @@ def test_the_worse_of_two_tellings_of_failure_is_believed_and_nothing_goes_on_af
         for told, feared, expected in ((-2.0, -9.0, -2.0), (-2.0, 3.0, 3.0)):
             ending.copy_(torch.tensor([9.0, told]))
             hazard.fill_(feared)
-            _, proceed, failure = model.foresee(features, None)
+            _, proceed, failure = model.prospects(features, None)
             torch.testing.assert_close(failure, torch.full((B,), expected).sigmoid())
             torch.testing.assert_close(proceed, torch.minimum(1.0 - failure, torch.tensor(9.0).sigmoid()))
 
@@ -479,7 +480,7 @@ def test_a_crash_that_throws_the_plant_off_its_course_is_foreseen_on_its_course(
     with torch.no_grad():
         for _ in range(4):
             belief = model.rssm.imagine(belief, torch.zeros(1, 1), noise=None)
-            foreseen.append(float(model.foresee(belief.features, None)[2]))
+            foreseen.append(float(model.prospects(belief.features, None)[2]))
     assert foreseen[2] == pytest.approx(0.4, abs=0.25)
     assert max(foreseen[:2]) < 0.1
 
@@ -515,7 +516,7 @@ def test_what_lies_behind_a_failure_is_foreseen_to_have_failed() -> None:
     with torch.no_grad():
         for _ in range(5):  # as far as it was trained to look ahead
             belief = model.rssm.imagine(belief, torch.zeros(2, 1), noise=None)
-            foreseen.append(model.foresee(belief.features, None)[2])
+            foreseen.append(model.prospects(belief.features, None)[2])
     into, behind = torch.stack(foreseen, 1)
     assert float(into[0]) < 0.5  # one step before the obstacle
     assert float(into[1:].min()) > 0.8

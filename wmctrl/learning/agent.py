@@ -280,11 +280,12 @@ class Agent:
     def _statistics(self, values: NDArray[Any], elements: Sequence[Element]) -> tuple[Tensor, Tensor]:
         """Mean and std of values (steps, n); what hardly moved yet is not blown up beyond an eighth of its range.
 
-        Where a range says nothing, for it is too large or 0, the std is at least 0.01.
+        Where a range says nothing, for it is too large or 0, the std is at least 0.01, and 1 if nothing moved at all.
         """
-        ranges = np.array([element.high - element.low for element in elements])
-        floor = np.where((ranges > 0.0) & (ranges < LARGEST_RANGE), ranges / 8.0, 1e-2)
-        return self._tensor(values.mean(0)), self._tensor(np.maximum(values.std(0), floor))
+        ranges, std = np.array([element.high - element.low for element in elements]), values.std(0)
+        unbounded = np.where(std > 0.0, 1e-2, 1.0)
+        floor = np.where((ranges > 0.0) & (ranges < LARGEST_RANGE), ranges / 8.0, unbounded)
+        return self._tensor(values.mean(0)), self._tensor(np.maximum(std, floor))
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Weights, statistics and the optimisers' moments by name."""

@@ -18,6 +18,9 @@ from wmctrl.model.rssm import Belief
 from wmctrl.model.world_model import WorldModel
 from wmctrl.planning.objective import Scalar
 
+MAX_LOG_STD = 0.5
+"""Upper bound of the actor's log std."""
+
 
 @dataclass(frozen=True)
 class BehaviorConfig:
@@ -32,8 +35,8 @@ class BehaviorConfig:
     stochastic: bool = False
     """Draw every imagined arrival from the model, instead of following the most probable one.
 
-    In the most probable future a gait on the edge of falling looks as good as a steady one; where a plant fails, drawn
-    ones can look worse than they are.
+    In the most probable future a gait on the edge of falling looks as good as a steady one; on plants that can fail,
+    drawn futures can look more dangerous than they are.
     """
     starts: int = 128
     """Beliefs of a batch that imagination starts from."""
@@ -62,8 +65,13 @@ class BehaviorConfig:
     def __post_init__(self) -> None:
         if not 0.0 < self.discount < 1.0:
             raise ValueError(f"discount must be between 0 and 1, both excluded, came {self.discount:g}")
-        require_at_least(self, layers=1, units=1, horizon=1, starts=1, disagreement=0)
+        require_at_least(self, layers=1, units=1, horizon=1, starts=1, disagreement=0, entropy=0)
         require_share(self, "slow_rate", "average_rate")
+        if not (0.0 <= self.trace <= 1.0 and self.min_log_std < MAX_LOG_STD):
+            raise ValueError(
+                f"trace must be from 0 to 1 and min_log_std below {MAX_LOG_STD:g}, came {self.trace:g} and"
+                f" {self.min_log_std:g}"
+            )
         if self.updates < 1:
             raise ValueError(f"updates must be at least 1, or set agent.learn_behavior=false, came {self.updates}")
 
@@ -141,7 +149,7 @@ class Actor(nn.Module):
     def forward(self, inputs: Tensor) -> TanhGaussian:
         """Distribution over (..., A) from (..., D + S + G)."""
         mean, raw = self.net(inputs).chunk(2, -1)
-        return TanhGaussian(Gaussian(mean, squashed_log_std(raw, self.min_log_std, 0.5)))
+        return TanhGaussian(Gaussian(mean, squashed_log_std(raw, self.min_log_std, MAX_LOG_STD)))
 
 
 def proposed(model: WorldModel, actor: Actor, belief: Belief, goal: Tensor | None, noise: Tensor) -> Tensor:
@@ -203,7 +211,7 @@ class Behavior(nn.Module):
             policy = self.actor(model.with_goal(features[-1], goal))
             entropies.append(policy.entropy_at(step))
             actions.append(policy.sample(step))
-            belief = model.rssm.imagine(belief, actions[-1], futures and futures.at(t))
+            belief = model.rssm.imagine(belief, actions[-1], None if futures is None else futures.at(t))
             features.append(belief.features)
         goals = None if goal is None else goal.unsqueeze(1).expand(-1, noise.shape[1], -1)
         # Two stacks rather than slices of one: a linear layer is several times slower on a slice.

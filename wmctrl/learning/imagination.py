@@ -54,7 +54,7 @@ class Pay:
     def arrival(self, model: WorldModel, features: Tensor, goal: Tensor | None) -> Arrival:
         """What arrivals with features (..., D + S) bring, for goals (..., G), or one (G,), in the task's units."""
         w = self.weights
-        rewards, proceed, failure = model.foresee(features, goal, rewarded=counts(w.reward))
+        rewards, proceed, failure = model.prospects(features, goal, rewarded=counts(w.reward))
         reward = torch.zeros_like(failure) if rewards is None else w.reward * rewards.mean
         if self.goal_cost is not None and goal is not None and self._sensed():
             proprio = model.decode_proprio(features)

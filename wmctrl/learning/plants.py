@@ -30,7 +30,7 @@ class CollectConfig:
     """Std that the planner's search starts with from an episode's second decision on, while experience is gathered.
 
     None takes its `init_std`.
-    A wide search finds what the model promises wrongly, which is what to learn from and not what to drive by.
+    A wide search finds plans that the model overrates: good data to learn from, and bad plans to drive by.
     """
     prefill: int = 500
     """Steps of random actions before the agent drives, over all plants."""

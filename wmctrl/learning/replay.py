@@ -170,7 +170,7 @@ class Replay:
             reached = int(generator.integers(step, end)) % stream.capacity
             inside = slice(step - begin, min(end - begin, T))
             achieved = window["proprio"][inside][:, list(hindsight.achieved)]
-            goal = stream.arrays["proprio"][reached, list(hindsight.achieved)]
+            goal = np.broadcast_to(stream.arrays["proprio"][reached, list(hindsight.achieved)], achieved.shape)
             # The difference, because a reward can hold more than its goal's part: a crash costs extra, say.
             window["reward"][inside] += hindsight.reward(achieved, goal)
             window["reward"][inside] -= hindsight.reward(achieved, window["goal"][inside])

@@ -110,13 +110,13 @@ class Trainer:
     @property
     def finished(self) -> bool:
         """Whether nothing is left to do."""
-        return self.step >= self.schedule.steps and self.updates >= self._due()
+        return self.step >= self.schedule.steps and self.updates >= self._due() and not self._look_due()
 
     def run(self, listener: Listener) -> None:
         """Go on to the schedule's last step, or until `stopping`, and save.
 
-        A round that `stopping` cut short is finished by the run that is resumed. An error in the middle of a round,
-        that of a plant apart, leaves the last checkpoint as it is, from which the same steps follow again.
+        A round that `stopping` cut short is finished by the run that is resumed. Any error but a plant's leaves the
+        last checkpoint untouched; resuming repeats the same steps.
 
         Raises:
             ValueError: A plant broke down; all that was recorded is saved, and a resumed run starts another episode.
@@ -166,7 +166,7 @@ class Trainer:
             yield
         except ValueError as error:
             self.save()
-            raise ValueError(f"{error}; all until then is saved, and a resumed run starts another episode") from error
+            raise ValueError(f"{error}; everything before it is saved; resuming begins a new episode") from error
 
     def _action(self, plant: Plant) -> NDArray[np.float32]:
         """Random while the replay fills, then the agent's with some noise."""
@@ -202,8 +202,7 @@ class Trainer:
 
     def _look(self) -> None:
         """Drive some episodes without exploration, where a look is due."""
-        every = self.schedule.evaluate_every
-        if not every or not self._passed(every) or not self.updates or self.looked == self.step:
+        if not self._look_due():
             return
         outcomes = []
         for outcome in drive(self.agent, self.examiner, self.schedule.evaluate_episodes, seed=EXAMINATION_SEED):
@@ -219,6 +218,11 @@ class Trainer:
         if spec.failure or any(o.breakdown for o in outcomes):
             seen["failure"] = [float(o.failure) for o in outcomes]
         self._tell({name: float(np.mean(values)) for name, values in seen.items()})
+
+    def _look_due(self) -> bool:
+        """Whether it is time to look, and that was not done yet."""
+        every = self.schedule.evaluate_every
+        return bool(every and self._passed(every) and self.updates and self.looked != self.step)
 
     def _passed(self, every: int) -> bool:
         """Whether a multiple of `every` steps was reached or passed in the last round of the plants."""

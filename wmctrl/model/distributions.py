@@ -21,7 +21,7 @@ def symexp(x: Tensor) -> Tensor:
 
 
 def damped(x: Tensor, share: float) -> Tensor:
-    """The same values, that pass on this share of their gradient."""
+    """`x` itself, its gradient scaled by `share`."""
     return torch.lerp(x.detach(), x, share)
 
 
@@ -69,7 +69,7 @@ class TanhGaussian:
         return torch.tanh(self.base.sample(noise))
 
     def log_prob(self, action: Tensor) -> Tensor:
-        """Log density (...,) of actions (..., A)."""
+        """Log density (...,) of actions (..., A), which `entropy_at` estimates the mean of."""
         raw = torch.atanh(action.clamp(-1.0 + 1e-6, 1.0 - 1e-6))
         return self.base.log_prob(raw) - _tanh_log_slope(raw).sum(-1)
 

@@ -43,8 +43,8 @@ class Prospect(NamedTuple):
 class ProspectHead(nn.Module):
     """Reward, continuation and failure from one trunk: in planning, a head costs as much as a step of the dynamics.
 
-    How episodes end has a matrix of its own: orthogonal steps of one for all would hardly see failures, which are few,
-    beside the bins of the reward.
+    How episodes end has a matrix of its own: in a shared one the bins of the reward would make up Muon's steps, and
+    failures, which are rare, would hardly be learned.
     """
 
     bins: Tensor

@@ -107,9 +107,9 @@ class MDNHead(nn.Module):
     A linear path runs beside the network: what the features hold in proportion need not pass through its normalisation,
     which costs precision. At the start it is zero and the network's part small, so the mixture starts near its origin.
 
-    Which component it is has a matrix of its own. As rows of the one that tells where they are, it was not learned at
-    all: orthogonal steps are of the whole matrix, and the gradient of a place is that of a choice times the distance in
-    standard deviations.
+    The components' logits have a matrix of their own. As rows of the means' matrix they were not learned at all: Muon
+    makes a matrix's step orthogonal as a whole, and a mean's gradient is a logit's times the distance in standard
+    deviations.
     """
 
     def __init__(self, inputs: int, size: int, components: int, units: int, layers: int) -> None:

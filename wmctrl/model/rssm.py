@@ -102,13 +102,16 @@ class RSSM(nn.Module):
         P = 1 if noise is None else len(noise.value)
         actions, projected = action.unbind(1), self.input_action(action).unbind(1)
         start = Belief(*(part.expand(N, -1) for part in belief))
-        drawn = self._imagine(start, actions[0], projected[0], noise and MixtureNoise(*(part[:, :1] for part in noise)))
+        first = None if noise is None else MixtureNoise(*(part[:, :1] for part in noise))
+        drawn = self._imagine(start, actions[0], projected[0], first)
         beliefs = [Belief(*(part.flatten(0, -2) for part in drawn))]
         for t in range(1, H):
             a, p = actions[t], projected[t]
             if P > 1:
                 a, p = (part.expand(P, N, -1).flatten(0, 1) for part in (a, p))
-            draws = noise and MixtureNoise(*(part[:, t, None].expand(P, N, -1).flatten(0, 1) for part in noise))
+            draws = None
+            if noise is not None:
+                draws = MixtureNoise(*(part[:, t, None].expand(P, N, -1).flatten(0, 1) for part in noise))
             beliefs.append(self._imagine(beliefs[-1], a, p, draws))
         return beliefs
 

@@ -14,6 +14,9 @@ from wmctrl.model.heads import Ensemble, HazardHead, ProspectHead
 from wmctrl.model.mdn import MDNHead, Mixture, kl_to_mixture
 from wmctrl.model.rssm import RSSM, Belief, Rollout
 
+FARTHEST = 50.0
+"""Stds from the mean beyond which a value is not told."""
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -57,7 +60,7 @@ class WorldModelConfig:
     context: int = 4
     """Steps of a training sequence that are observed before the rest is also imagined."""
     resolution: float = 0.05
-    """Std at which reconstructed proprioception is held against the price of information, in normalised units."""
+    """Assumed std of an error of reconstruction, normalised; a smaller one weighs it more against the KL."""
     camera_scale: float = 1.0
     """Weight of the camera's reconstruction."""
     reward_resolution: float | None = None
@@ -120,8 +123,12 @@ class Normaliser(nn.Module):
         self.std.copy_(std)
 
     def forward(self, value: Tensor) -> Tensor:
-        """(value - mean) / std, (..., size)."""
-        return (value - self.mean) / self.std
+        """(value - mean) / std, (..., size), and at most FARTHEST from 0.
+
+        What hardly moved while the statistics were taken can move by thousands of them later, and would be all that is
+        learned.
+        """
+        return ((value - self.mean) / self.std).clamp(-FARTHEST, FARTHEST)
 
     def inverse(self, normal: Tensor) -> Tensor:
         """The value in the task's units (..., size)."""
@@ -187,7 +194,7 @@ class WorldModel(nn.Module):
         assert self.proprio_head is not None, "this model does not observe proprioception"
         return self.proprio_normaliser.inverse(self.proprio_head.expectation(features))
 
-    def foresee(
+    def prospects(
         self, features: Tensor, goal: Tensor | None, *, rewarded: bool = True
     ) -> tuple[TwoHot | None, Tensor, Tensor]:
         """What arrivals with features (..., D + S) bring for goals (..., G), or one (G,): the reward and the
@@ -264,8 +271,8 @@ class WorldModel(nn.Module):
     ) -> dict[str, Tensor]:
         """Losses of reward, continuation and failure, given the most probable arrival before any of it is observed.
 
-        That is what planning asks for. Given what is observed there, a crash that throws the plant off its course would
-        be told from that course's leaving, and planning, which follows the course, would never be told of it.
+        That is what planning asks for. If these heads saw the observation, they would recognise a crash by the jump it
+        causes. Planning imagines the most probable course, without the jump, and would never see the crash coming.
 
         Args:
             deter: Memory on arrival (B, T, D).

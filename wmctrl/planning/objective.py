@@ -103,7 +103,7 @@ class ObjectiveConfig:
     arrival_doubt: float = 0.0
     """How far an imagined goal cost may be wrong, as a share of the cost that ends the episode.
 
-    At 0, a plan that reaches the goal is not asked what would come behind it, however fast it gets there.
+    At 0, a plan that touches the goal counts as finished there, even where it passes through at speed.
     """
     risk: float = 1.0
     """Share of the worst particles that count (CVaR); 1 is the mean, smaller is more careful."""

@@ -98,7 +98,7 @@ class Planner:
     min_std: float = 0.05
     """The search never narrows below this."""
     reopening: float = 1.0
-    """Share of the way back to `init_std` that the search opens up after a step, for every iteration that narrowed it.
+    """Share of the gap to `init_std` that std closes after a control step, once for each iteration of that step.
 
     1 begins anew with every step. Measured on parking-v0, 96 samples, one iteration a step, 50 drives: the return is
     -9.26 then, and -8.41 with 0.3.
@@ -194,4 +194,4 @@ ICEM = Planner()
 """Improved CEM (Pinneri et al. 2020): coloured noise, elites kept between iterations and between steps."""
 
 MPPI = Planner(kept=0, noise_exponent=0.0, temperature=0.5)
-"""Model-predictive path integral control (Williams et al. 2017) over elites; temperature is a share of their range."""
+"""Path integral control (Williams et al. 2017) as Hansen et al. 2022 plan: over elites, whose std is refitted."""
