@@ -34,9 +34,9 @@ class Schedule:
     """Updates on the random steps before the agent drives."""
     updates_per_step: float = 1.0
     """Updates for every later environment step."""
-    evaluate_every: int = 1_000
+    evaluate_every: int = 2_500
     """Steps between looks at how well the agent drives; 0 never looks."""
-    evaluate_episodes: int = 5
+    evaluate_episodes: int = 3
     """Episodes of a look."""
     checkpoint_every: int = 1_000
     """Steps between checkpoints."""

@@ -90,8 +90,8 @@ class ObjectiveConfig:
     A plan that does not touch an object earns the same wherever it leads the hand. Within reach nothing is paid, or the
     hand would press on from whichever side it came, and never go around.
     """
-    value: float = 0.0
-    """Weight of the critic at the end of the horizon."""
+    value: float = 1.0
+    """Weight of the critic at the end of the horizon; 0 where none is learned."""
     terminal: float = 1.0
     """Factor on the last step's reward, which stands in for what comes after where there is no critic."""
     failure: float = 0.0

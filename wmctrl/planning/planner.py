@@ -85,13 +85,13 @@ class Planner:
 
     horizon: int = 10
     """Actions in a plan, H."""
-    samples: int = 256
+    samples: int = 64
     """Candidates drawn in an iteration, N."""
-    iterations: int = 4
+    iterations: int = 3
     """Refits before an action is taken."""
-    elites: int = 24
+    elites: int = 8
     """Best candidates a refit uses, E."""
-    kept: int = 8
+    kept: int = 4
     """Elites of the last iteration, or of the last step, that are tried again."""
     init_std: float = 0.5
     """Std of a fresh plan, in the action's range [-1, 1]."""
@@ -187,11 +187,11 @@ class Planner:
         return sound * torch.exp((scores - scores[0]) / (self.temperature * span))
 
 
-CEM = Planner(kept=0, noise_exponent=0.0)
+CEM = Planner(samples=256, iterations=4, elites=24, kept=0, noise_exponent=0.0)
 """Cross-entropy method (Rubinstein and Kroese 2004)."""
 
-ICEM = Planner()
+ICEM = Planner(samples=256, iterations=4, elites=24, kept=8)
 """Improved CEM (Pinneri et al. 2020): coloured noise, elites kept between iterations and between steps."""
 
-MPPI = Planner(kept=0, noise_exponent=0.0, temperature=0.5)
+MPPI = Planner(samples=256, iterations=4, elites=24, kept=0, noise_exponent=0.0, temperature=0.5)
 """Path integral control (Williams et al. 2017) as Hansen et al. 2022 plan: over elites, whose std is refitted."""
