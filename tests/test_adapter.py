@@ -72,16 +72,16 @@ class Learner:
 
     def __init__(self, rate: float = 0.3) -> None:
         self.rate, self.generator = rate, np.random.default_rng(0)
-        self.parameters, self.matters, self.consolidated = gain(NOMINAL), gain(1.0), 0
+        self.parameters, self.importance, self.consolidated = gain(NOMINAL), gain(1.0), 0
         self.old_shares: list[float] = []
 
     @property
     def averaged(self) -> Parameters:
         return self.parameters
 
-    def restart(self, parameters: Parameters, matters: Parameters | None) -> None:
+    def restart(self, parameters: Parameters, importance: Parameters | None) -> None:
         self.parameters = {name: value.copy() for name, value in parameters.items()}
-        self.matters = self.matters if matters is None else matters
+        self.importance = self.importance if importance is None else importance
 
     def update(self, batch: Columns) -> float:
         shown = batch["proprio"][..., 1] / batch["action"][..., 0]
@@ -100,7 +100,7 @@ class Learner:
     def consolidate(self, sequences: Columns) -> None:
         assert sequences["reward"].shape[1] == self.length
         self.consolidated += 1
-        self.matters = gain(1.0 + self.consolidated)
+        self.importance = gain(1.0 + self.consolidated)
 
 
 class Judge:
@@ -287,12 +287,12 @@ def test_who_learns_is_held_by_what_matters_to_the_plant_that_drives() -> None:
     world = World(consolidated=200)
     world.drive(300)
     world.drive(1000, gain=0.5)
-    assert world.learner.matters == gain(2.0)
+    assert world.learner.importance == gain(2.0)
     assert "recognised" in world.drive(200)
-    assert world.learner.matters == gain(1.0)
+    assert world.learner.importance == gain(1.0)
     world.drive(1000)
     assert "recognised" in world.drive(200, gain=0.5)
-    assert world.learner.matters == gain(2.0)
+    assert world.learner.importance == gain(2.0)
     world.drive(1000, gain=0.5)
     assert world.learner.consolidated == 1
 

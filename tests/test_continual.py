@@ -17,7 +17,7 @@ from wmctrl.bench.continual import ARMS, JOINT, PROTOCOLS, Arm, Learner, Memory,
 from wmctrl.bench.digits import SIDE, Samples
 from wmctrl.cli import main
 from wmctrl.runtime.descent import Parameters
-from wmctrl.runtime.ewc import importance
+from wmctrl.runtime.ewc import fisher_diagonal
 
 SETTINGS = Settings(width=31, batch=17, weighed=101, training_images=1009, test_images=297)
 PERMUTED, SPLIT = (replace(protocol, steps=97) for protocol in PROTOCOLS)
@@ -121,13 +121,13 @@ def test_gradients_of_single_images_sum_up_to_the_batchs() -> None:
 
 
 def test_labels_that_matter_are_drawn_as_the_classifier_believes() -> None:
-    """Of the last biases, whose gradient is what is believed less the label, the importance is p (1 - p)."""
+    """Of the last biases, whose gradient is what is believed less the label, the fisher_diagonal is p (1 - p)."""
     rng = np.random.default_rng(0)
     parameters = classifier.initial((SIDE * SIDE, 13, 13, 2), rng)
     parameters["weights 2"][:] = 0.0
     parameters["biases 2"] = np.array([np.log(4.0), 0.0], np.float32)
     images = np.zeros((4001, SIDE * SIDE), np.float32)
-    found = importance(classifier.single_gradients(parameters, images, rng))
+    found = fisher_diagonal(classifier.single_gradients(parameters, images, rng))
     np.testing.assert_allclose(found["biases 2"], 0.8 * 0.2, rtol=0.1)
 
 

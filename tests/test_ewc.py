@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from wmctrl.runtime.descent import Adam
-from wmctrl.runtime.ewc import Anchor, Consolidation, importance
+from wmctrl.runtime.ewc import Anchor, Consolidation, fisher_diagonal
 
 Vector = NDArray[np.float32]
 
@@ -15,20 +15,20 @@ def array(*values: float) -> Vector:
 
 
 def test_importance_is_the_mean_square_of_the_gradients_of_single_samples() -> None:
-    found = importance([{"w": array(1.0, 2.0)}, {"w": array(3.0, 0.0)}])
+    found = fisher_diagonal([{"w": array(1.0, 2.0)}, {"w": array(3.0, 0.0)}])
     np.testing.assert_allclose(found["w"], [5.0, 2.0])
 
 
 def test_importance_of_a_gaussians_mean_is_one_over_its_variance() -> None:
     rng = np.random.default_rng(0)
     deviations = 0.5 * rng.standard_normal(20_000).astype(np.float32)
-    found = importance({"mean": array(-one / 0.25)} for one in deviations)
+    found = fisher_diagonal({"mean": array(-one / 0.25)} for one in deviations)
     assert found["mean"][0] == pytest.approx(4.0, rel=0.05)
 
 
 def test_importance_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one sample"):
-        importance([])
+        fisher_diagonal([])
 
 
 def test_the_penalty_and_its_gradient_are_those_of_the_formula() -> None:
@@ -64,7 +64,7 @@ def test_online_there_is_one_anchor_about_the_newest_parameters() -> None:
     held.keep({"w": array(3.0)}, {"w": array(1.0)})
     (anchor,) = held.anchors
     assert anchor.parameters["w"] == 3.0
-    assert anchor.matters["w"] == 1.0 + 0.5 * 4.0
+    assert anchor.importance["w"] == 1.0 + 0.5 * 4.0
 
 
 def test_what_is_held_on_to_alone_has_the_only_anchor() -> None:
@@ -76,12 +76,12 @@ def test_what_is_held_on_to_alone_has_the_only_anchor() -> None:
 
 
 def test_an_anchor_does_not_move_with_what_it_was_made_of() -> None:
-    parameters, matters = {"w": array(1.0)}, {"w": array(2.0)}
-    anchor = Anchor(parameters, matters)
+    parameters, importance = {"w": array(1.0)}, {"w": array(2.0)}
+    anchor = Anchor(parameters, importance)
     parameters["w"] += 1.0
-    matters["w"] += 1.0
+    importance["w"] += 1.0
     assert anchor.parameters["w"].tolist() == [1.0]
-    assert anchor.matters["w"].tolist() == [2.0]
+    assert anchor.importance["w"].tolist() == [2.0]
 
 
 @pytest.mark.parametrize(("arguments", "message"), [((-1.0,), "at least 0"), ((1.0, 2.0), "from 0 to 1")])

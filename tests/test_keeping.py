@@ -45,7 +45,7 @@ def test_how_much_parameters_matter_is_kept_where_it_was_told(tmp_path: Path) ->
     found = keeper.known()
     keeper.close()
     assert found is not None
-    assert [plant.matters for plant in found.plants] == [gain(4.0), None]
+    assert [plant.importance for plant in found.plants] == [gain(4.0), None]
     assert [plant.actuation for plant in found.plants] == [BENT, PLAIN]
     assert found.active == 2
 

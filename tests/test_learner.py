@@ -115,9 +115,9 @@ def test_a_consolidation_holds_what_is_known_now(held: Bundle) -> None:
     learner.update(batch)
     learner.consolidate({name: column[:2] for name, column in batch.items()})
     anchor = learner.consolidation.anchors[-1]
-    assert anchor.matters.keys() == set(learner.learned)
+    assert anchor.importance.keys() == set(learner.learned)
     assert all(np.array_equal(anchor.parameters[name], learner.parameters[name]) for name in learner.learned)
-    assert any(value.any() for value in anchor.matters.values())
+    assert any(value.any() for value in anchor.importance.values())
 
 
 def test_a_bundle_that_only_drives_is_refused() -> None:

@@ -19,7 +19,7 @@ from wmctrl.runtime.records import in_a_line
 LARGEST_SEED = 2**32 - 1
 """Numpy's older generators, which some environments use, take no larger one."""
 BUNDLE = "folder of a bundle, or of the run that holds it, a packed one, or a name of wm controllers"
-OTHERWISE = "plan otherwise or for something else, such as agent.objective.action_rate=0.1"
+OTHERWISE = "override a setting of the planner or its objective, such as agent.objective.action_rate=0.1"
 DRIVEN = ("latency", "faults", "delay", "punctuality")
 """What `wm bench` measures of something that drives."""
 
@@ -187,7 +187,7 @@ def add_lookers(command: Callable[..., Parser]) -> None:
         "folder", type=Path, nargs="?", metavar="RUN", help=f"folder of the run; or a bundle: {BUNDLE}"
     )
     evaluate.add_argument("--all", dest="every", action="store_true", help="every controller that comes along")
-    evaluate.add_argument("--card", action="store_true", help="write what is found as the card of what comes along")
+    evaluate.add_argument("--card", action="store_true", help="overwrite the card of a shipped controller")
     evaluate.add_argument("--episodes", type=count, metavar="N", help="how many (100, or those of a card)")
     evaluate.add_argument("--seed", type=seed, default=0, help="episode i starts from this plus i (0)")
     evaluate.add_argument("--policy", dest="policy_only", action="store_true", help="the reactive policy, no planning")
@@ -200,8 +200,8 @@ def add_lookers(command: Callable[..., Parser]) -> None:
         "export", deployment.export_run, "write what a run has learned as a folder that drives without PyTorch"
     )
     export.add_argument("folder", type=Path, metavar="RUN", help="folder of the run")
-    export.add_argument("--states", type=count, default=200, metavar="N", help="decisions to hold it to (200)")
-    export.add_argument("--learn", action="store_true", help="with graphs to go on learning with; takes some minutes")
+    export.add_argument("--states", type=count, default=200, metavar="N", help="decisions held against PyTorch (200)")
+    export.add_argument("--learn", action="store_true", help="add what goes on learning while it drives; takes minutes")
     export.add_argument("--precision", choices=("fp32", "fp16"), default="fp32", help="of the networks (fp32)")
     export.add_argument(
         "--target",
@@ -219,8 +219,8 @@ def add_lookers(command: Callable[..., Parser]) -> None:
     live.add_argument("--adapt", action="store_true", help="learn meanwhile; the bundle must be able to")
     live.add_argument("--budget-ms", type=float, metavar="MS", help="for a decision (half the control period)")
     live.add_argument("--seed", type=seed, default=0, metavar="S", help="of the first episode (0)")
-    live.add_argument("--port", type=int, default=0, metavar="P", help="where the page is (one that is free)")
-    live.add_argument("--host", default="127.0.0.1", metavar="H", help="address that is listened at (127.0.0.1)")
+    live.add_argument("--port", type=int, default=0, metavar="P", help="TCP port of the page (a free one)")
+    live.add_argument("--host", default="127.0.0.1", metavar="H", help="address to listen at (127.0.0.1)")
     live.add_argument("--env", metavar="ID", help="the task, where the bundle names one of a module that is not ours")
     pack = command("pack", deployment.pack_bundle, "write a bundle as one file, which drives like its folder")
     pack.add_argument("folder", type=Path, metavar="BUNDLE", help=BUNDLE)
@@ -247,26 +247,28 @@ def add_run_arguments(run: Parser) -> None:
     run.add_argument("--require-signature", metavar="HEX", help="refuse unless signed by this Ed25519 public key")
     run.add_argument("--env", metavar="ID", help="the task, where the bundle names one of a module that is not ours")
     run.add_argument(
-        "--rate", type=float, metavar="HZ", help="let the plant not wait: it steps so often a second, on the wall clock"
+        "--rate", type=float, metavar="HZ", help="real time: the plant steps so often, whether or not a command came"
     )
     run.add_argument("--budget-ms", type=float, metavar="MS", help="with --rate: time for a command (nearly all)")
     run.add_argument("--beside", action="store_true", help="with --rate: plan in a thread of its own")
-    run.add_argument("--fifo", action="store_true", help="with --rate: go before other programs, where that is allowed")
+    run.add_argument("--fifo", action="store_true", help="with --rate: ask for real-time priority (SCHED_FIFO)")
     run.add_argument("--core", type=int, metavar="N", help="with --rate: stay on this processor core")
     run.add_argument("--cycles", type=count, metavar="N", help="with --rate: stop after so many control periods")
     run.add_argument(
         "--delay", type=int, default=0, metavar="N", help="control periods until a command has an effect (0)"
     )
-    run.add_argument("--measure-delay", action="store_true", help="find out while driving, beginning with --delay")
+    run.add_argument("--measure-delay", action="store_true", help="measure the delay while driving, from --delay on")
     run.add_argument("--adapt", action="store_true", help="with --rate: learn while driving, as the plant changes")
     run.add_argument("--adapt-cpu", type=float, metavar="SHARE", help="with --adapt: of a processor core (0.5)")
-    run.add_argument("--memory", type=Path, metavar="FOLDER", help="with --adapt: where it is kept (RUN/adapted)")
+    run.add_argument(
+        "--memory", type=Path, metavar="FOLDER", help="with --adapt: where to keep what is learned (RUN/adapted)"
+    )
     run.add_argument(
         "--plant",
         metavar="NAME=VALUE",
         action="append",
         default=[],
-        help="with --rate: a physical parameter that is not nominal (see wm envs ID); may be repeated",
+        help="with --rate: set a physical parameter, such as ground_friction=0.2 (see wm envs ID); may be repeated",
     )
     run.add_argument("--film", type=Path, metavar="FILE", help="animated WebP of the last episode (FILE.webp)")
 
@@ -325,9 +327,9 @@ def add_bench_arguments(parser: Parser) -> None:
         nargs="?",
         choices=("update", "planning", "iteration", "compiled", "gradient", "continual", "peers", "all", *DRIVEN),
         default="all",
-        help="what (all, the first three); continual learns digits task after task, without and with consolidation and"
-        " replay; peers drive --env by other methods; the last four drive --run: in little time, with such trouble, in"
-        " real time",
+        help="what to measure (all, the first three). continual: digits learned task after task, with and without"
+        " consolidation and replay; peers: --env by other methods; of what --run drives, latency: by time for a"
+        " decision, faults: with failing sensors and planners, delay: with late commands, punctuality: in real time",
     )
     parser.add_argument(
         "--run", dest="trained", type=Path, metavar="RUN", help=f"with the last four, what drives: {BUNDLE}"

@@ -1,4 +1,4 @@
-"""Learning as graphs: what an update descends, and its gradients, with nothing of autograd left in them."""
+"""Learning as graphs: the losses of an update and their gradients, without autograd."""
 
 from collections.abc import Sequence
 

@@ -19,7 +19,7 @@ from wmctrl.bench.classifier import accuracy, gradient, initial, single_gradient
 from wmctrl.bench.digits import SIDE, Samples
 from wmctrl.commands import intervals, provenance
 from wmctrl.runtime.descent import CLIP, Adam
-from wmctrl.runtime.ewc import Consolidation, importance
+from wmctrl.runtime.ewc import Consolidation, fisher_diagonal
 from wmctrl.runtime.files import write_atomic
 
 SCHEMA = 1
@@ -177,7 +177,9 @@ class Learner:
         if self.consolidation.strength:
             known = Samples.joined(self.memory.parts) if self.memory.parts else training
             images = known.some(self.rng, self.settings.weighed).images
-            self.consolidation.keep(self.parameters, importance(single_gradients(self.parameters, images, self.rng)))
+            self.consolidation.keep(
+                self.parameters, fisher_diagonal(single_gradients(self.parameters, images, self.rng))
+            )
 
 
 @dataclass(frozen=True)

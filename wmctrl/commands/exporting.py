@@ -62,7 +62,7 @@ COLUMNS = (
 LEGEND = f"""\
 belief, surprise, action: largest difference from PyTorch's; of belief and surprise relative to 1 + their size
 same action: share of the decisions that differ by at most {SAME_ACTION:g}
-as good: share of those, and of others whose best and worst elites are worth the same"""
+as good: share of plans that are the same, or whose best and worst elites are worth the same"""
 """What the columns mean."""
 GRADIENT_COLUMNS = ("gradients", "parameters", "all zero", "largest difference", "at most", "PyTorch's", "of")
 """What a table tells of graphs that learn."""
@@ -73,7 +73,7 @@ REGRET_COLUMNS = ("plans", "states", "regret, mean", "median", "95th percentile"
 """What a table tells of half precision."""
 REGRET_LEGEND = """\
 regret: how much less a plan is worth than single precision's own, as single precision judges both
-half precision is taken where its mean and its 95th percentile are at most the 95th percentile of another seed"""
+half precision is accepted when its mean and its 95th percentile are at most the 95th percentile of another seed"""
 
 
 @dataclass(frozen=True)
@@ -218,8 +218,8 @@ def dropped(
     lost = {
         "--sign KEY": (folder / bundle.SIGNATURE).exists() and not signed,
         "--learn": bool(told.learning) and not learn,
-        f"--precision {told.precision}": told.precision != "fp32" == precision,
-        f"--target {machine}": machine != "generic" == target,
+        f"--precision {told.precision}": told.precision != "fp32" and precision == "fp32",
+        f"--target {machine}": machine != "generic" and target == "generic",
     }
     return " ".join(option for option, missing in lost.items() if missing)
 

@@ -38,7 +38,7 @@ def add_memories(folder: Path, agent: Agent, config: Config, controller: Control
     learner = Learner(bundle.load(folder, learning=True), Consolidation(0.0), rate=0.0)
     memory = Memory.of(Layout.of(controller.bundle.manifest.task), recorded)
     learner.consolidate(batch_of(memory.drawn(CONSOLIDATING, learner.length, learner.generator)))
-    extend(folder, {bundle.IMPORTANCE: learner.consolidation.anchors[0].matters})
+    extend(folder, {bundle.IMPORTANCE: learner.consolidation.anchors[0].importance})
 
 
 def driven(controller: Controller, task: Task, steps: int, seed: int) -> dict[str, NDArray[Any]]:

@@ -144,7 +144,7 @@ def drive(
     with contextlib.closing(RealtimePlant(make, spec, timing.period, shift)) as plant:
         budget = None if timing.beside else timing.wanted
         loop = Loop(assured, plant, timing.period, budget, adapter, panel.goal.wanted)
-        while number < episodes if left is None else left > 0:
+        while (number < episodes) if left is None else (left > 0):
             record = Record.of(room(spec) if left is None else min(room(spec), left))
             with watched(record, timing, panel):
                 result = episode(loop, plant, timing, seed + number, record)

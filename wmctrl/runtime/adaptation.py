@@ -32,7 +32,7 @@ class Adaptation:
     capacity: int = 20_000
     """Steps that are remembered."""
     fresh: int = 50
-    """Steps that judge what was learned before they came."""
+    """Steps recorded after what was learned, on which it is judged."""
     updates: int = 20
     """Of the model, at least, before it is judged."""
     better: float = 0.05
@@ -84,10 +84,10 @@ class Learns(Protocol):
         """The running average of its parameters, which is what may drive."""
 
     @property
-    def matters(self) -> Parameters:
-        """How much each parameter of what is held on to matters to it."""
+    def importance(self) -> Parameters:
+        """How much each parameter matters to what is held on to."""
 
-    def restart(self, parameters: Parameters, matters: Parameters | None) -> None:
+    def restart(self, parameters: Parameters, importance: Parameters | None) -> None:
         """Go on from other parameters, and hold on to them by how much they matter, where that is told."""
 
     def update(self, batch: Columns) -> float:
@@ -129,12 +129,12 @@ class Alarm(NamedTuple):
 
 @dataclass(eq=False)
 class Regime:
-    """A plant that was learned, which is none but itself: two may have the same parameters."""
+    """A plant that is known; told from others by identity, for two may have the same parameters."""
 
     parameters: Parameters
     actuation: Actuation
     """What commands do to it."""
-    matters: Parameters | None = None
+    importance: Parameters | None = None
     """How much each of them matters to it; None before it is consolidated."""
 
 

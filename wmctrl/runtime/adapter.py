@@ -71,7 +71,7 @@ class Adapter:
             ValueError: There are too few steps.
         """
         self.layout, self.engine, self.learner, self.judge, self.config = layout, engine, learner, judge, config
-        self.nominal = Regime(dict(learner.parameters), engine.actuation, learner.matters)
+        self.nominal = Regime(dict(learner.parameters), engine.actuation, learner.importance)
         self.active, self.previous = self.nominal, self.nominal
         self.regimes = [self.nominal]
         self.memory = Memory(self.layout, self.config.capacity)
@@ -346,10 +346,10 @@ class Adapter:
     def _consolidate(self) -> None:
         """Hold on to what drives, a plant that is known from now on."""
         L = self.learner
-        if self.active.matters is None:  # it was learned; or commands were found to do something else, and no more
+        if self.active.importance is None:  # it was learned; or commands were found to do something else, and no more
             self._start_from(self.active)
             L.consolidate(self._new(CONSOLIDATING))
-            self.active.matters = L.matters
+            self.active.importance = L.importance
         self.unkept = True
         others = [one for one in self.regimes if one not in (self.nominal, self.active)]
         self.regimes = [self.nominal, *[*others, self.active][1 - self.config.regimes :]]
@@ -357,7 +357,7 @@ class Adapter:
 
     def _start_from(self, regime: Regime) -> None:
         """Learn from a plant's parameters on, held by what is known of it."""
-        self.learner.restart(regime.parameters, regime.matters)
+        self.learner.restart(regime.parameters, regime.importance)
 
     def close(self) -> None:
         """Keep what is not kept yet; nobody works or drives any more."""

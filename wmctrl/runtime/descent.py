@@ -26,7 +26,7 @@ CLIP = 100.0
 
 
 class Adam:
-    """Moves parameters, in place of nothing: every step returns new ones."""
+    """Adam; every step returns new arrays, and changes none in place."""
 
     def __init__(self, rate: float, clip: float) -> None:
         """
@@ -61,7 +61,7 @@ class Adam:
 
 
 class Descent:
-    """Moves matrices by orthogonal steps (Muon), and the rest by Adam's, in place of nothing.
+    """Muon for matrices and Adam for the rest; every step returns new arrays.
 
     A step of Muon's is as long from the first one on, whatever it descends, where Adam's first ones go by the signs of
     a noisy gradient: a trained arm's model, at a thousandth a step, erred eight times as much after ten of them.

@@ -39,7 +39,10 @@ BETWEEN_ALARMS = 1e5
 
 @dataclass(frozen=True)
 class Expectation:
-    """How much an observation surprises on the plant that was learned: log-linear in where it was and what was done."""
+    """How much an observation surprises on the plant that was learned.
+
+    The logarithm, with FAINT added, is linear in features of where it was and what was done, and in their squares.
+    """
 
     mean: NDArray[np.float64]
     std: NDArray[np.float64]

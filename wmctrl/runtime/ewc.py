@@ -13,7 +13,7 @@ Arrays = Mapping[str, NDArray[Any]]
 """Parameters, or what belongs to each of them, by name."""
 
 
-def importance(gradients: Iterable[Arrays]) -> dict[str, NDArray[np.float32]]:
+def fisher_diagonal(gradients: Iterable[Arrays]) -> dict[str, NDArray[np.float32]]:
     """Diagonal of the empirical Fisher information: mean square of the log-likelihood's gradients.
 
     Args:
@@ -37,13 +37,13 @@ def importance(gradients: Iterable[Arrays]) -> dict[str, NDArray[np.float32]]:
 class Anchor:
     """Parameters as they were when something was known, and how much each mattered to it."""
 
-    def __init__(self, parameters: Arrays, matters: Arrays) -> None:
+    def __init__(self, parameters: Arrays, importance: Arrays) -> None:
         """
         Args:
-            matters: Their `importance`; of those that are missing, none.
+            importance: Their `fisher_diagonal`; of those that are missing, none.
         """
-        self.parameters = {name: np.array(parameters[name], np.float32) for name in matters}
-        self.matters = {name: np.array(value, np.float32) for name, value in matters.items()}
+        self.parameters = {name: np.array(parameters[name], np.float32) for name in importance}
+        self.importance = {name: np.array(value, np.float32) for name, value in importance.items()}
 
 
 class Consolidation:
@@ -66,24 +66,25 @@ class Consolidation:
         self.strength, self.decay = strength, decay
         self.anchors: list[Anchor] = []
 
-    def keep(self, parameters: Arrays, matters: Arrays) -> None:
+    def keep(self, parameters: Arrays, importance: Arrays) -> None:
         """Hold on to what is known now."""
         if self.decay is not None and self.anchors:
             (old,) = self.anchors
-            matters = {name: value + self.decay * old.matters.get(name, 0.0) for name, value in matters.items()}
+            kept = {name: self.decay * value for name, value in old.importance.items()}
+            importance = {name: value + kept.get(name, 0.0) for name, value in importance.items()}
             self.anchors.clear()
-        self.anchors.append(Anchor(parameters, matters))
+        self.anchors.append(Anchor(parameters, importance))
 
-    def hold(self, parameters: Arrays, matters: Arrays) -> None:
+    def hold(self, parameters: Arrays, importance: Arrays) -> None:
         """Hold on to this alone, whatever was known before."""
-        self.anchors = [Anchor(parameters, matters)]
+        self.anchors = [Anchor(parameters, importance)]
 
     def penalty(self, parameters: Arrays) -> float:
         """What parameters cost for being away from their anchors."""
         squares = (
-            float((matters * (parameters[name] - anchor.parameters[name]) ** 2).sum(dtype=np.float64))
+            float((importance * (parameters[name] - anchor.parameters[name]) ** 2).sum(dtype=np.float64))
             for anchor in self.anchors
-            for name, matters in anchor.matters.items()
+            for name, importance in anchor.importance.items()
         )
         return 0.5 * self.strength * sum(squares)
 
@@ -91,8 +92,8 @@ class Consolidation:
         """Of the penalty, by name; parameters that nothing holds are not in it."""
         found: dict[str, NDArray[np.float32]] = {}
         for anchor in self.anchors:
-            for name, matters in anchor.matters.items():
-                pull = self.strength * matters * (parameters[name] - anchor.parameters[name])
+            for name, importance in anchor.importance.items():
+                pull = self.strength * importance * (parameters[name] - anchor.parameters[name])
                 found[name] = np.asarray(found.get(name, 0.0) + pull, np.float32)
         return found
 

@@ -22,7 +22,7 @@ from wmctrl.runtime.replay_log import ReplayLog
 
 STATE, LOG, LOCK = "state.json", "log", "lock"
 SLOTS = ("slot-a.safetensors", "slot-b.safetensors")
-PARTS = ("parameters", "matters", "actuation")
+PARTS = ("parameters", "importance", "actuation")
 """Of a plant."""
 LARGEST_STATE = 1 << 16
 """Bytes."""
@@ -113,7 +113,7 @@ class Keeper:
         self.slot = slot
         return found
 
-    def _regime(self, parameters: Parameters, matters: Parameters, actuation: Parameters) -> Regime:
+    def _regime(self, parameters: Parameters, importance: Parameters, actuation: Parameters) -> Regime:
         """A plant from its parts.
 
         Raises:
@@ -121,7 +121,7 @@ class Keeper:
         """
         found = Actuation(actuation["gain"], actuation["offset"], int(actuation.get("delay", 0)))
         found.require_sound(self.layout.actions)
-        return Regime(parameters, found, matters or None)
+        return Regime(parameters, found, importance or None)
 
     def _state(self) -> dict[str, Any] | None:
         """What counts, where anything does and it is of this bundle."""
@@ -143,7 +143,7 @@ class Keeper:
 def _parts(plant: Regime) -> dict[str, Parameters]:
     """A plant by PARTS."""
     actuation = {name: np.asarray(value) for name, value in plant.actuation._asdict().items()}
-    return dict(zip(PARTS, (plant.parameters, plant.matters or {}, actuation), strict=True))
+    return dict(zip(PARTS, (plant.parameters, plant.importance or {}, actuation), strict=True))
 
 
 def origin_of(manifest: bytes) -> str:

@@ -11,7 +11,7 @@ from wmctrl.runtime.behavior import Behavior, Starts
 from wmctrl.runtime.bundle import Bundle
 from wmctrl.runtime.descent import CLIP, Descent, Parameters
 from wmctrl.runtime.engine import Engine
-from wmctrl.runtime.ewc import Consolidation, importance
+from wmctrl.runtime.ewc import Consolidation, fisher_diagonal
 from wmctrl.runtime.experience import Columns
 from wmctrl.runtime.manifest import BELIEFS, GRADIENT
 from wmctrl.runtime.track import Belief
@@ -73,20 +73,20 @@ class Learner:
         self.behavior = Behavior(bundle, self.engine) if BEHAVIOR in graphs else None
 
     @property
-    def matters(self) -> Parameters:
-        """How much each parameter of what is held on to matters to it; nothing where nothing is."""
-        return dict(self.consolidation.anchors[-1].matters) if self.consolidation.anchors else {}
+    def importance(self) -> Parameters:
+        """How much each parameter matters to what is held on to; nothing where nothing is."""
+        return dict(self.consolidation.anchors[-1].importance) if self.consolidation.anchors else {}
 
-    def restart(self, parameters: Mapping[str, NDArray[Any]], matters: Parameters | None = None) -> None:
+    def restart(self, parameters: Mapping[str, NDArray[Any]], importance: Parameters | None = None) -> None:
         """Go on from other parameters, without momentum.
 
         Args:
-            matters: How much each of them matters, to hold on to them alone; None holds on to what was held on to.
+            importance: How much each of them matters, to hold on to them alone; None holds on to what was held on to.
         """
         self.parameters = {name: np.array(value, np.float32) for name, value in parameters.items()}
         self.averaged = dict(self.parameters)
-        if matters is not None:
-            self.consolidation.hold(self.parameters, matters)
+        if importance is not None:
+            self.consolidation.hold(self.parameters, importance)
         self.descent = Descent(self.rate, CLIP)
         if self.behavior is not None:
             self.behavior.restart()
@@ -131,7 +131,7 @@ class Learner:
 
     def consolidate(self, sequences: Columns) -> None:
         """Hold on to what is known now, as far as sequences (n, T, ...) tell what matters to it."""
-        self.consolidation.keep(self.parameters, importance(self._singly(sequences)))
+        self.consolidation.keep(self.parameters, fisher_diagonal(self._singly(sequences)))
 
     def _singly(self, sequences: Columns) -> Iterator[Parameters]:
         """Gradients of each sequence, averaged over the graph's draws of noise."""
