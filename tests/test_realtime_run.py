@@ -69,6 +69,8 @@ def test_a_bundle_drives_a_plant_that_does_not_wait(tmp_path: Path, beside: bool
         driven.companion.stop()
     found = Punctuality.of([one.record for one in drives])
     assert len(found.wrote) == 25
+    assert found.made_by["plan"]
+    assert not found.made_by["safe action"]
     assert sum(one.result.steps for one in drives) >= 24
     assert drives[0].result.reward < 0.0
     write_report(tmp_path / "report.html", "Pendulum-v1", timing, found)

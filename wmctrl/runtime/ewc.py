@@ -79,17 +79,8 @@ class Consolidation:
         """Hold on to this alone, whatever was known before."""
         self.anchors = [Anchor(parameters, importance)]
 
-    def penalty(self, parameters: Arrays) -> float:
-        """What parameters cost for being away from their anchors."""
-        squares = (
-            float((importance * (parameters[name] - anchor.parameters[name]) ** 2).sum(dtype=np.float64))
-            for anchor in self.anchors
-            for name, importance in anchor.importance.items()
-        )
-        return 0.5 * self.strength * sum(squares)
-
     def gradient(self, parameters: Arrays) -> dict[str, NDArray[np.float32]]:
-        """Of the penalty, by name; parameters that nothing holds are not in it."""
+        """Of the penalty, by name: lambda F (theta - theta*). Parameters that nothing holds are not in it."""
         found: dict[str, NDArray[np.float32]] = {}
         for anchor in self.anchors:
             for name, importance in anchor.importance.items():
