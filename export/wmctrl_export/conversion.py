@@ -75,16 +75,17 @@ TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.ops.aten.unbind.int: unbind,
 }
 """What torch's own exporter has no, or a slow, translation for."""
-# The exporter parses the source of its 500 translations for every graph, a second each time; this way only once.
-_parsed = functools.cache(vars(TracedOnnxFunction)["function_ir"].fget)
-TracedOnnxFunction.function_ir = property(_parsed)  # type: ignore[method-assign, assignment]
+SIGNATURE = "function_ir"
+"""What the exporter parses of the source of its own translations."""
+PARSED = property(functools.cache(vars(TracedOnnxFunction)[SIGNATURE].fget))
+"""The same, parsed once."""
 
 
 def converted(graph: Graph, precision: str = "fp32") -> bytes:
     """The serialised ONNX model of a graph, whose networks compute in a precision of PRECISIONS."""
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be {' or '.join(PRECISIONS)}, came {precision}")
-    with quiet(), torch.no_grad():
+    with quiet(), parsed_once(), torch.no_grad():
         identifiers = {name.replace(".", "__"): value for name, value in graph.inputs.items()}
         program = torch.onnx.export(
             torch.export.export(graph.module, (), identifiers),
@@ -106,6 +107,17 @@ def converted(graph: Graph, precision: str = "fp32") -> bytes:
         if precision == "fp16":
             halve(model)
     return serialised(model)
+
+
+@contextlib.contextmanager
+def parsed_once() -> Iterator[None]:
+    """Have the exporter parse its 500 translations for the first graph alone: it would for each, a second each time."""
+    parses = vars(TracedOnnxFunction)[SIGNATURE]
+    setattr(TracedOnnxFunction, SIGNATURE, PARSED)
+    try:
+        yield
+    finally:
+        setattr(TracedOnnxFunction, SIGNATURE, parses)
 
 
 @contextlib.contextmanager
