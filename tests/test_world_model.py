@@ -154,7 +154,11 @@ def test_what_is_foreseen_is_held_against_reality_until_the_episode_ends(scatter
     # Sequence b goes on for b steps behind the context: 0 + 1 + 2 + 3 + 4 of them count.
     known = [(b, t) for b in range(B) for t in range(b)]
     _, parts = scattered.loss(batch, noise())
-    torch.testing.assert_close(parts["foreseen_proprio"], sum(0.5 * error[b, t].square().sum() for b, t in known) / 10)
+    squares = torch.stack([error[b, t].square() for b, t in known]).mean(0)
+    torch.testing.assert_close(parts["foreseen_proprio"], 0.5 * squares.sum())
+    scattered.config = replace(scattered.config, foreseeable=5.0)
+    _, robust = scattered.loss(batch, noise())
+    torch.testing.assert_close(robust["foreseen_proprio"], 12.5 * torch.log(1.0 + squares / 25.0).sum())
     torch.testing.assert_close(parts["foreseen_kl"], sum(surprise[b, t] for b, t in known) / 10)
 
 

@@ -61,6 +61,14 @@ class WorldModelConfig:
     """Steps of a training sequence that are observed before the rest is also imagined."""
     resolution: float = 0.05
     """Assumed std of an error of reconstruction, normalised; a smaller one weighs it more against the KL."""
+    foreseeable: float | None = None
+    """Error of looking ahead, in resolutions, beyond which it counts by its logarithm; None: by its square alone.
+
+    What cannot be foreseen, a block that tumbles, drowns the rest by its squares: measured on 13,000 steps of
+    FetchPush-v4 after 1,000 updates, the most probable component was 5.9 mm off where the block lay still, and with 5
+    here 1.8 mm; where it moved by more than 1 cm a step, 34 mm on average, 12.7 and 9.0 mm. Where all can be foreseen
+    it is not for free: an arm that learned to reach with it, one seed, did so in 94 of 100 drives.
+    """
     camera_scale: float = 1.0
     """Weight of the camera's reconstruction."""
     reward_resolution: float | None = None
@@ -72,7 +80,7 @@ class WorldModelConfig:
 
     def __post_init__(self) -> None:
         require_positive(self, "resolution")
-        require_positive(self, "reward_resolution", or_null=True)
+        require_positive(self, "reward_resolution", "foreseeable", or_null=True)
         require_at_least(self, deter=1, stoch=0, units=1, layers=1, hazard_units=0, camera_depth=1)
         require_at_least(self, prior_components=1, decoder_components=1)
         require_at_least(self, free_nats=0, dynamics_scale=0, representation_scale=0, camera_scale=0)
@@ -345,8 +353,20 @@ class WorldModel(nn.Module):
         if self.proprio_head is not None and batch.proprio is not None:
             target = self.proprio_normaliser(batch.proprio[:, C:])
             error = (self.proprio_head.expectation(belief.features) - target) / self.config.resolution
-            parts["foreseen_proprio"] = 0.5 * mean_where(within, (error**2).sum(-1))
+            parts["foreseen_proprio"] = self._foreseen(error, within)
         return parts
+
+    def _foreseen(self, error: Tensor, within: Tensor) -> Tensor:
+        """Loss of errors of looking ahead (B, H, O), in resolutions, where that is within an episode (B, H).
+
+        With n the square of `foreseeable`, an element's mean squared error m counts as n ln(1 + m / n): beyond n its
+        weight falls as that of a Gaussian whose std the errors themselves tell (Kendall et al. 2018).
+        """
+        if self.config.foreseeable is None:
+            return 0.5 * mean_where(within, (error**2).sum(-1))
+        squares = torch.stack([mean_where(within, square) for square in (error**2).unbind(-1)])
+        most = self.config.foreseeable**2
+        return 0.5 * most * torch.log1p(squares / most).sum()
 
     def _ensemble(self, batch: Batch, rollout: Rollout) -> Tensor:
         """Mean squared error of every member's guess of the next posterior mean, out of the model's gradient."""
