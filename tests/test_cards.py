@@ -8,7 +8,7 @@ import pytest
 
 from tests.tiny_bundle import made
 from wmctrl.cli import main
-from wmctrl.commands import archive, cards, driving, measurement
+from wmctrl.commands import archive, cards, driving, evaluation, measurement
 from wmctrl.runtime import manifest
 from wmctrl.runtime.keeping import origin_of
 
@@ -93,4 +93,4 @@ def test_every_controller_that_comes_along_has_a_card_of_its_own(name: str) -> N
     assert story.limits
     assert any(command.startswith(f"./wm train --env {card.task} ") for command in story.reproduce)
     assert cards.PLANNER in card.drivers
-    assert cards.RANDOM in card.drivers
+    assert evaluation.RANDOM in card.drivers

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from wmctrl_envs.task import Element, Parameter, TaskSpec
 
     from wmctrl.commands.doctor import Finding
+    from wmctrl.commands.evaluation import Evaluation
 
 PIPED_WIDTH = 140
 """Columns of a table that goes to a file or another program."""
@@ -124,34 +125,28 @@ def evaluate(
     if every == (folder is not None):
         raise ValueError("name a run or a bundle, or give --all for every controller that comes along")
     if folder is not None and folder.is_dir() and not (folder / manifest.NAME).exists() and not card:
-        return evaluate_run(folder, episodes, seed, policy_only, beside_torch, overrides, as_json)
+        from wmctrl.commands import evaluation  # takes seconds, and a mistake is told at once
+
+        found = evaluation.evaluate(
+            folder,
+            evaluation.EPISODES if episodes is None else episodes,
+            seed,
+            policy_only=policy_only,
+            beside_torch=beside_torch,
+            overrides=tuple(overrides),
+        )
+        return show_evaluation(found, as_json)
     asked = {"--policy": policy_only, "--torch": beside_torch, "--set": bool(overrides)}
     if of_runs := [name for name, given in asked.items() if given]:
         raise ValueError(f"{', '.join(of_runs)} is of runs, and {folder or '--all'} is none; leave it out")
     return deployment.evaluate_bundles(folder, episodes, seed, as_json, card=card)
 
 
-def evaluate_run(
-    folder: Path,
-    episodes: int | None,
-    seed: int,
-    policy_only: bool,
-    beside_torch: bool,
-    overrides: Sequence[str],
-    as_json: bool,
-) -> int:
-    """Drive what a run has learned, and show and keep what was found."""
-    from wmctrl.commands.evaluation import EPISODES, evaluate, to_json
+def show_evaluation(found: "Evaluation", as_json: bool) -> int:
+    """Show what was found of a run, and write its report."""
+    from wmctrl.commands.evaluation import to_json
     from wmctrl.commands.report import COLUMNS, table_row, write_report
 
-    found = evaluate(
-        folder,
-        EPISODES if episodes is None else episodes,
-        seed,
-        policy_only=policy_only,
-        beside_torch=beside_torch,
-        overrides=tuple(overrides),
-    )
     if as_json:
         print(json.dumps(to_json(found), indent=2), flush=True)
     else:
@@ -159,7 +154,7 @@ def evaluate_run(
             f"{found.spec.id} after {found.step:,} steps", COLUMNS, [table_row(score, found) for score in found.scores]
         )
         print(f"In parentheses: 95 % intervals. Figures are in {found.folder / 'eval.json'}", flush=True)
-    report = folder / f"report{found.folder.name.removeprefix('eval')}.html"
+    report = found.folder.with_name(f"report{found.folder.name.removeprefix('eval')}.html")
     write_report(report, f"{found.spec.id}: what it learned", [found])
     if not as_json:
         print(f"Report: {report}" + (f" ({found.note})" if found.note else ""))

@@ -20,7 +20,7 @@ JUDGED = ("success", "failure", "return")
 """What must come out within the card's intervals when it is measured again."""
 COLUMNS = ("", "episodes", *FIGURES, "ms/decision, p50 (p99)")
 """What a table tells of those who drive."""
-PLANNER, RANDOM = "controller", "random actions"
+PLANNER = "controller"
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from wmctrl.runtime.files import write_atomic
 from wmctrl.runtime.latency import Latency
 
 State = TypeVar("State")
+RANDOM = "random actions"
 BASELINE_EPISODES = 20
 """Most episodes of random actions; slow plants would otherwise take minutes over them."""
 KEPT_EPISODES = 10
@@ -170,10 +171,8 @@ def evaluate(
             again, _ = scored(f"{score.driver} in PyTorch", reference, task, episodes, seed)
             found = dataclasses.replace(found, scores=(*found.scores, again))
             _keep(found, episodes)
-        random, count = RandomDriver(agent.sizes.action), min(episodes, BASELINE_EPISODES)
-        baseline, _ = scored("random actions", random, task, count, seed)
-        found = dataclasses.replace(found, scores=(*found.scores, baseline))
-        _keep(found, count)
+        found = dataclasses.replace(found, scores=(*found.scores, baseline(task, episodes, seed)))
+        _keep(found, min(episodes, BASELINE_EPISODES))
         foresight = foresee(agent, kept, _horizon(agent, kept), seed)
         outlook = look_ahead(agent, kept[0], agent.config.planner.horizon)
         found = dataclasses.replace(found, foresight=foresight, outlook=outlook)
@@ -317,6 +316,12 @@ def to_json(found: Evaluation) -> dict[str, Any]:
         "drivers": {score.driver: score_json(score, found.spec) for score in found.scores},
         "foresight": None if found.foresight is None else _foresight_json(found.foresight, found.spec),
     }
+
+
+def baseline(task: Task, episodes: int, seed: int) -> Score:
+    """The score of random actions in the first of some episodes, BASELINE_EPISODES at most."""
+    random = RandomDriver(len(task.task_spec.action))
+    return scored(RANDOM, random, task, min(episodes, BASELINE_EPISODES), seed)[0]
 
 
 def score_json(score: Score, spec: TaskSpec) -> dict[str, Any]:

@@ -5,17 +5,16 @@ from pathlib import Path
 
 from wmctrl.commands import provenance
 from wmctrl.commands.bundle_driver import BundleDriver
-from wmctrl.commands.cards import PLANNER, RANDOM, SCHEMA, Measured
+from wmctrl.commands.cards import PLANNER, SCHEMA, Measured
 from wmctrl.commands.driving import bundle_in, matching_task, require_known
-from wmctrl.commands.evaluation import BASELINE_EPISODES, score_json, scored
-from wmctrl.learning.evaluate import RandomDriver
+from wmctrl.commands.evaluation import baseline, score_json, scored
 from wmctrl.runtime import manifest
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.keeping import origin_of
 
 
 def measure(bundle: Path, episodes: int, seed: int, env: str | None = None) -> Measured:
-    """Drive episodes with a bundle, and up to BASELINE_EPISODES of them with random actions.
+    """Drive episodes with a bundle, and the first of them with random actions.
 
     Args:
         bundle: Its folder, that of its run, an archive, or a name of a controller that comes with the package.
@@ -33,8 +32,8 @@ def measure(bundle: Path, episodes: int, seed: int, env: str | None = None) -> M
         score, _ = scored(PLANNER, BundleDriver(controller), task, episodes, seed)
         if len(score.outcomes) < episodes:
             raise KeyboardInterrupt(f"stopped after {len(score.outcomes)} of {episodes} episodes")
-        baseline, _ = scored(RANDOM, RandomDriver(len(told.action)), task, min(episodes, BASELINE_EPISODES), seed)
-        drivers = {one.driver: score_json(one, task.task_spec) for one in (score, baseline)}
+        scores = (score, baseline(task, episodes, seed))
+        drivers = {one.driver: score_json(one, task.task_spec) for one in scores}
     seeds, origin = range(seed, seed + episodes), origin_of((folder / manifest.NAME).read_bytes())
     command, versions = provenance.command_line(), provenance.versions("onnxruntime")
     return Measured(SCHEMA, told.id, origin, list(seeds), command, versions, drivers)

@@ -102,14 +102,14 @@ class Agent:
                 "agent.objective.approach needs a task with a goal cost for something that a hand moves; set"
                 " agent.objective.approach=0"
             )
-        config = replace(config, model=config.model.fitted(sizes))
-        self.sizes, self.config, self.goal_cost = sizes, config, goal_cost
+        self.sizes, self.goal_cost = sizes, goal_cost
         self.device = device or torch.device("cpu")
         self.worst_reward = torch.full((), failure_reward or 0.0, device=self.device)
         self.tracks_worst_reward = failure_reward is None
         self.updates = 0
         """Updates of the world model so far."""
         self.trained = WorldModel(sizes, config.model, can_fail=can_fail).to(self.device)
+        self.config = config = replace(config, model=self.trained.config)
         self.model = copy.deepcopy(self.trained).requires_grad_(False)
         """Running average of the trained model's weights (Polyak and Juditsky 1992): it drives, and is imagined in."""
         inputs = config.model.deter + config.model.stoch + sizes.goal

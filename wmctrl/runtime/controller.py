@@ -383,9 +383,7 @@ class Controller:
         assert self.state.plan is not None, "whoever plans has a plan"
         try:
             situation = self._situation()
-        except (
-            Exception
-        ):  # of whatever kind: nothing was sensed yet, or nothing can be imagined; the next decision tells
+        except Exception:  # of whatever kind, as where nothing was sensed yet: the next decision tells
             return
         companion.ask(Request(self.state.track.now, self.state.plan, situation, self._asked()))
 
