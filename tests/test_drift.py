@@ -11,7 +11,7 @@ from wmctrl.runtime.drift import (
     LARGEST_EXPONENT,
     LARGEST_SCORE,
     Drift,
-    Ordinary,
+    OrdinaryExcess,
     features,
     height,
     ordinary_excess,
@@ -31,7 +31,7 @@ def excesses(count: int, seed: int, clustered: float = 0.0, shift: float = 1.0) 
     return np.log(shift * found)
 
 
-def rings(values: NDArray[np.float64], ordinary: Ordinary) -> list[int]:
+def rings(values: NDArray[np.float64], ordinary: OrdinaryExcess) -> list[int]:
     """Steps at which it rings; it begins again after each."""
     drift, found = Drift(), []
     for value in values:
@@ -43,7 +43,7 @@ def rings(values: NDArray[np.float64], ordinary: Ordinary) -> list[int]:
 
 
 def test_a_score_is_exceeded_by_as_many_as_it_says() -> None:
-    ordinary = Ordinary.of(excesses(STEPS, 0))
+    ordinary = OrdinaryExcess.of(excesses(STEPS, 0))
     scores = np.array([ordinary.score(float(value)) for value in excesses(20_000, 1)])
     assert np.mean(scores) == pytest.approx(1.0, abs=0.1)
     for level in (0.5, 1.0, 2.0, 3.0):
@@ -51,7 +51,7 @@ def test_a_score_is_exceeded_by_as_many_as_it_says() -> None:
 
 
 def test_the_rarer_a_surprise_the_higher_its_score_up_to_the_largest() -> None:
-    ordinary = Ordinary.of(excesses(STEPS, 0))
+    ordinary = OrdinaryExcess.of(excesses(STEPS, 0))
     scores = [ordinary.score(value) for value in np.linspace(-3.0, 50.0, 500)]
     assert (np.diff(scores) >= 0.0).all()
     assert scores[-1] == LARGEST_SCORE
@@ -72,7 +72,7 @@ def test_the_height_grows_with_the_logarithm_of_the_steps_between_alarms_and_wit
 @pytest.mark.parametrize("clustered", [0.0, 0.5, 0.8])
 def test_what_is_ordinary_hardly_ever_rings(clustered: float) -> None:
     alarms = [
-        len(rings(excesses(20_000, 100 + seed, clustered), Ordinary.of(excesses(STEPS, seed, clustered))))
+        len(rings(excesses(20_000, 100 + seed, clustered), OrdinaryExcess.of(excesses(STEPS, seed, clustered))))
         for seed in range(5)
     ]
     assert sum(alarms) <= 5 * 100_000 / BETWEEN_ALARMS, "what is learned of 3,000 steps is not exact"
@@ -82,7 +82,7 @@ def test_what_is_ordinary_hardly_ever_rings(clustered: float) -> None:
 def test_a_change_rings_soon_and_tells_when_it_was(shift: float, within: int) -> None:
     changed = 500
     for seed in range(5):
-        ordinary = Ordinary.of(excesses(STEPS, seed))
+        ordinary = OrdinaryExcess.of(excesses(STEPS, seed))
         values = np.concatenate([excesses(changed, 50 + seed), excesses(1000, 70 + seed, shift=shift)])
         drift = Drift()
         for value in values:
@@ -94,12 +94,12 @@ def test_a_change_rings_soon_and_tells_when_it_was(shift: float, within: int) ->
 
 
 def test_a_single_observation_never_rings() -> None:
-    ordinary = Ordinary.of(excesses(STEPS, 0))
+    ordinary = OrdinaryExcess.of(excesses(STEPS, 0))
     assert not Drift().watched(1e9, ordinary).rings
 
 
 def test_steps_without_an_observation_are_counted_and_tell_nothing() -> None:
-    ordinary = Ordinary.of(excesses(STEPS, 0))
+    ordinary = OrdinaryExcess.of(excesses(STEPS, 0))
     drift = Drift().watched(1e9, ordinary)
     later = drift.watched(None, ordinary)
     assert (later.height, later.step) == (drift.height, drift.step + 1)
@@ -107,7 +107,7 @@ def test_steps_without_an_observation_are_counted_and_tell_nothing() -> None:
 
 def test_too_little_to_tell_what_is_ordinary_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 250 ordinary steps are needed, came 10"):
-        Ordinary.of(excesses(10, 0))
+        OrdinaryExcess.of(excesses(10, 0))
 
 
 def drive(count: int, seed: int) -> dict[str, NDArray[np.float32]]:
@@ -144,7 +144,7 @@ def test_a_change_is_noticed_sooner_for_knowing_what_to_expect() -> None:
     changed["surprise"] *= 1.5
     told = expectation.excess(features(changed), changed["surprise"][2:])[changed["is_first"][2:] == 0.0]
     first = [
-        rings(values, Ordinary.of(ordinary))[0]
+        rings(values, OrdinaryExcess.of(ordinary))[0]
         for values, ordinary in ((told, excess), (np.log(changed["surprise"] + FAINT), blind))
     ]
     assert first[0] < 0.5 * first[1]

@@ -15,7 +15,7 @@ from wmctrl.runtime.assurance import Assured
 from wmctrl.runtime.clock import Ticker
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.decision import SOURCES
-from wmctrl.runtime.loop import Loop, Record
+from wmctrl.runtime.loop import Loop, LoopRecord
 from wmctrl.runtime.priority import FIFO_PRIORITY, NICE, ahead_of_others, give_way
 
 PERIOD = 16.0
@@ -92,7 +92,7 @@ def looping(clock: Clock, budget: float | None) -> tuple[Loop, Cart, Timed]:
 
 def test_every_cycle_reads_decides_and_writes_within_its_budget(clock: Clock) -> None:
     loop, cart, _ = looping(clock, budget=10.0)
-    record = Record.of(5)
+    record = LoopRecord.of(5)
     loop.run(record)
     assert record.cycles == 5
     assert not record.missed.any()
@@ -104,7 +104,7 @@ def test_every_cycle_reads_decides_and_writes_within_its_budget(clock: Clock) ->
 
 def test_it_stops_where_the_episode_does_and_goes_on_with_the_same_record(clock: Clock) -> None:
     loop, cart, _ = looping(clock, budget=10.0)
-    record, cart.ends = Record.of(5), 3
+    record, cart.ends = LoopRecord.of(5), 3
     loop.run(record)
     assert (record.cycles, len(cart.written)) == (3, 3)
     loop.assured.reset()
@@ -115,16 +115,16 @@ def test_it_stops_where_the_episode_does_and_goes_on_with_the_same_record(clock:
 
 def test_without_time_to_plan_it_follows_and_reacts_and_says_so(clock: Clock) -> None:
     loop, _, _ = looping(clock, budget=10.0)
-    loop.run(Record.of(1))
+    loop.run(LoopRecord.of(1))
     loop.budget = 5.0  # not even one iteration fits
-    record = Record.of(5)
+    record = LoopRecord.of(5)
     loop.run(record)
     assert [SOURCES[source] for source in record.source] == ["shifted plan"] * 2 + ["policy"] * 3
 
 
 def test_a_cycle_that_takes_too_long_is_counted_and_what_was_sent_meanwhile_is_believed(clock: Clock) -> None:
     loop, cart, engine = looping(clock, budget=10.0)
-    record, assured = Record.of(4), loop.assured
+    record, assured = LoopRecord.of(4), loop.assured
     late = iter([4.0, 4.0, 36.0])
     engine.seconds["refine"] = 4.0
     run = engine.run
@@ -209,7 +209,7 @@ def test_what_comes_after_a_missed_step_is_not_learned_as_its_consequence(clock:
         return run(name, feeds)
 
     engine.run = slow  # type: ignore[method-assign]
-    loop.run(Record.of(5), paying.began)
+    loop.run(LoopRecord.of(5), paying.began)
     firsts = [step["is_first"] for step in noting.steps]
     assert sum(firsts) == 2
     assert firsts[0] == 1.0
@@ -226,7 +226,7 @@ def test_what_cannot_be_learned_from_does_not_stop_the_loop(clock: Clock) -> Non
     loop, cart, _ = looping(clock, budget=10.0)
     noting = Refusing()
     loop.adapter = noting  # type: ignore[assignment]
-    loop.run(Record.of(5))
+    loop.run(LoopRecord.of(5))
     assert len(cart.written) == 5
     assert noting.problems == ["no such kind of step"] * 5
 
@@ -234,7 +234,7 @@ def test_what_cannot_be_learned_from_does_not_stop_the_loop(clock: Clock) -> Non
 def test_a_plant_whose_clock_is_ahead_is_believed(clock: Clock) -> None:
     loop, cart, _ = looping(clock, budget=10.0)
     cart.began -= 3 * PERIOD
-    record = Record.of(5)
+    record = LoopRecord.of(5)
     loop.run(record)
     assert [SOURCES[source] for source in record.source] == ["plan"] * 5
     assert loop.assured.monitor.blind == 0
@@ -243,7 +243,7 @@ def test_a_plant_whose_clock_is_ahead_is_believed(clock: Clock) -> None:
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, MemoryError])
 def test_whatever_ends_the_loop_the_plant_is_told_to_come_to_rest(clock: Clock, raised: type[BaseException]) -> None:
     loop, cart, _ = looping(clock, budget=10.0)
-    loop.run(Record.of(2))
+    loop.run(LoopRecord.of(2))
     seen = [cart.read()]
 
     def reading() -> Shown:
@@ -253,7 +253,7 @@ def test_whatever_ends_the_loop_the_plant_is_told_to_come_to_rest(clock: Clock, 
 
     cart.read = reading  # type: ignore[method-assign]
     with pytest.raises(raised):
-        loop.run(Record.of(5))
+        loop.run(LoopRecord.of(5))
     assert len(cart.written) == 4
     assert cart.written[2][1].any()
     np.testing.assert_array_equal(cart.written[3][1], 0.0)
@@ -272,7 +272,7 @@ def test_every_step_is_learned_from_once_with_the_command_that_led_to_it_and_wha
     paying, noting = Paying(clock), Noting()
     paying.ends = 8
     loop.plant, loop.adapter = paying, noting  # type: ignore[assignment]
-    loop.run(Record.of(50), paying.began)
+    loop.run(LoopRecord.of(50), paying.began)
     assert [step["is_first"] for step in noting.steps] == [1.0] + [0.0] * 8, "that which ends the episode included"
     assert [step["reward"] for step in noting.steps] == [0.0] + [2.0] * 8
     for step, (_, command) in zip(noting.steps[1:], paying.written, strict=True):
@@ -293,7 +293,7 @@ def test_of_a_plant_that_shows_steps_late_the_command_is_learned_that_led_to_eac
     loop, _, _ = looping(clock, budget=10.0)
     slow, noting = Slow(clock), Noting()
     loop.plant, loop.adapter = slow, noting  # type: ignore[assignment]
-    loop.run(Record.of(8), slow.began)
+    loop.run(LoopRecord.of(8), slow.began)
     whole = [step for step in noting.steps if not step["is_first"]]
     shown = [round(float(step["proprio"][0]) / 0.01) for step in whole]
     assert shown == [1, 2, 3, 4, 5, 6]
@@ -316,7 +316,7 @@ def test_what_follows_a_command_that_came_after_the_plants_tick_is_not_learned_a
 
     engine.run = slow  # type: ignore[method-assign]
     engine.seconds = dict.fromkeys(engine.seconds, 0.0)
-    record = Record.of(6)
+    record = LoopRecord.of(6)
     loop.run(record, cart.began)
     assert not record.missed.any()
     assert [step["is_first"] for step in noting.steps] == [1.0, 0.0, 0.0, 1.0, 0.0, 0.0]

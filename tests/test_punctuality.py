@@ -13,12 +13,12 @@ from tests.tiny_bundle import controller
 from wmctrl.bench import punctuality
 from wmctrl.bench.punctuality import CIRCUMSTANCES, FIGURES, LONGER, Circumstance, Finding
 from wmctrl.commands.realtime import Punctuality, Timing
-from wmctrl.runtime.loop import Record
+from wmctrl.runtime.loop import LoopRecord
 
 
 def finding(*fixed: float, rewards: tuple[float, ...] = (), circumstance: Circumstance = CIRCUMSTANCES[0]) -> Finding:
     """Of four commands after 4 to 12 ms, and fixed work that took so long [s]."""
-    record = Record.of(4)
+    record = LoopRecord.of(4)
     record.wrote[:], record.cycles = [0.004, 0.006, 0.008, 0.012], 4
     return Finding(circumstance, Timing(50.0, 0.01), Punctuality.of([record]), rewards, np.array(fixed))
 

@@ -10,14 +10,14 @@ import pytest
 from tests.tiny_bundle import controller
 from wmctrl.commands.realtime import COLUMNS, Punctuality, Timing, drive, line, write_report
 from wmctrl.runtime.decision import SOURCES
-from wmctrl.runtime.loop import Record
+from wmctrl.runtime.loop import LoopRecord
 
 PENDULUM = ("Pendulum-v1",)
 
 
-def recorded(*milliseconds: float, missed: int = 0) -> Record:
+def recorded(*milliseconds: float, missed: int = 0) -> LoopRecord:
     """A record whose commands took so long, with room for more."""
-    record = Record.of(len(milliseconds) + 3)
+    record = LoopRecord.of(len(milliseconds) + 3)
     record.wrote[: len(milliseconds)] = np.array(milliseconds) / 1000.0
     record.woke[: len(milliseconds)] = 0.00025
     record.missed[0], record.cycles = missed, len(milliseconds)
@@ -55,7 +55,7 @@ def test_no_command_makes_an_empty_line() -> None:
 
 def test_the_live_line_tells_how_it_stands() -> None:
     timing = Timing(50.0, 0.01)
-    assert line(Record.of(5), timing) == "starts"
+    assert line(LoopRecord.of(5), timing) == "starts"
     assert line(recorded(4.0, 6.0, missed=1), timing).startswith(
         "2 commands at 50 Hz, 5.0 ms (p99 6.0) of 10.0, missed 1, by plan"
     )

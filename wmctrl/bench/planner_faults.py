@@ -21,7 +21,7 @@ from wmctrl.runtime.decision import SOURCES
 from wmctrl.runtime.engine import Computes
 from wmctrl.runtime.latency import Latency
 from wmctrl.runtime.limits import Limits, Vector
-from wmctrl.runtime.loop import Loop, Record
+from wmctrl.runtime.loop import Loop, LoopRecord
 from wmctrl.runtime.planner import REFINE
 
 BEGINS, LASTS = 0.25, 0.25
@@ -123,7 +123,7 @@ def scored(
     loop = Loop(Assured(controller), inspected, timing.period, None)
     outcomes, records = [], []
     for number in range(episodes):
-        records.append(Record.of(realtime.room(plant.spec)))
+        records.append(LoopRecord.of(realtime.room(plant.spec)))
         result = realtime.episode(loop, plant, timing, seed + number, records[-1])
         outcomes.append(Outcome(result.reward, result.steps, result.success, result.failure))
     if controller.companion is not None:

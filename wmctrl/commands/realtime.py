@@ -24,7 +24,7 @@ from wmctrl.runtime.assurance import Assured
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.decision import SOURCES
 from wmctrl.runtime.latency import Latency
-from wmctrl.runtime.loop import SETTLING, Loop, Record
+from wmctrl.runtime.loop import SETTLING, Loop, LoopRecord
 from wmctrl.runtime.priority import ahead_of_others
 
 LEAD_IN = 0.1
@@ -79,7 +79,7 @@ class Punctuality:
     """How many commands came from each source."""
 
     @classmethod
-    def of(cls, records: Sequence[Record]) -> "Punctuality":
+    def of(cls, records: Sequence[LoopRecord]) -> "Punctuality":
         """Of the cycles of some records."""
         wrote, woke, source = (
             np.concatenate([getattr(one, name)[: one.cycles] for one in records])
@@ -109,7 +109,7 @@ class RealDrive:
     """An episode that did not wait."""
 
     result: Result
-    record: Record
+    record: LoopRecord
 
 
 def drive(
@@ -145,7 +145,7 @@ def drive(
         budget = None if timing.beside else timing.wanted
         loop = Loop(assured, plant, timing.period, budget, adapter, panel.goal.wanted)
         while (number < episodes) if left is None else (left > 0):
-            record = Record.of(room(spec) if left is None else min(room(spec), left))
+            record = LoopRecord.of(room(spec) if left is None else min(room(spec), left))
             with watched(record, timing, panel):
                 result = episode(loop, plant, timing, seed + number, record)
             yield RealDrive(result, record)
@@ -175,7 +175,7 @@ def room(spec: TaskSpec) -> int:
     return 2 * spec.max_steps
 
 
-def episode(loop: Loop, plant: RealtimePlant, timing: Timing, seed: int, record: Record) -> Result:
+def episode(loop: Loop, plant: RealtimePlant, timing: Timing, seed: int, record: LoopRecord) -> Result:
     """One episode."""
     loop.assured.reset(seed)
     plant.reset(seed)
@@ -189,7 +189,7 @@ def episode(loop: Loop, plant: RealtimePlant, timing: Timing, seed: int, record:
 
 
 @contextlib.contextmanager
-def watched(record: Record, timing: Timing, panel: Panel) -> Iterator[None]:
+def watched(record: LoopRecord, timing: Timing, panel: Panel) -> Iterator[None]:
     """A live line on a terminal, whose keys change what is driven for."""
     over = threading.Event()
     with Live(console=Console(stderr=True), refresh_per_second=4, transient=True) as live, panel.listening():
@@ -207,7 +207,7 @@ def watched(record: Record, timing: Timing, panel: Panel) -> Iterator[None]:
             over.set()
 
 
-def line(record: Record, timing: Timing) -> str:
+def line(record: LoopRecord, timing: Timing) -> str:
     """How an episode stands, such as `120 commands at 50 Hz, 4.1 ms (p99 6.0) of 10.0, missed 0, by plan`."""
     if not record.cycles:
         return "starts"

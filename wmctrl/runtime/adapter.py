@@ -21,7 +21,7 @@ from wmctrl.runtime import bundle, manifest
 from wmctrl.runtime.actuation import LATEST, Actuation, explained
 from wmctrl.runtime.adaptation import Adaptation, Alarm, Drives, Event, Judges, Learns, Regime, Standing
 from wmctrl.runtime.controller import Controller
-from wmctrl.runtime.drift import Drift, Ordinary, features, ordinary_excess
+from wmctrl.runtime.drift import Drift, OrdinaryExcess, features, ordinary_excess
 from wmctrl.runtime.driven import Driven
 from wmctrl.runtime.ewc import Consolidation
 from wmctrl.runtime.experience import Columns, Layout, Memory, batch_of
@@ -79,7 +79,7 @@ class Adapter:
         self.kept = round((1.0 - RETAINED) * len(self.stored))
         """Nominal steps before it are learned from, those after it are the retention set."""
         self.expectation, excess = ordinary_excess(steps)
-        self.ordinary = Ordinary.of(excess)
+        self.ordinary = OrdinaryExcess.of(excess)
         self.driven = engine.parameters()
         self.first_error = judge.error(self.nominal.parameters, self._retained())
         self.drift, self.state = Drift(), Standing(replay=self.config.replay, learning=self.config.always)

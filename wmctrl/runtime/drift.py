@@ -2,8 +2,8 @@
 
 A model errs more here than there, and so ordinary surprise is first told from where the plant is and what is commanded
 (`Expectation`); what exceeds that is put on the scale of what is ordinary, where a score of s is exceeded by exp(-s) of
-the ordinary ones (`Ordinary`). Page's cumulative sum (1954) of scores above an allowance rings when it gets too high.
-How high is too high follows from how far sums of ordinary scores run (Lundberg's exponent), measured over whole
+the ordinary ones (`OrdinaryExcess`). Page's cumulative sum (1954) of scores above an allowance rings when it gets too
+high. How high is too high follows from how far sums of ordinary scores run (Lundberg's exponent), measured over whole
 stretches of them, since ordinary surprises come in clusters.
 """
 
@@ -93,7 +93,7 @@ def ordinary_excess(steps: Columns) -> tuple[Expectation, NDArray[np.float64]]:
 
 
 @dataclass(frozen=True)
-class Ordinary:
+class OrdinaryExcess:
     """What exceeds the expected surprise on the plant that was learned."""
 
     excesses: NDArray[np.float64]
@@ -102,7 +102,7 @@ class Ordinary:
     """Height of the sum that rings."""
 
     @classmethod
-    def of(cls, excesses: NDArray[np.float64], between_alarms: float = BETWEEN_ALARMS) -> "Ordinary":
+    def of(cls, excesses: NDArray[np.float64], between_alarms: float = BETWEEN_ALARMS) -> "OrdinaryExcess":
         """From what exceeded the expected in ordinary steps (n,), in their order.
 
         Args:
@@ -153,7 +153,7 @@ class Drift(NamedTuple):
     """Next."""
     rings: bool = False
 
-    def watched(self, excess: float | None, ordinary: Ordinary) -> "Drift":
+    def watched(self, excess: float | None, ordinary: OrdinaryExcess) -> "Drift":
         """After another observation, and what exceeded the expected of it; None where nothing is known of that."""
         if excess is None:
             return self._replace(step=self.step + 1, rings=False)

@@ -61,7 +61,7 @@ class Plant(Protocol):
 
 
 @dataclass
-class Record:
+class LoopRecord:
     """What a loop did, cycle by cycle; written without locks while it runs, `cycles` last."""
 
     woke: NDArray[np.float64]
@@ -82,7 +82,7 @@ class Record:
     """Why the last command is not what was decided, where it is not."""
 
     @classmethod
-    def of(cls, cycles: int) -> "Record":
+    def of(cls, cycles: int) -> "LoopRecord":
         """Room for some cycles."""
         return cls(
             woke=np.zeros(cycles),
@@ -117,7 +117,7 @@ class Loop:
         self.assured, self.plant, self.period, self.budget = assured, plant, period, budget
         self.adapter, self.noted, self.earned = adapter, -2, 0.0
 
-    def run(self, record: Record, first: float | None = None) -> None:
+    def run(self, record: LoopRecord, first: float | None = None) -> None:
         """Go on until the record is full, or the plant's episode is over.
 
         Whatever is raised, Ctrl-C say, the plant is told to come to rest first.
@@ -132,7 +132,7 @@ class Loop:
                 self.plant.write(self.assured.stopping())
             raise
 
-    def _run(self, record: Record, ticker: Ticker) -> None:
+    def _run(self, record: LoopRecord, ticker: Ticker) -> None:
         controller = self.assured.controller
         for cycle in range(record.cycles, len(record.woke)):
             missed = ticker.wait()
