@@ -57,7 +57,8 @@ class Cart(gym.Env[Any, NDArray[np.float32]]):
 
     def _observation(self) -> NDArray[np.float32]:
         nothing = np.inf if self.broken == "sensor" and len(self.trace) > 2 else self.trace[-1]
-        return np.array([nothing, *self.last], np.float32)
+        lost = self.broken == "cut" and len(self.trace) > 1
+        return np.array([nothing, *self.last][lost:], np.float32)
 
 
 class Compass(Cart):
@@ -427,7 +428,7 @@ def test_id_with_its_module_needs_no_import_before() -> None:
     task.close()
 
 
-def test_values_that_are_not_finite_are_named_with_their_step() -> None:
+def test_values_that_are_not_finite_or_of_another_number_are_named_with_their_step() -> None:
     task = wmctrl_envs.make("Cart-v0", config={"broken": "sensor"})
     task.reset(seed=0)
     task.step(command(0, 0))
@@ -436,6 +437,10 @@ def test_values_that_are_not_finite_are_named_with_their_step() -> None:
     task = wmctrl_envs.make("Cart-v0", config={"broken": "reward"})
     task.reset(seed=0)
     with pytest.raises(PlantError, match="the reward became nan at step 1"):
+        task.step(command(0, 0))
+    task = wmctrl_envs.make("Cart-v0", config={"broken": "cut"})
+    task.reset(seed=0)
+    with pytest.raises(PlantError, match=r"Cart-v0: values of shape \(2,\) of 3 elements came at step 1"):
         task.step(command(0, 0))
     with pytest.raises(PlantError, match="Compass-v0: `goal 0` became nan at step 0"):
         wmctrl_envs.make("Compass-v0", config={"broken": "goal"}).reset(seed=0)

@@ -11,37 +11,48 @@ import torch
 import wmctrl_envs
 from numpy.typing import NDArray
 from wmctrl_envs.plant_task import PlantTask
-from wmctrl_envs.task import Observation
+from wmctrl_envs.task import Observation, PlantError
 
 from tests.tiny_run import tiny
 from wmctrl.commands import training
 from wmctrl.learning.agent import Agent
 from wmctrl.learning.drive_state import DriveState
-from wmctrl.learning.plants import CollectConfig, Plant
+from wmctrl.learning.evaluate import Outcome
+from wmctrl.learning.plants import MOST_BREAKDOWNS, CollectConfig, Plant
+
+Answer = tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]
 
 
-@pytest.mark.parametrize(
-    ("proprio", "reward", "message"),
-    [
-        (np.zeros(4, np.float32), 0.0, r"must be observed by proprio of shape \(3,\), came \(4,\)"),
-        (np.zeros(1, np.float32), 0.0, r"must be observed by proprio of shape \(3,\), came \(1,\)"),
-        (np.array([0, np.inf, 0], np.float32), 0.0, "proprio became .*inf.* after 2 steps of an episode"),
-        (np.zeros(3, np.float32), np.nan, "the reward became nan after 2 steps of an episode"),
-    ],
-)
-def test_what_no_plant_may_answer_never_reaches_the_replay(
-    proprio: NDArray[Any], reward: float, message: str, monkeypatch: pytest.MonkeyPatch
+def test_a_plant_that_breaks_down_loses_the_step_and_its_episode_and_is_given_up_after_ten_in_a_row(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    plant = Plant(wmctrl_envs.make("Pendulum-v1"), 0, 0, CollectConfig())
-    plant.begin()
-    for _ in range(2):
-        plant.step(plant.random_action())
-    answer = {"proprio": proprio}, reward, False, False, {"success": False, "failure": False}
-    monkeypatch.setattr(plant.task, "step", lambda action: answer)
-    with pytest.raises(ValueError, match=message):
-        plant.step(plant.random_action())
-    assert plant.over
-    assert len(plant.actions) == 2
+    plant = Plant(wmctrl_envs.make("Pendulum-v1"), 0, 0, CollectConfig(episode_steps=3))
+    works = plant.task.step
+
+    def broken(action: NDArray[np.float32]) -> Answer:
+        raise PlantError("a bolt is loose")
+
+    def episode(*steps: Callable[[NDArray[np.float32]], Answer]) -> tuple[dict[str, Any] | None, Outcome | None]:
+        plant.begin()
+        for step in steps:
+            monkeypatch.setattr(plant.task, "step", step)
+            told = plant.step(plant.random_action())
+        assert plant.over
+        return told
+
+    step, outcome = episode(works, works, broken)
+    assert (step, len(plant.actions)) == (None, 2)
+    assert outcome == Outcome(plant.reward, 2, success=False, failure=True, breakdown="a bolt is loose")
+    for _ in range(MOST_BREAKDOWNS - 2):
+        episode(broken)
+    assert episode(works, works, works)[1] == Outcome(plant.reward, 3, success=False, failure=False)
+    for _ in range(MOST_BREAKDOWNS - 1):  # counted from the start again
+        episode(broken)
+    counts = plant.counts()
+    plant.breakdowns = 0
+    plant.resume(counts, plant.memory(), torch.device("cpu"))
+    with pytest.raises(ValueError, match=f"a bolt is loose; it broke down in {MOST_BREAKDOWNS} episodes in a row"):
+        episode(broken)
 
 
 def test_the_action_recorded_is_the_one_executed_and_the_one_believed(
@@ -70,9 +81,6 @@ def test_the_action_recorded_is_the_one_executed_and_the_one_believed(
     np.testing.assert_array_equal(believed[:30], executed[19:49])
     np.testing.assert_array_equal(believed[30], np.zeros(4))
     np.testing.assert_array_equal(believed[31:], executed[50:65])
-
-
-Answer = tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]
 
 
 def broken(answer: Answer) -> Answer:
@@ -124,6 +132,7 @@ def test_only_what_ends_the_task_itself_is_learned_as_an_ending(
     answer = plant.observation, 1.0, terminated, truncated, {"success": not failure, "failure": failure}
     monkeypatch.setattr(plant.task, "step", lambda action: answer)
     step, outcome = plant.step(plant.random_action())
+    assert step is not None
     assert float(step["terminated"]) == learned
     assert outcome is not None
     assert (outcome.length, outcome.failure, plant.over) == (1, failure, True)
@@ -164,7 +173,7 @@ def test_an_episode_cut_short_is_over_but_has_not_ended() -> None:
         steps = [plant.step(plant.random_action()) for _ in range(3)]
         assert [outcome is not None for _, outcome in steps] == [False, False, True]
         assert plant.over
-        assert not any(step["terminated"] for step, _ in steps)
+        assert not any(step is None or step["terminated"] for step, _ in steps)
 
 
 def driven(plants: Sequence[Plant], steps: int) -> list[list[NDArray[Any]]]:
@@ -174,7 +183,8 @@ def driven(plants: Sequence[Plant], steps: int) -> list[list[NDArray[Any]]]:
         for plant, seen in zip(plants, shown, strict=True):
             if plant.over:
                 seen.append(plant.begin()["proprio"])
-            seen.append(plant.step(plant.random_action())[0]["proprio"])
+            plant.step(plant.random_action())
+            seen.append(plant.observation["proprio"])
     return shown
 
 

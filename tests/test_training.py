@@ -1,6 +1,7 @@
 """Training: what goes wrong is told in one line and loses nothing, and what goes right is recorded and learned."""
 
 import errno
+import itertools
 import json
 import os
 import signal
@@ -150,7 +151,23 @@ def test_a_broken_config_names_file_and_line(tmp_path: Path, capfd: pytest.Captu
     assert last_line(capfd).startswith(f"wm train: {path}:3: not valid YAML")
 
 
-def test_nan_from_a_plant_stops_with_one_line_and_the_resumed_run_starts_another_episode(
+def test_a_plant_that_breaks_down_now_and_then_is_learned_from_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken: tuple[Any, ...] = np.array([np.nan, 0.0, 0.0], np.float32), 0.0, False, False, {}
+    step: Callable[..., Any] = PendulumEnv.step
+    calls = itertools.count(1)
+    monkeypatch.setattr(PendulumEnv, "step", lambda *a: broken if next(calls) in (31, 40) else step(*a))
+    trainer = training.train(new_run(tmp_path, "schedule.evaluate_every=0"))
+    stream = trainer.replay.streams[0]
+    assert trainer.finished
+    assert stream.starts == [0, 31, 40]  # every action's arrival but two, and the beginnings
+    assert np.isfinite(stream.window(0, stream.total)["proprio"]).all()
+    rows = logbook.logged(trainer.checkpoint.folder.parent)
+    assert [(row["step"], row["breakdowns"]) for row in rows if "breakdowns" in row] == [(31, 1.0), (40, 2.0)]
+
+
+def test_a_plant_that_breaks_down_for_good_stops_with_one_line_and_the_resumed_run_starts_another_episode(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def broken() -> tuple[Any, ...]:
@@ -161,14 +178,13 @@ def test_nan_from_a_plant_stops_with_one_line_and_the_resumed_run_starts_another
         settings = [word for setting in (*SETTINGS, "schedule.evaluate_every=0") for word in ("--set", setting)]
         assert main(["train", "--env", "Pendulum-v1", "--out", str(tmp_path), *settings]) == 2
     line = last_line(capfd)
-    assert "became nan at step 31" in line
+    assert "became nan at step 1; reset the task; it broke down in 10 episodes in a row" in line
     assert line.endswith("everything before it is saved; resuming begins a new episode")
     (folder,) = tmp_path.glob("*/*")
     trainer = training.assembled(folder)
-    assert (trainer.step, len(trainer.replay)) == (30, 31)  # every action's arrival, and the beginning
-    assert np.isfinite(trainer.replay.streams[0].arrays["proprio"]).all()
+    assert (trainer.step, len(trainer.replay)) == (39, 40)  # 30 steps of the first episode, and ten beginnings
     assert training.train(folder, resume=True).finished
-    assert training.assembled(folder).replay.streams[0].starts == [0, 31]
+    assert training.assembled(folder).replay.streams[0].starts == [0, *range(31, 41)]
 
 
 def test_a_breakdown_while_looking_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,11 +117,14 @@ def running(task_id: str, steps: int) -> Iterator[None]:
 
 
 def require_finite(task_id: str, step: int, elements: Sequence[Element], values: NDArray[Any]) -> None:
-    """Hold what a plant tells (E,) to finite numbers.
+    """Hold what a plant tells to a finite number of each element (E,).
 
     Raises:
-        PlantError: Names the first element that is none.
+        PlantError: Names the first element that is none, or says how many came.
     """
+    if values.shape != (len(elements),):
+        came = f"values of shape {values.shape} of {len(elements)} elements"
+        raise PlantError(f"{task_id}: {came} came at step {step}; mend the environment")
     finite = np.isfinite(values)
     if not finite.all():
         first = int(finite.argmin())

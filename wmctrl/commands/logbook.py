@@ -78,7 +78,8 @@ class Logbook:
             doing = {-1: "random actions at first, ", 0: "learns from these first, "}
             stage = (progress.step > self.prefill) - (progress.step < self.prefill)
             rates = [f"{doing.get(stage, '')}{progress.updates:,} updates"]
-        shown = ("loss/proprio", "loss/camera", "loss/reward", "loss/kl", "episode_return", "return", "success")
+        losses = ("loss/proprio", "loss/camera", "loss/reward", "loss/kl")
+        shown = (*losses, "episode_return", "return", "success", "breakdowns")
         figures = [f"{name} {in_digits(progress.metrics[name])}" for name in shown if name in progress.metrics]
         return ", ".join([f"{progress.step:,} of {self.steps:,} steps", *rates, *figures])
 

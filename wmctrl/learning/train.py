@@ -119,7 +119,8 @@ class Trainer:
         last checkpoint untouched; resuming repeats the same steps.
 
         Raises:
-            ValueError: A plant broke down; all that was recorded is saved, and a resumed run starts another episode.
+            ValueError: A plant broke down at an episode's start, or in many in a row; all that was recorded is saved,
+                and a resumed run starts another episode.
         """
         self.listener = listener
         self._finish_round()
@@ -145,7 +146,8 @@ class Trainer:
             self.step += 1
             if outcome is not None:
                 judged = {"episode_success": float(outcome.success)} if self.examiner.task_spec.success else {}
-                self._tell({"episode_return": outcome.reward} | judged)
+                broken = {"breakdowns": self.metrics.get("breakdowns", 0.0) + 1.0} if outcome.breakdown else {}
+                self._tell({"episode_return": outcome.reward} | judged | broken)
         self._tell({})
 
     def _drive(self, plant: Plant) -> Outcome | None:
@@ -156,12 +158,13 @@ class Trainer:
         action = self._action(plant)
         with self._saved_at_breakdown():
             step, outcome = plant.step(action)
-        self.replay.add(plant.number, step)
+        if step is not None:
+            self.replay.add(plant.number, step)
         return outcome
 
     @contextmanager
     def _saved_at_breakdown(self) -> Iterator[None]:
-        """Save all that was recorded before a plant broke down."""
+        """Save all that was recorded before a plant broke down for good."""
         try:
             yield
         except ValueError as error:
