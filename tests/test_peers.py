@@ -14,7 +14,7 @@ import pytest
 import torch
 import wmctrl_envs
 from numpy.typing import NDArray
-from wmctrl_envs.task import PlantError, Task
+from wmctrl_envs.task import GoalCost, PlantError, Task
 
 from wmctrl.bench import peer_learners, peers, trials, true_plant
 from wmctrl.bench.peer_learners import GoalPlant, LearnedDriver, Library, made_with
@@ -171,7 +171,7 @@ class Line:
 
     def __init__(self, failure_reward: float | None) -> None:
         self.place = 3.0
-        self.task_spec = SimpleNamespace(failure_reward=failure_reward)
+        self.task_spec = SimpleNamespace(failure_reward=failure_reward, goal_cost=None)
 
     def snapshot(self) -> float:
         return self.place
@@ -198,6 +198,25 @@ def test_failing_is_paid_for_ever_after_and_arriving_ends_what_is_paid() -> None
     assert plant.place == 3.0
     returns, _ = TruePlanner(cast("Task", Line(failure_reward=None)), Search()).worth(sequences[1:2])
     assert returns.tolist() == [-3.0], "the last reward, where the task tells none"
+
+
+class Grasp(Line):
+    """It tells how far its hand is from what that moves, as far as its place."""
+
+    def __init__(self) -> None:
+        super().__init__(failure_reward=None)
+        cost = GoalCost((0,), weights=(1.0,), order=2.0, power=0.5, threshold=0.1, way=(1, 2), reach=0.5)
+        self.task_spec = SimpleNamespace(failure_reward=None, goal_cost=cost)
+
+    def step(self, action: NDArray[np.float32]) -> Any:
+        _, *told = super().step(action)
+        return {"proprio": self.place * np.array([9.0, 0.6, 0.8])}, *told
+
+
+def test_a_hand_that_is_away_from_what_it_moves_pays_for_that() -> None:
+    sequence = torch.tensor([[0.0, 0.5]])[..., None]
+    returns, _ = TruePlanner(cast("Task", Grasp()), Search(terminal=2.0, approach=10.0)).worth(sequence)
+    assert returns.tolist() == pytest.approx([-3.0 - 25.0 - 2 * (3.5 + 30.0)])
 
 
 @pytest.mark.parametrize(("task_id", "steps", "horizon"), [("FetchReach-v4", 5, 3), ("Pendulum-v1", 20, 15)])

@@ -78,6 +78,10 @@ class GoalCost:
         distance = np.abs(achieved - goal) ** self.order
         return np.asarray((distance @ np.asarray(self.weights, distance.dtype)) ** self.power)
 
+    def apart(self, proprio: NDArray[Any]) -> NDArray[Any]:
+        """How far (...,) the hand is from reaching what it moves, told by proprioception (..., O)."""
+        return np.maximum(np.linalg.norm(proprio[..., list(self.way)], axis=-1) - self.reach, 0.0)
+
 
 @dataclass(frozen=True)
 class Gain:

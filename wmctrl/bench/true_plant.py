@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from wmctrl_envs.task import PlantError, Task
+from wmctrl_envs.task import Observation, PlantError, Task
 
 from wmctrl.planning.planner import Plan, Planner, Worth
 from wmctrl.runtime.noise import coloured_noise
@@ -21,15 +21,20 @@ class Search:
     planner: Planner = field(default_factory=lambda: Planner(horizon=15, samples=64, iterations=3, elites=8, kept=4))
     terminal: float = 1.0
     """Factor on the last step's reward, which stands in for what comes after."""
+    approach: float = 0.0
+    """Price of a hand that is away from what it moves, as in the objective of plans through a model."""
 
 
 ARM = Search(Planner(horizon=5, samples=32, iterations=3, elites=4, kept=4), terminal=5.0)
+HAND = Search(
+    Planner(horizon=16, samples=64, iterations=3, elites=8, kept=4, reopening=0.3), terminal=5.0, approach=0.2
+)
 SEARCHES: Mapping[str, Search] = {
     "Pendulum": Search(Planner(horizon=25, samples=32, iterations=3, elites=6, kept=4, init_std=0.8)),
     "FetchReach": ARM,
-    "FetchPush": ARM,
-    "FetchPickAndPlace": ARM,
-    "FetchSlide": ARM,
+    "FetchPush": HAND,
+    "FetchPickAndPlace": HAND,
+    "FetchSlide": HAND,
     "parking": Search(Planner(horizon=10, samples=96, iterations=3, elites=12, kept=6), terminal=5.0),
 }
 """By the ids of tasks, without their version."""
@@ -79,10 +84,10 @@ class TruePlanner:
         total = reward = 0.0
         for number, action in enumerate(sequence):
             try:
-                _, told, terminated, truncated, info = self.task.step(action)
+                observation, told, terminated, truncated, info = self.task.step(action)
             except PlantError:
                 return np.nan, 1.0
-            reward = float(told)
+            reward = float(told) - self._way_left(observation)
             total += reward
             if info["failure"]:
                 ever_after = self.task.task_spec.failure_reward
@@ -92,3 +97,8 @@ class TruePlanner:
             if truncated:
                 break
         return total + (self.search.terminal - 1.0) * reward, 0.0
+
+    def _way_left(self, observation: Observation) -> float:
+        """What the way from the hand to what it moves costs."""
+        price, cost = self.search.approach, self.task.task_spec.goal_cost
+        return price * float(cost.apart(observation["proprio"])) if price and cost is not None else 0.0
