@@ -22,7 +22,7 @@ from tests.test_archive import ARM
 from tests.tiny_bundle import controller
 from wmctrl.commands import driving, training
 from wmctrl.live.server import LOOPBACK, Server, described
-from wmctrl.live.session import Session, Status, jpeg, place_of, told
+from wmctrl.live.session import Session, Standing, jpeg, place_of, told
 from wmctrl.runtime.assurance import Assured
 
 PATIENCE = 20.0
@@ -145,7 +145,7 @@ def test_places_are_found_in_the_picture(task: str, size: int, colour: Callable[
 
 
 def test_what_is_no_number_is_told_as_none() -> None:
-    assert told(Status(surprise=float("inf")))["surprise"] is None
+    assert told(Standing(surprise=float("inf")))["surprise"] is None
 
 
 def test_a_parameter_is_changed_while_it_drives_and_in_episodes_after(session: Session) -> None:

@@ -183,6 +183,7 @@ def test_a_plant_that_breaks_down_for_good_stops_with_one_line_and_the_resumed_r
     (folder,) = tmp_path.glob("*/*")
     trainer = training.assembled(folder)
     assert (trainer.step, len(trainer.replay)) == (39, 40)  # 30 steps of the first episode, and ten beginnings
+    assert np.isfinite(trainer.replay.streams[0].arrays["proprio"]).all()
     assert training.train(folder, resume=True).finished
     assert training.assembled(folder).replay.streams[0].starts == [0, *range(31, 41)]
 

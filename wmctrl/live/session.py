@@ -39,7 +39,7 @@ OUTLOOK = 4
 
 
 @dataclass(frozen=True)
-class Status:
+class Standing:
     """Where a session is."""
 
     total: int = 0
@@ -88,7 +88,7 @@ class Session:
             seed: Of the first episode; every other one has the next.
         """
         self.assured, self.make, self.adapter, self.budget, self.seed = assured, make, adapter, budget, seed
-        self.standing, self.picture, self.pictures = Status(), b"", 0
+        self.standing, self.picture, self.pictures = Standing(), b"", 0
         """What was last seen and shown; replaced as a whole by the thread that drives."""
         self.shown = threading.Condition()
         """Told of every new picture."""
@@ -183,7 +183,7 @@ class Session:
                     self._episode(task, episode)
                     episode += 1
         except Exception as error:  # of whatever kind: whoever watches is told
-            self.standing = Status(problem=in_a_line(error))
+            self.standing = Standing(problem=in_a_line(error))
             self.ready.set()
 
     def _episode(self, task: Task, number: int) -> None:
@@ -246,7 +246,7 @@ class Session:
             self.told += len(news)
             self.events.extend(f"{one.what}: {one.detail}" for one in news)
         proprio = self.assured.controller.state.track.proprio
-        self.standing = Status(
+        self.standing = Standing(
             total=self.standing.total + 1,
             episode=number,
             step=step,
@@ -316,7 +316,7 @@ def jpeg(picture: NDArray[np.uint8], path: NDArray[np.float64]) -> bytes:
     return memory.getvalue()
 
 
-def told(standing: Status) -> dict[str, Any]:
+def told(standing: Standing) -> dict[str, Any]:
     """A standing as JSON takes it: numbers that are not finite are none."""
     return {
         name: None if isinstance(value, float) and not np.isfinite(value) else value

@@ -139,7 +139,7 @@ class Regime:
 
 
 @dataclass
-class Standing:
+class AdaptationState:
     """How learning stands."""
 
     learning: bool = False

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from wmctrl.runtime import bundle, manifest
 from wmctrl.runtime.actuation import LATEST, Actuation, explained
-from wmctrl.runtime.adaptation import Adaptation, Alarm, Drives, Event, Judges, Learns, Regime, Standing
+from wmctrl.runtime.adaptation import Adaptation, AdaptationState, Alarm, Drives, Event, Judges, Learns, Regime
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.drift import Drift, OrdinaryExcess, features, ordinary_excess
 from wmctrl.runtime.driven import Driven
@@ -82,7 +82,7 @@ class Adapter:
         self.ordinary = OrdinaryExcess.of(excess)
         self.driven = engine.parameters()
         self.first_error = judge.error(self.nominal.parameters, self._retained())
-        self.drift, self.state = Drift(), Standing(replay=self.config.replay, learning=self.config.always)
+        self.drift, self.state = Drift(), AdaptationState(replay=self.config.replay, learning=self.config.always)
         self.wanted: tuple[Any, Actuation] | None = None
         """Parameters that drive from the next step on, and what commands do; only whoever works writes it."""
         self.calibration: Iterator[None] | None = None
