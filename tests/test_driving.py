@@ -225,6 +225,16 @@ def test_delayed_command_takes_effect_after_the_delay() -> None:
     assert speeds == pytest.approx([0, 0, 0, 1, 2])  # 5 m/s^2 for 0.2 s from the fourth step on
 
 
+def test_while_a_delay_grows_the_last_command_goes_on() -> None:
+    task = build("parking-v0")
+    task.reset(seed=0)
+    full, none = np.array((1.0, 0.0), np.float32), np.zeros(2, np.float32)
+    task.step(full)
+    task.set_parameters({"action_delay": 2.0})
+    speeds = [float(task.step(none)[0]["proprio"][6]) for _ in range(4)]
+    assert speeds == pytest.approx([2, 3, 3, 3])  # 5 m/s^2 for 0.2 s, two steps longer
+
+
 def vehicles_a_second(simulator: Any, monkeypatch: pytest.MonkeyPatch) -> float:
     """How many vehicles the intersection's simulator may be expected to let in."""
     chances: list[float] = []
@@ -495,6 +505,7 @@ def test_picture_shows_the_spot() -> None:
         ({"vehicle_count": 3}, "did you mean vehicles_count"),
         ({"action": {"stering_range": [-1, 1]}}, "did you mean steering_range"),
         ({"action": {"type": "DiscreteAction"}}, "ContinuousAction"),
+        ({"manual_control": True}, "unknown config key 'manual_control'"),
         ({"observation": {"type": "Lidar"}}, "unknown config observation type 'Lidar'"),
     ],
 )
@@ -520,6 +531,7 @@ def test_config_highway_env_would_ignore_is_refused(config: dict[str, Any], mess
         ("racetrack-v1", {"action": 3}, r"action must be keys with values, such as \{type: ...\}, got 3"),
         ("racetrack-v1", {"observation": 3}, r"observation must be keys with values, such as \{type: ...\}, got 3"),
         ("racetrack-v1", {"action": {"steering_range": 3}}, "action.steering_range must be 2 numbers, got 3"),
+        ("highway-v0", {"action": {"acceleration_range": [-8, 3]}}, "action.acceleration_range must be the same both "),
         ("racetrack-v1", {"action": {"lateral": "no"}}, "action.lateral must be true or false, got 'no'"),
         ("racetrack-v1", {"dynamical": "no"}, "action.dynamical must be true or false, got 'no'"),
         ("parking-v0", {"reward_weights": [1, 2]}, r"reward_weights must be 6 numbers, got \[1, 2\]"),
@@ -674,7 +686,7 @@ def test_parameters_are_checked_by_name_and_range() -> None:
     task.reset(seed=0)
     with pytest.raises(ValueError, match="did you mean steering_gain"):
         task.set_parameters({"steering_gian": 1.0})
-    with pytest.raises(ValueError, match=r"length must be in \[3.5, 7\] m, got 50"):
+    with pytest.raises(ValueError, match=r"length must be from 3.5 to 7 m, came 50"):
         task.reset(options={"parameters": {"length": 50.0}})
     with pytest.raises(ValueError, match="proprio"):
         build("parking-v0", ["proprioception"])

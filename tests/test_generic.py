@@ -52,7 +52,8 @@ class Cart(gym.Env[Any, NDArray[np.float32]]):
             raise KeyboardInterrupt
         self.last = action
         self.trace.append(self.trace[-1] + float(action[0]))
-        reward = np.nan if self.broken == "reward" else -1.0
+        rewards: dict[str, Any] = {"reward": np.nan, "payment": None}
+        reward = rewards.get(self.broken, -1.0)
         return self._observation(), reward, abs(self.trace[-1]) > self.edge, False, {"cost": 0.5}
 
     def _observation(self) -> NDArray[np.float32]:
@@ -319,6 +320,30 @@ def test_a_control_period_that_is_not_told_can_be_given() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("dt", -0.2, r"dt of Cart-v0 must be a number above 0 \[s\], got -0.2"),
+        ("dt", np.ones(2), r"dt of Cart-v0 must be a number above 0 \[s\], got array"),
+        ("tau", lambda: 0.1, r"tau of Cart-v0 must be a number above 0 \[s\], got <function"),
+        ("metadata", {"render_fps": -5}, r"render_fps of Cart-v0 must be a number above 0 \[1/s\], got -5"),
+        ("metadata", {"render_fps": 5, "success": True}, "metadata success must be one sentence .* got True"),
+    ],
+)
+def test_what_an_environment_says_of_itself_is_held_to_sense(
+    name: str, value: Any, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = Cart.__init__
+
+    def strange(self: Cart, **config: Any) -> None:
+        begin(self, **config)
+        setattr(self, name, value)
+
+    monkeypatch.setattr(Cart, "__init__", strange)
+    with pytest.raises(ValueError, match=message):
+        wmctrl_envs.make("Cart-v0")
+
+
+@pytest.mark.parametrize(
     ("config", "message"),
     [
         ({"max_steps": "abc"}, "max_steps must be a whole number of at least 1, got 'abc'"),
@@ -380,6 +405,10 @@ def test_what_an_environment_raises_is_a_breakdown_of_the_plant() -> None:
     assert isinstance(told.value.__cause__, RuntimeError)
     with pytest.raises(PlantError, match="Cart-v0: OSError: no answer after 0 steps"):
         wmctrl_envs.make("Cart-v0", config={"broken": "cable"}).reset(seed=0)
+    task = wmctrl_envs.make("Cart-v0", config={"broken": "payment"})
+    task.reset(seed=0)
+    with pytest.raises(PlantError, match="Cart-v0: TypeError: float"):
+        task.step(command(0, 0))
 
 
 def test_an_interruption_is_no_breakdown() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,10 +37,22 @@ def test_whatever_a_planner_does_commands_are_fit_and_it_is_taken_up_again(plant
     assert found.switches * 2.0 <= 2  # of an episode of two seconds
 
 
-def test_a_planner_fails_between_two_steps_alone() -> None:
-    failed: list[str] = []
-    sound = controller(*PENDULUM)
-    planner = FailingPlanner(sound.engine, lambda: failed.append("refine"))
+class Calls:
+    """Computes nothing, and notes what was asked for."""
+
+    provider = "cpu"
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def run(self, name: str, feeds: object) -> dict[str, Any]:
+        self.names.append(name)
+        return {}
+
+
+def test_a_planner_fails_between_two_steps_alone_and_nothing_else_does() -> None:
+    calls, failed = Calls(), list[int]()
+    planner = FailingPlanner(calls, lambda: failed.append(len(calls.names)))  # type: ignore[arg-type]
 
     class Counting:
         step = -1
@@ -52,11 +65,12 @@ def test_a_planner_fails_between_two_steps_alone() -> None:
             pass
 
     inspected = Inspected(Counting(), planner, Limits.none(1), 2, 4)  # type: ignore[arg-type]
-    failing: list[bool] = []
     for _ in range(6):
         inspected.read()
-        failing.append(planner.failing)
-    assert failing == [False, False, True, True, False, False]
+        planner.run("observe", {})
+        planner.run("refine", {})
+    assert calls.names == 6 * ["observe", "refine"]
+    assert failed == [5, 7], "in the third and fourth step, and after they were observed"
 
 
 @pytest.mark.parametrize("command", [np.nan, np.inf, 1.5, -1.5])

@@ -3,12 +3,14 @@
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import wmctrl_envs
-from wmctrl_envs.realtime import RealtimePlant
-from wmctrl_envs.task import PlantError
+from numpy.typing import NDArray
+from wmctrl_envs.realtime import BEGIN, RUN, RealtimePlant, Shared, _run
+from wmctrl_envs.task import PlantError, Task
 
 PATIENCE = 60.0
 """Longest time that a step may take [s]."""
@@ -57,6 +59,23 @@ def test_it_steps_as_the_task_does_with_the_commands_that_were_there(plant: Real
     assert (result.steps, result.success, result.failure) == (steps, False, False)
     assert result.reward == pytest.approx(total)
     np.testing.assert_array_equal(plant.read().observation["proprio"], seen["proprio"])
+
+
+def test_what_is_asked_for_during_an_episode_s_last_step_is_not_lost() -> None:
+    task = wmctrl_envs.make("Pendulum-v1", config={"max_steps": 1})
+    shared = Shared(task.task_spec)
+
+    class Asked:
+        """Steps as a task does, and is told meanwhile to begin anew."""
+
+        def step(self, action: NDArray[np.float32]) -> Any:
+            shared.state.value = BEGIN
+            return task.step(action)
+
+    task.reset(seed=0)
+    shared.state.value = RUN
+    _run(cast("Task", Asked()), shared, 0.001)
+    assert shared.state.value == BEGIN
 
 
 def test_an_episode_starts_again_where_it_is_told_to(plant: RealtimePlant) -> None:

@@ -40,6 +40,14 @@ def test_delayed_commands_arrive_in_order_after_rest() -> None:
     assert [round(float(path.command(command, rng)[0]), 6) for command in sent] == [0.0, 0.0, 0.1, 0.2]
 
 
+def test_while_a_delay_grows_the_last_command_goes_on() -> None:
+    path, rng, arrived = SignalPath((), 1), np.random.default_rng(0), list[float]()
+    for number, delay in enumerate((0, 0, 2, 2, 2, 2, 1, 1)):
+        path.set_parameters({"action_delay": float(delay)})
+        arrived.append(round(10.0 * float(path.command(np.array([number / 10.0], np.float32), rng)[0])))
+    assert arrived == [0, 1, 1, 1, 2, 3, 5, 6]
+
+
 def test_scaled_commands_saturate() -> None:
     path = SignalPath((), 2)
     path.set_parameters({"action_scale": 1.5})
@@ -66,7 +74,7 @@ def test_an_element_with_the_bounds_of_its_type_has_range_one(bound: float) -> N
 
 def test_parameter_outside_its_range_or_not_a_number_is_refused() -> None:
     for value in (-0.1, 0.6, float("nan")):
-        with pytest.raises(ValueError, match=r"action_noise must be in \[0, 0\.5\]"):
+        with pytest.raises(ValueError, match=r"action_noise must be from 0 to 0\.5, came"):
             checked_parameters({"action_noise": value}, PARAMETERS)
 
 

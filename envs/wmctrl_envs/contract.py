@@ -51,9 +51,7 @@ def checked_parameters(values: Mapping[str, float], known: tuple[Parameter, ...]
     table = {parameter.name: parameter for parameter in known}
     refuse_unknown("parameter", values, table)
     for name, value in values.items():
-        low, high = table[name].low, table[name].high
-        if not low <= value <= high:
-            raise ValueError(f"parameter {name} must be in [{low:g}, {high:g}] {table[name].unit}, got {value!r}")
+        table[name].require_within("parameter", value)
     return {name: float(value) for name, value in values.items()}
 
 

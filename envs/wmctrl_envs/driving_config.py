@@ -16,6 +16,8 @@ ACTION_KEYS = (
     "type", "acceleration_range", "steering_range", "speed_range", "longitudinal", "lateral", "dynamical", "clip",
     "target_speeds",
 )  # fmt: skip
+IGNORED = ("manual_control", "state_noise", "derivative_noise")
+"""Entries that highway-env would drive or observe by, and these tasks do not."""
 COUNTS = {
     "vehicles_count": 0,
     "other_vehicles": 0,
@@ -35,7 +37,7 @@ def configured(scenario: type[Scenario], config: Mapping[str, Any]) -> dict[str,
             these tasks do not have, or what `refuse_uneven_rates` refuses.
     """
     default = scenario.default_config()
-    refuse_unknown("config key", config, default.keys() | {"dynamical", "max_steps"})
+    refuse_unknown("config key", config, (default.keys() | {"dynamical", "max_steps"}).difference(IGNORED))
     for part in ("action", "observation"):
         if not isinstance(config.get(part, {}), Mapping):
             raise ValueError(f"config {part} must be keys with values, such as {{type: ...}}, got {config[part]!r}")
@@ -97,6 +99,10 @@ def check_action(action: Mapping[str, Any]) -> None:
     for key in ("acceleration_range", "steering_range", "speed_range"):
         if action.get(key) is not None:
             check_numbers(f"action.{key}", action[key], 2)
+    for key in ("acceleration_range", "steering_range"):
+        low, high = action.get(key) or (-1.0, 1.0)
+        if not -low == high > 0.0:  # nothing is done by a command of 0, and a car is stopped by that
+            raise ValueError(f"config action.{key} must be the same both ways, such as [-5, 5], got {action[key]!r}")
 
 
 def checked_observation(observation: Mapping[str, Any]) -> dict[str, Any]:

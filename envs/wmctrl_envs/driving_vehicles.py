@@ -160,6 +160,8 @@ class Actuation(ContinuousAction):
         """Added to the steering angle [rad]."""
         self.under_way: deque[NDArray[np.float64]] = deque()
         """Commands not yet carried out, the oldest first."""
+        self.done = np.zeros(self.size)
+        """The last command that was carried out, which goes on while a delay grows."""
 
     @property
     def vehicle_class(self) -> Callable[..., Vehicle]:
@@ -173,7 +175,7 @@ class Actuation(ContinuousAction):
     @delay.setter
     def delay(self, steps: int) -> None:
         missing = steps - len(self.under_way)
-        self.under_way.extendleft([np.zeros(self.size)] * missing)
+        self.under_way.extendleft([self.done] * missing)
         for _ in range(-missing):
             self.under_way.popleft()
 
@@ -186,4 +188,5 @@ class Actuation(ContinuousAction):
 
     def act(self, action: NDArray[np.float64]) -> None:
         self.under_way.append(np.array(action, np.float64))
-        super().act(self.under_way.popleft())
+        self.done = self.under_way.popleft()
+        super().act(self.done)

@@ -18,6 +18,8 @@ from wmctrl_envs.task import Element, GoalCost
 
 _PERIOD = 0.04
 """Control period of all Fetch tasks [s]."""
+REWARDS = ("dense", "sparse")
+"""As gymnasium-robotics has them."""
 _FINGERS = ("robot0:l_gripper_finger_link", "robot0:r_gripper_finger_link")
 
 
@@ -58,7 +60,9 @@ def _reading(proprio: tuple[Element, ...]) -> Reading:
 
 
 def _goal_cost(achieved: tuple[int, int, int], env: Any) -> GoalCost | None:
-    if env.reward_type != "dense":
+    if env.reward_type not in REWARDS:
+        raise ValueError(f"config reward_type must be {' or '.join(REWARDS)}, got {env.reward_type!r}")
+    if env.reward_type == "sparse":
         return None
     moved: dict[str, Any] = {"way": (6, 7, 8), "reach": _REACH} if env.has_object else {}
     return GoalCost(achieved, (1.0, 1.0, 1.0), order=2.0, power=0.5, threshold=env.distance_threshold, **moved)

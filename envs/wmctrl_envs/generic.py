@@ -20,6 +20,8 @@ from wmctrl_envs.task import Task, TaskSpec
 
 DEFAULT_MAX_STEPS = 1000
 """Episode length where an environment sets no limit of its own."""
+GIVEN_PERIOD = "config control_period"
+"""What gives a control period where an environment tells none."""
 
 
 def build(
@@ -47,11 +49,11 @@ def build(
             goal=goal,
             action=action_elements(env),
             camera=None,
-            control_period=_control_period(env, task_id) if period is None else _checked_period(period),
+            control_period=_told_period(env, task_id) if period is None else _above_0(period, "s", GIVEN_PERIOD),
             max_steps=max_steps,
             achieved=tuple(range(len(proprio) - len(goal), len(proprio))) if goal and _computes_rewards(env) else (),
-            success=env.metadata.get("success", "The environment reports success." if goal else ""),
-            failure=env.metadata.get("failure", ""),
+            success=_sentence(env, "success", "The environment reports success." if goal else ""),
+            failure=_sentence(env, "failure", ""),
         )
         return PlantTask(_plant(env), reading, spec, observe, camera_size)
     except ValueError:
@@ -112,19 +114,29 @@ def _keywords(creator: Any) -> dict[str, Any] | None:
     return None
 
 
-def _checked_period(period: Any) -> float:
-    if not is_number(period) or not 0.0 < period < np.inf:
-        raise ValueError(f"config control_period must be a number above 0 [s], got {period!r}")
-    return float(period)
+def _above_0(value: Any, unit: str, what: str) -> float:
+    if not is_number(value) or not 0.0 < value < np.inf:
+        raise ValueError(f"{what} must be a number above 0 [{unit}], got {value!r}")
+    return float(value)
 
 
-def _control_period(env: gym.Env[Any, Any], task_id: str) -> float:
-    period = getattr(env.unwrapped, "dt", None) or getattr(env.unwrapped, "tau", None)
+def _told_period(env: gym.Env[Any, Any], task_id: str) -> float:
+    for name in ("dt", "tau"):
+        if (period := getattr(env.unwrapped, name, None)) is not None:
+            return _above_0(period, "s", f"{name} of {task_id}")
     rate: Any = env.metadata.get("render_fps")
-    if not period and not rate:
+    if rate is None:
         told = f"{task_id} must tell its control period by `dt` or metadata `render_fps`, and has neither"
-        raise ValueError(f"{told}; give it by config control_period [s]")
-    return float(period) if period else 1.0 / float(rate)
+        raise ValueError(f"{told}; give it by {GIVEN_PERIOD} [s]")
+    return 1.0 / _above_0(rate, "1/s", f"render_fps of {task_id}")
+
+
+def _sentence(env: gym.Env[Any, Any], what: str, otherwise: str) -> str:
+    """What the environment's metadata say its success or failure is."""
+    sentence: Any = env.metadata.get(what, otherwise)
+    if not isinstance(sentence, str):
+        raise ValueError(f"metadata {what} must be one sentence that says what it is, got {sentence!r}")
+    return sentence
 
 
 def _computes_rewards(env: gym.Env[Any, Any]) -> bool:

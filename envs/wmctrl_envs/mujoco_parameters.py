@@ -11,7 +11,6 @@ from wmctrl_envs.task import Parameter
 
 SHIFTED_FIELDS = (
     "geom_friction",
-    "geom_priority",
     "body_mass",
     "body_inertia",
     "actuator_gear",
@@ -31,6 +30,12 @@ DERIVED_FIELDS = (
 """Fields of MjModel that `mj_setConst` computes from masses and inertias."""
 
 
+OBJECT = "object0"
+"""Body that an arm moves."""
+SLIPPERY = 1e-5
+"""Sliding friction of what has none; MuJoCo's least."""
+
+
 @dataclass(frozen=True)
 class Shift:
     """A physical parameter together with its effect on a model."""
@@ -43,12 +48,16 @@ class Shift:
 
 
 def ground_friction(nominal: float) -> Shift:
-    """Sliding friction of every surface, and so of each contact with the ground."""
+    """Sliding friction of every surface, and so of each contact with the ground, in proportion.
+
+    Args:
+        nominal: That of the contact that matters, where surfaces differ: a hopper's foot, say.
+    """
 
     def apply(model: Any, value: float) -> None:
-        model.geom_friction[:, 0] = value
+        model.geom_friction[:, 0] *= value / nominal
 
-    meaning = "Sliding friction coefficient between body and ground."
+    meaning = "Sliding friction coefficient between foot and ground; that of other parts follows."
     return Shift(Parameter("ground_friction", "1", nominal, 0.1 * nominal, 3.0 * nominal, meaning), apply)
 
 
@@ -113,15 +122,12 @@ def gravity() -> Shift:
 
 
 def pair_friction(name: str, other: str, bodies: Sequence[str], nominal: float) -> Shift:
-    """Sliding friction between the object and other bodies.
-
-    MuJoCo takes the larger friction of two surfaces unless one has priority, so the other bodies are given it.
-    """
+    """Sliding friction between the object and other bodies."""
 
     def apply(model: Any, value: float) -> None:
+        _leave_friction_to_others(model)
         for geom in _geoms(model, bodies):
             model.geom_friction[geom, 0] = value
-            model.geom_priority[geom] = 1
 
     meaning = f"Sliding friction coefficient between object and {other}."
     return Shift(Parameter(name, "1", nominal, 0.1 * nominal, 3.0 * nominal, meaning), apply)
@@ -131,12 +137,21 @@ def object_friction(bodies: Sequence[str]) -> Shift:
     """Slipperiness of the object itself: a factor on its friction with each of the bodies it can touch."""
 
     def apply(model: Any, value: float) -> None:
+        _leave_friction_to_others(model)
         for geom in _geoms(model, bodies):
             model.geom_friction[geom, 0] *= value
-            model.geom_priority[geom] = 1
 
     meaning = "Factor on the object's sliding friction with table and fingers alike."
     return Shift(Parameter("object_friction", "1", 1.0, 0.1, 3.0, meaning), apply)
+
+
+def _leave_friction_to_others(model: Any) -> None:
+    """Make the object so slippery that whatever it touches decides: MuJoCo takes the larger friction of two surfaces.
+
+    Priority would decide as well, but of two contacts' stiffness too, and fingers that grip by it drop what they held.
+    """
+    for geom in _geoms(model, (OBJECT,)):
+        model.geom_friction[geom, 0] = SLIPPERY
 
 
 def _geoms(model: Any, bodies: Sequence[str]) -> list[int]:

@@ -102,7 +102,8 @@ class PlantTask(Task):
         self._steps = 0
         with running(self.task_spec.id, self._steps):
             raw, info = self._plant.env.reset(seed=seed)
-        outcome = {"success": self._reading.success(raw, info), "failure": False, "cost": 0.0}
+            success = self._reading.success(raw, info)
+        outcome = {"success": success, "failure": False, "cost": 0.0}
         return self._observation(raw), info | outcome
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -117,17 +118,18 @@ class PlantTask(Task):
         command = self._path.command(saturated, self.np_random)
         applied = (self._center + self._half * command).reshape(self._shape)
         with running(self.task_spec.id, self._steps):
-            raw, reward, terminated, truncated, info = self._plant.env.step(applied)
+            raw, paid, ended, cut, info = self._plant.env.step(applied)
+            reward, cost, success = float(paid), float(info.get("cost", 0.0)), self._reading.success(raw, info)
+            terminated, truncated = bool(ended), bool(cut)
         self._steps += 1
         observation = self._observation(raw)
-        require_finite_reward(self.task_spec.id, self._steps, float(reward))
+        require_finite_reward(self.task_spec.id, self._steps, reward)
         if fault := self._plant.fault():
             raise PlantError(f"{self.task_spec.id}: {fault} at step {self._steps}; reset the task")
-        success = self._reading.success(raw, info)
-        failure = bool(self.task_spec.failure) and bool(terminated) and not success
-        outcome = {"success": success, "failure": failure, "cost": float(info.get("cost", 0.0))}
-        out_of_time = bool(truncated) or self._steps >= self.task_spec.max_steps
-        return observation, float(reward), bool(terminated), out_of_time, info | outcome
+        failure = bool(self.task_spec.failure) and terminated and not success
+        outcome = {"success": success, "failure": failure, "cost": cost}
+        out_of_time = truncated or self._steps >= self.task_spec.max_steps
+        return observation, reward, terminated, out_of_time, info | outcome
 
     def set_parameters(self, values: Mapping[str, float]) -> None:
         """Change the running plant; parameters not named keep their present values."""
@@ -171,7 +173,8 @@ class PlantTask(Task):
 
     def _observation(self, raw: Any) -> Observation:
         observation: Observation = {}
-        proprio = np.array(self._reading.proprio(raw), np.float32)  # a copy: the environment may fill its own anew
+        with running(self.task_spec.id, self._steps):
+            proprio = np.array(self._reading.proprio(raw), np.float32)  # a copy: the environment may fill its own anew
         require_finite(self.task_spec.id, self._steps, self._elements, proprio)
         if "proprio" in self._parts:
             observation["proprio"] = self._path.measurement(proprio, self.np_random)
@@ -179,7 +182,8 @@ class PlantTask(Task):
             height, width, _ = self.task_spec.camera
             observation["camera"] = self._plant.picture(height, width, fast=True)
         if "goal" in self._parts:
-            observation["goal"] = np.array(self._reading.goal(raw), np.float32)
+            with running(self.task_spec.id, self._steps):
+                observation["goal"] = np.array(self._reading.goal(raw), np.float32)
             require_finite(self.task_spec.id, self._steps, self.task_spec.goal, observation["goal"])
         return observation
 

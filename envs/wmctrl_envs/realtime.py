@@ -2,6 +2,7 @@
 
 import math
 import multiprocessing
+import signal
 import time
 from collections.abc import Callable, Mapping
 from multiprocessing.sharedctypes import RawArray, RawValue
@@ -121,7 +122,7 @@ class RealtimePlant:
         while self.shared.state.value == BEGIN and time.monotonic() < end and self.process.is_alive():
             time.sleep(POLLED)
         if self.shared.state.value != READY:
-            raise PlantError(self.shared.error.value.decode() or f"{self.spec.id} is not ready after {STARTING:g} s")
+            raise PlantError(self._error() or f"{self.spec.id} is not ready after {STARTING:g} s")
 
     def run(self, begins: float) -> None:
         """Step from a time of `time.monotonic` on [s]: the first step is over one period later."""
@@ -144,10 +145,14 @@ class RealtimePlant:
             PlantError: The plant broke down.
         """
         if self.shared.state.value == BROKEN:
-            raise PlantError(self.shared.error.value.decode())
+            raise PlantError(self._error())
         if not self.process.is_alive():
             raise PlantError(f"{self.spec.id} died, with exit code {self.process.exitcode}")
         return self.shared.seen()[1]
+
+    def _error(self) -> str:
+        """What the plant broke down by; its end may be cut off within a letter."""
+        return self.shared.error.value.decode(errors="replace")
 
     def close(self) -> None:
         """End the other process."""
@@ -158,7 +163,8 @@ class RealtimePlant:
 
 
 def _live(make: Callable[[], Task], shared: Shared, period: float, parameters: dict[str, float]) -> None:
-    """The other process: begins and runs episodes as it is told."""
+    """The other process: begins and runs episodes as it is told, and is closed by whoever made it, Ctrl-C or not."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         task = make()
         while (state := shared.state.value) != CLOSE:
@@ -185,5 +191,5 @@ def _run(task: Task, shared: Shared, period: float) -> None:
         observation, reward, terminated, truncated, info = task.step(command.copy())
         step, total, over = step + 1, total + float(reward), terminated or truncated
         shared.publish(observation, Result(total, step, info["success"], info["failure"], late, over, terminated))
-    if over:
+    if over and shared.state.value == RUN:  # or what was asked for during the last step would be lost
         shared.state.value = OVER

@@ -43,8 +43,8 @@ class Recipe:
         """The task, with `config` on top of the defaults."""
         env, max_steps = make_env(find(task_id), config, self.defaults)
         inner: Any = env.unwrapped
-        cost = self.goal_cost(inner)
         try:
+            cost = self.goal_cost(inner)
             spec = TaskSpec(
                 id=task_id,
                 proprio=self.proprio,

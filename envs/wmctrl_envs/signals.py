@@ -40,6 +40,7 @@ class SignalMemory(NamedTuple):
     """What a signal path remembers."""
 
     sent: tuple[Vector, ...]
+    age: int
     values: dict[str, float]
 
 
@@ -61,16 +62,18 @@ class SignalPath:
         """Forget the commands under way: at rest all of them were zero."""
         rest = [np.zeros(self._actions, np.float32)] * (LONGEST_DELAY + 1)
         self._sent: deque[Vector] = deque(rest, maxlen=LONGEST_DELAY + 1)
+        self._age = LONGEST_DELAY
+        """Control steps since the command that arrived last was sent."""
 
     def set_parameters(self, values: Mapping[str, float]) -> None:
         """Make the path nominal except for these values."""
         self._values = _NOMINAL | dict(values)
 
     def command(self, action: Vector, rng: np.random.Generator) -> Vector:
-        """What reaches the plant when `action` is sent."""
+        """What reaches the plant when `action` is sent; while a delay grows, the last command goes on."""
         self._sent.append(action)
-        arriving = self._sent[-1 - round(self._values["action_delay"])]
-        arriving = arriving * np.float32(self._values["action_scale"])
+        self._age = min(round(self._values["action_delay"]), self._age + 1)
+        arriving = self._sent[-1 - self._age] * np.float32(self._values["action_scale"])
         if self._values["action_noise"] > 0.0:
             arriving = arriving + _noise(rng, self._values["action_noise"], arriving.size)
         return np.minimum(np.maximum(arriving, np.float32(-1.0)), np.float32(1.0))
@@ -84,11 +87,11 @@ class SignalPath:
 
     def snapshot(self) -> SignalMemory:
         """Commands under way and the present parameters."""
-        return SignalMemory(tuple(self._sent), dict(self._values))
+        return SignalMemory(tuple(self._sent), self._age, dict(self._values))
 
     def restore(self, snapshot: SignalMemory) -> None:
         """Return to a snapshot."""
-        self._sent = deque(snapshot.sent, maxlen=LONGEST_DELAY + 1)
+        self._sent, self._age = deque(snapshot.sent, maxlen=LONGEST_DELAY + 1), snapshot.age
         self._values = dict(snapshot.values)
 
 

@@ -48,7 +48,8 @@ class Parameter:
             ValueError: It is beyond the range; says so of who asked for it, `where`.
         """
         if not self.low <= value <= self.high:
-            raise ValueError(f"{where}: {self.name} must be from {self.low:g} to {self.high:g}, came {value:g}")
+            unit = "" if self.unit == "1" else f" {self.unit}"
+            raise ValueError(f"{where}: {self.name} must be from {self.low:g} to {self.high:g}{unit}, came {value:g}")
 
 
 @dataclass(frozen=True)
