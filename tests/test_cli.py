@@ -17,7 +17,7 @@ import wmctrl
 from wmctrl import cli
 from wmctrl.bench.endurance import Endured
 from wmctrl.cli import main
-from wmctrl.commands import doctor
+from wmctrl.commands import answers, doctor
 from wmctrl.commands.doctor import Finding
 
 ROOT = Path(__file__).parents[1]
@@ -166,9 +166,28 @@ def test_train_makes_a_run_of_its_arguments_and_says_where_it_is_and_what_is_nex
     assert (config.task.id, config.schedule.steps, config.schedule.updates_per_step) == ("Pendulum-v1", 2000, 0.5)
     assert (config.collect.plants, facts["seed"]) == (3, 7)
     assert capsys.readouterr().out.splitlines() == [
-        "Trained for 2,000 steps and saved; writes the bundle.",
+        "Trained for 2,000 steps and saved; writes the bundle, which takes a while.",
         f"Bundle: {begun[0] / 'bundle'}, drives without PyTorch. Next: ./wm eval {begun[0]}",
     ]
+
+
+@pytest.mark.parametrize("room", [20, 30, 40, 70])
+def test_a_table_breaks_lines_between_words_and_cuts_none(room: int) -> None:
+    columns = [("name", "fetch-reach", "parking"), ("return", "-0.51 (-0.56 to -0.47)", ""), ("what it does", "a", "b")]
+    found = answers.widths(list(zip(*columns, strict=True)), room)
+    words = [max(len(word) for cell in column for word in cell.split()) for column in columns]
+    assert words == [11, 6, 4]
+    assert found == {20: words, 30: [11, 10, 9], 40: [11, 17, 12], 70: [11, 22, 12]}[room]
+
+
+@pytest.mark.parametrize("words", [["envs"], ["completion", "bash"]])
+def test_whoever_has_read_enough_gets_no_error(words: list[str]) -> None:
+    call = [sys.executable, "-c", "from wmctrl.cli import main; raise SystemExit(main())", *words]
+    with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as wm:
+        assert wm.stdout is not None
+        assert wm.stderr is not None
+        wm.stdout.close()
+        assert wm.stderr.read() == b""
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])

@@ -17,7 +17,7 @@ from wmctrl_export.regret import Regret, Spread
 
 from tests.tiny_bundle import controller, made
 from tests.tiny_run import tiny
-from wmctrl.cli import main
+from wmctrl.cli import DRIVEN, main
 from wmctrl.commands import answers, driving, exporting, observations, run_folder, training
 from wmctrl.commands.bundle_driver import BundleDriver
 from wmctrl.commands.evaluation import evaluate
@@ -153,18 +153,22 @@ def test_a_bundle_is_checked_on_what_one_plant_showed_last(tmp_path: Path) -> No
         np.testing.assert_array_equal([seen["proprio"] for seen in found], wanted)
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["run", "run --rate 20", "eval", "live", *(f"bench {part} --run" for part in DRIVEN)],
+)
 def test_a_module_that_a_bundle_names_is_not_imported_unasked(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = Path(shutil.copytree(made(TASK, *GOAL)[1], tmp_path / "bundle"))
     path = folder / manifest.NAME
     told = json.loads(path.read_text())
     told["task"]["id"] = "this:Other-v0"
     path.write_text(json.dumps(told))
-    assert main(["run", str(folder)]) == 2
+    assert main([*words.split(), str(folder)]) == 2
     assert "this:Other-v0 imports a module that the bundle names; if you know it, add --env" in capsys.readouterr().err
     assert "this" not in sys.modules
-    assert main(["run", str(folder), "--env", "Pendulum-v1"]) == 2
+    assert main([*words.split(), str(folder), "--env", "Pendulum-v1"]) == 2
     assert "this bundle drives this:Other-v0, not Pendulum-v1" in capsys.readouterr().err
 
 

@@ -85,7 +85,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         (
             ["--env", "Pendulum-v1", "--set", "collect.parameters={mass: 100}"],
-            "collect.parameters: mass must be from 0.3 to 3, came 100",
+            "collect.parameters: mass must be from 0.3 to 3 kg, came 100",
         ),
         (
             ["--env", "racetrack-v1", "--set", "collect.config.other_vehicle=3"],
@@ -507,13 +507,18 @@ def test_random_steps_and_the_updates_on_them_do_not_foretell_the_time_left(tmp_
     folder = new_run(tmp_path)
     config, facts = run_folder.open_run(folder)
     with Logbook(tmp_path, training.assemble(config, folder, facts)) as logbook:
-        for step, updates, doing in ((1, 0, "random actions at first"), (20, 500, "learns from these first")):
+        first = config.schedule.first_updates
+        for step, updates, doing in (
+            (1, 0, "random actions at first"),
+            (20, first - 1, f"learns from these first, {first - 1} of {first} updates"),
+            (20, first, "looks how it drives"),
+        ):
             logbook(progress(step, updates, {}), {})
-            assert logbook.line(progress(step, updates, {})) == f"{step} of 66 steps, {doing}, {updates} updates"
+            assert logbook.line(progress(step, updates, {})) == f"{step} of 66 steps, {doing}"
         logbook.pace = (logbook.pace[0] - 2.0, logbook.pace[1])
-        assert logbook.line(progress(22, 501, {})) == "22 of 66 steps, 1.0 steps/s, 0.5 updates/s, 44 s left"
+        assert logbook.line(progress(22, first + 1, {})) == "22 of 66 steps, 1.0 steps/s, 0.5 updates/s, 44 s left"
         logbook.may_end = True
-        assert logbook.line(progress(22, 501, {})).endswith(", at most 44 s left")
+        assert logbook.line(progress(22, first + 1, {})).endswith(", at most 44 s left")
 
 
 def test_a_run_that_other_code_began_goes_on_with_a_warning(

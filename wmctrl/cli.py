@@ -19,6 +19,7 @@ from wmctrl.runtime.records import in_a_line
 LARGEST_SEED = 2**32 - 1
 """Numpy's older generators, which some environments use, take no larger one."""
 BUNDLE = "folder of a bundle, or of the run that holds it, a packed one, or a name of wm controllers"
+STRANGE = "the task, where the bundle names one of a module that is not ours"
 OTHERWISE = "override a setting of the planner or its objective, such as agent.objective.action_rate=0.1"
 DRIVEN = ("latency", "faults", "delay", "punctuality")
 """What `wm bench` measures of something that drives."""
@@ -41,7 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = len(arguments) < len(given)
     command = next((word for word in arguments if not word.startswith("-")), "")
     try:
-        return parsed(command, arguments)()
+        code = parsed(command, arguments)()
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever read has seen enough; what is still to be flushed goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (KeyboardInterrupt, ValueError, OSError) as error:
         if debug:
             raise
@@ -195,6 +201,7 @@ def add_lookers(command: Callable[..., Parser]) -> None:
         "--torch", dest="beside_torch", action="store_true", help="the same episodes in PyTorch beside the bundle"
     )
     add_overrides(evaluate, OTHERWISE)
+    evaluate.add_argument("--env", metavar="ID", help=STRANGE)
     evaluate.add_argument("--json", dest="as_json", action="store_true", help="print JSON instead of a table")
     export = command(
         "export", deployment.export_run, "write what a run has learned as a folder that drives without PyTorch"
@@ -221,7 +228,7 @@ def add_lookers(command: Callable[..., Parser]) -> None:
     live.add_argument("--seed", type=seed, default=0, metavar="S", help="of the first episode (0)")
     live.add_argument("--port", type=int, default=0, metavar="P", help="TCP port of the page (a free one)")
     live.add_argument("--host", default="127.0.0.1", metavar="H", help="address to listen at (127.0.0.1)")
-    live.add_argument("--env", metavar="ID", help="the task, where the bundle names one of a module that is not ours")
+    live.add_argument("--env", metavar="ID", help=STRANGE)
     pack = command("pack", deployment.pack_bundle, "write a bundle as one file, which drives like its folder")
     pack.add_argument("folder", type=Path, metavar="BUNDLE", help=BUNDLE)
     pack.add_argument("file", type=Path, metavar="FILE", help="where to, such as my-arm.tar.xz")
@@ -245,7 +252,7 @@ def add_run_arguments(run: Parser) -> None:
     run.add_argument("--provider", choices=("tensorrt", "cuda", "cpu"), help="what computes (the first that works)")
     run.add_argument("--threads", type=threads, default=1, metavar="N", help="of ONNX Runtime; auto measures (1)")
     run.add_argument("--require-signature", metavar="HEX", help="refuse unless signed by this Ed25519 public key")
-    run.add_argument("--env", metavar="ID", help="the task, where the bundle names one of a module that is not ours")
+    run.add_argument("--env", metavar="ID", help=STRANGE)
     run.add_argument(
         "--rate", type=float, metavar="HZ", help="real time: the plant steps so often, whether or not a command came"
     )
@@ -309,7 +316,7 @@ def add_evidence(command: Callable[..., Parser]) -> None:
         " changed plant, tells what there is to recover; may be repeated",
     )
     stress.add_argument("--processes", metavar="N", type=count, default=2, help="courses at a time (2)")
-    stress.add_argument("--env", metavar="ID", help="the task, where the bundle names one of a module that is not ours")
+    stress.add_argument("--env", metavar="ID", help=STRANGE)
     endure = command(
         "endure", evidence.show_endurance, "kill a training again and again, and compare it with one left alone"
     )
@@ -362,7 +369,7 @@ def add_bench_arguments(parser: Parser) -> None:
         "--steps", metavar="N", type=count, help="with peers: to learn from (as many as wm train takes)"
     )
     parser.add_argument(
-        "--env", metavar="ID", default="HalfCheetah-v5", help="task whose sizes count, or of peers (HalfCheetah-v5)"
+        "--env", metavar="ID", help=f"task whose sizes count, or of peers (HalfCheetah-v5); with --run, {STRANGE}"
     )
     parser.add_argument("--width", metavar="N", type=count, default=128, help="width of every layer (128)")
     parser.add_argument("--threads", metavar="N", type=count, nargs="+", default=[1, 2], help="one after another (1 2)")

@@ -97,7 +97,8 @@ class PythonPlant:
 
         frame = self.env.render() if self.env.render_mode == "rgb_array" else None
         if not isinstance(frame, np.ndarray):
-            raise ValueError(f"{self.env.spec and self.env.spec.id} draws no pictures; leave the camera out")
+            told = "give it render mode rgb_array and a render() that returns pixels, or leave the camera out"
+            raise ValueError(f"{self.env.spec and self.env.spec.id} draws no pictures; {told}")
         resample = Image.Resampling.BOX if fast else Image.Resampling.LANCZOS
         return np.array(ImageOps.pad(Image.fromarray(frame), (width, height), resample, "white"))
 

@@ -91,7 +91,7 @@ class Inspected:
 def planner_faults(controller: Controller, episodes: int, seed: int) -> Iterator[Score]:
     """Nothing wrong first, and then every kind of fault, each on a plant at its own control period."""
     told = controller.bundle.manifest.task
-    with contextlib.closing(driving.matching_task(told)) as task:
+    with contextlib.closing(driving.matching_task(told, told.id)) as task:  # whoever measures drove it already
         spec = task.task_spec
     timing = realtime.Timing(1.0 / told.control_period, None, beside=True)
     make = partial(training.make_task, driving.settings_of(told))

@@ -81,19 +81,22 @@ class Finding:
         return (*self.kept.row(self.timing), earned, late, f"{Latency.of(self.fixed).longest:.2f}")
 
 
-def measure(controller: Controller, cycles: int, seed: int, *, beside: bool) -> Iterator[Finding]:
+def measure(
+    controller: Controller, cycles: int, seed: int, *, beside: bool, env: str | None = None
+) -> Iterator[Finding]:
     """Drive in real time in all circumstances.
 
     Args:
         cycles: Control periods in each; LONGER times as many where the machine is idle.
         beside: Plan in a thread of its own, on the same core.
+        env: The task, for those that are not ours to import.
     """
     for circumstance in CIRCUMSTANCES:
         timing = Timing(RATE, BUDGET, beside, circumstance.fifo, CORE)
         wanted = cycles if circumstance.busy else LONGER * cycles
         with busy_cores() if circumstance.busy else contextlib.nullcontext():
             before = fixed_work(timing, wanted // 8)
-            driven = list(realtime.drive(controller, timing, 0, wanted, seed, env=None))
+            driven = list(realtime.drive(controller, timing, 0, wanted, seed, env))
             fixed = np.concatenate([before, fixed_work(timing, wanted // 8)])
         rewards = tuple(one.result.reward for one in driven if one.result.over)
         yield Finding(circumstance, timing, Punctuality.of([one.record for one in driven]), rewards, fixed)

@@ -79,7 +79,7 @@ def teach(folder: Path, *, resume: bool) -> int:
         print(f"{folder} was begun by other code or versions: it goes on, but not bit for bit", file=sys.stderr)
     trainer = training.train(folder, resume=resume)
     if trainer.finished:
-        print(f"Trained for {trainer.step:,} steps and saved; writes the bundle.", flush=True)
+        print(f"Trained for {trainer.step:,} steps and saved; writes the bundle, which takes a while.", flush=True)
         print(f"Bundle: {last_bundle(folder)}, drives without PyTorch. Next: {wm()} eval {folder}")
         return 0
     print(
@@ -112,12 +112,14 @@ def evaluate(
     beside_torch: bool,
     overrides: Sequence[str],
     as_json: bool,
+    env: str | None,
 ) -> int:
     """Drive what a run has learned, or bundles as they are; show and keep what was found.
 
     Args:
         every: Drive every controller that comes with the package.
         card: Write their cards anew.
+        env: The task of a bundle, for those that are not ours to import.
     """
     from wmctrl.commands import deployment
     from wmctrl.runtime import manifest
@@ -139,7 +141,7 @@ def evaluate(
     asked = {"--policy": policy_only, "--torch": beside_torch, "--set": bool(overrides)}
     if of_runs := [name for name, given in asked.items() if given]:
         raise ValueError(f"{', '.join(of_runs)} is of runs, and {folder or '--all'} is none; leave it out")
-    return deployment.evaluate_bundles(folder, episodes, seed, as_json, card=card)
+    return deployment.evaluate_bundles(folder, episodes, seed, as_json, card=card, env=env)
 
 
 def show_evaluation(found: "Evaluation", as_json: bool) -> int:
@@ -253,8 +255,9 @@ def show_examined(examined: "Iterable[Finding]", as_json: bool, remedy: str) -> 
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
-        rows = [("mend" if one.fix else "ok", one.subject, one.found, one.fix) for one in findings]
-        show_table("", ("", "what", "found", remedy), rows)
+        columns = ("", "what", "found", remedy)[: 4 if any(one.fix for one in findings) else 3]
+        rows = [("mend" if one.fix else "ok", one.subject, one.found, one.fix)[: len(columns)] for one in findings]
+        show_table("", columns, rows)
     return int(any(finding.fix for finding in findings))
 
 
@@ -264,11 +267,31 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*columns, title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
-    for row in rows:
+    cells = list(rows)
+    if not cells:
+        return
+    console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, markup=False)
+    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    gaps = 2 * len(columns) + 1
+    fitted = widths([columns, *cells], console.width - gaps)
+    console.width = max(console.width, sum(fitted) + gaps)  # rather lines that the terminal breaks than words cut off
+    for column, width in zip(columns, fitted, strict=True):
+        table.add_column(column, width=width)
+    for row in cells:
         table.add_row(*row)
-    if table.rows:
-        Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, markup=False).print(table)
+    console.print(table, crop=False)
+
+
+def widths(rows: Sequence[Sequence[str]], room: int) -> list[int]:
+    """Of a table's columns, to fit into some room where that cuts no word: a name that is cut off cannot be typed."""
+    columns = list(zip(*rows, strict=True))
+    least = [max((len(word) for cell in column for word in cell.split()), default=0) for column in columns]
+    found = [max(map(len, column)) for column in columns]
+    spare = [width - word for width, word in zip(found, least, strict=True)]
+    while sum(found) > room and any(spare):
+        longest = spare.index(max(spare))
+        found[longest], spare[longest] = found[longest] - 1, spare[longest] - 1
+    return found
 
 
 def test(pytest_arguments: Sequence[str]) -> int:

@@ -46,7 +46,7 @@ def export_run(
         show_table("worth of a plan, below the one in single precision", exporting.REGRET_COLUMNS, rows)
         print(exporting.REGRET_LEGEND)
     drives = made.folder if overrides else folder
-    print(f"{made.folder}: {made.files} files, {made.bytes / 1e6:.1f} MB. Next: {wm()} run {drives}")
+    print(f"{made.folder}: {made.files} files, {made.bytes / 1e6:.1f} MB. Next: {run_line(drives, made.folder)}")
     if made.public_key:
         print(f"Signed: it is verified with --require-signature {made.public_key}")
     print(f"On a board with numpy and onnxruntime: copy the folder there, then see {made.folder.name}/BOARD.md")
@@ -227,9 +227,22 @@ def pack_bundle(folder: Path, file: Path) -> int:
 
     if not file.name.endswith(archive.ENDING):
         raise ValueError(f"an archive's name must end in {archive.ENDING}, came {file}")
-    archive.pack(bundle_in(folder), file)
-    print(f"{file}: {file.stat().st_size / 1e6:.1f} MB. Next: {wm()} run {file}")
+    bundle = bundle_in(folder)
+    archive.pack(bundle, file)
+    print(f"{file}: {file.stat().st_size / 1e6:.1f} MB. Next: {run_line(file, bundle)}")
     return 0
+
+
+def run_line(drives: Path, bundle: Path) -> str:
+    """What to type to drive with a bundle, whose task is named where it is not ours to import.
+
+    Args:
+        drives: What is named for it: its folder, that of its run, or an archive.
+    """
+    from wmctrl.runtime import bundle as bundles
+
+    task = bundles.load(bundle).manifest.task.id
+    return f"{wm()} run {drives}" + (f" --env {task}" if ":" in task else "")
 
 
 def show_controllers(name: str | None) -> int:
@@ -264,11 +277,14 @@ def show_card(name: str) -> int:
     return 0
 
 
-def evaluate_bundles(folder: Path | None, episodes: int | None, seed: int, as_json: bool, *, card: bool) -> int:
+def evaluate_bundles(
+    folder: Path | None, episodes: int | None, seed: int, as_json: bool, *, card: bool, env: str | None
+) -> int:
     """Drive bundles as they are; those that come with the package by their cards. 1 where one does not keep to it.
 
     Args:
         folder: One of them; None is every controller that comes with the package.
+        env: The task, for those that are not ours to import.
         episodes: Other episodes than a card's.
         card: Whether cards are written anew, instead of held to.
     """
@@ -282,7 +298,7 @@ def evaluate_bundles(folder: Path | None, episodes: int | None, seed: int, as_js
     for one in names if folder is None else [str(folder)]:
         told = cards.card(one) if one in names and episodes is None else None
         count, first = (len(told.seeds), told.seeds[0]) if told else (episodes or EPISODES, seed)
-        again = measurement.measure(Path(one), count, first)
+        again = measurement.measure(Path(one), count, first, env)
         found.append(dataclasses.asdict(again))
         if not as_json:
             show_table(f"{one} drives {again.task}", cards.COLUMNS, again.rows())

@@ -64,9 +64,7 @@ def drive(
     Raises:
         ValueError: The bundle was made for another task, or another version of it.
     """
-    told = controller.bundle.manifest.task
-    require_known(told.id, env)
-    with contextlib.closing(matching_task(told)) as task:
+    with contextlib.closing(matching_task(controller.bundle.manifest.task, env)) as task:
         panel = Panel(controller)
         driver = BundleDriver(controller, panel.goal.wanted)
         for number in range(episodes):
@@ -131,12 +129,16 @@ def require_known(told: str, env: str | None) -> None:
         raise ValueError(f"{told} imports a module that the bundle names; if you know it, add --env {told}")
 
 
-def matching_task(told: plant.Task) -> Task:
+def matching_task(told: plant.Task, env: str | None = None) -> Task:
     """The plant that a bundle was made for.
 
+    Args:
+        env: The task as whoever drives names it, for those that are not ours to import.
+
     Raises:
-        ValueError: It observes or commands something else by now.
+        ValueError: It is one of those and was not named, or observes or commands something else by now.
     """
+    require_known(told.id, env)
     settings = settings_of(told)
     task = training.make_task(settings)
     if exporting.task_of(task.task_spec, settings) != told:

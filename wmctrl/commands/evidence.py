@@ -9,10 +9,13 @@ from pathlib import Path
 
 from wmctrl.commands.answers import require_file, show_table
 
+USUAL = "HalfCheetah-v5"
+"""Task that costs and peers are measured of where none is named."""
+
 
 def show_costs(
     part: str,
-    env: str,
+    env: str | None,
     width: int,
     threads: Sequence[int],
     json: Path | None,
@@ -29,14 +32,14 @@ def show_costs(
     if part == "continual":
         return show_continual(threads[0], seeds, json)
     if part == "peers":
-        return show_peers(env, steps, seeds, episodes or 100, methods, json)
+        return show_peers(env or USUAL, steps, seeds, episodes or 100, methods, json)
     if part == "punctuality":
-        return show_punctuality(trained, cycles, beside, seed, json)
+        return show_punctuality(trained, env, cycles, beside, seed, json)
     if part in ("latency", "faults", "delay"):
-        return show_robustness(part, trained, threads[0], episodes or 20, seed, json)
+        return show_robustness(part, trained, env, threads[0], episodes or 20, seed, json)
     from wmctrl.bench import cost, workload
 
-    question = workload.Question(env, width, workload.PARTS if part == "all" else (part,))
+    question = workload.Question(env or USUAL, width, workload.PARTS if part == "all" else (part,))
     answers = list(cost.bench(question, threads))
     for title, columns, rows in cost.tables(answers):
         show_table(title, columns, rows)
@@ -45,7 +48,9 @@ def show_costs(
     return 0
 
 
-def show_robustness(part: str, run: Path | None, threads: int, episodes: int, seed: int, json: Path | None) -> int:
+def show_robustness(
+    part: str, run: Path | None, env: str | None, threads: int, episodes: int, seed: int, json: Path | None
+) -> int:
     """Drive a run within budgets, or with sensors that fail, and show and write what that is worth."""
     from wmctrl.bench import planner_faults, robustness
     from wmctrl.commands import driving
@@ -53,9 +58,10 @@ def show_robustness(part: str, run: Path | None, threads: int, episodes: int, se
     run = require_run(part, run)
     controller = driving.load(run, policy_only=False, provider=None, threads=threads, public_key_hex=None)
     told = controller.bundle.manifest.task
-    with contextlib.closing(driving.matching_task(told)) as task:
+    with contextlib.closing(driving.matching_task(told, env)) as task:
         random, found = robustness.random_return(task, seed), []
         measure, columns, row = robustness.PARTS[part]
+        print("  ".join(columns), file=sys.stderr, flush=True)
         scores = measure(controller, task, episodes, seed)
         if part == "faults" and controller.planner is not None:
             scores = itertools.chain(scores, planner_faults.planner_faults(controller, episodes, seed))
@@ -85,7 +91,7 @@ def require_run(part: str, run: Path | None) -> Path:
     return run
 
 
-def show_punctuality(run: Path | None, cycles: int, beside: bool, seed: int, json: Path | None) -> int:
+def show_punctuality(run: Path | None, env: str | None, cycles: int, beside: bool, seed: int, json: Path | None) -> int:
     """Drive a run in real time, ahead of others and not, beside busy cores and not, and tell how punctual that is."""
     from wmctrl.bench import punctuality
     from wmctrl.commands import driving
@@ -93,7 +99,7 @@ def show_punctuality(run: Path | None, cycles: int, beside: bool, seed: int, jso
     run = require_run("punctuality", run)
     controller = driving.load(run, policy_only=False, provider=None, threads=1, public_key_hex=None)
     task, found = controller.bundle.manifest.task.id, []
-    for finding in punctuality.measure(controller, cycles, seed, beside=beside):
+    for finding in punctuality.measure(controller, cycles, seed, beside=beside, env=env):
         found.append(finding)
         print(finding.circumstance.name, *finding.figures(), sep="  ", file=sys.stderr, flush=True)
         if json is not None:

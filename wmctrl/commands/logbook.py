@@ -35,6 +35,7 @@ class Logbook:
             may_end: Whether somebody may have seen enough before the last step.
         """
         self.steps, self.prefill, self.may_end = trainer.schedule.steps, trainer.prefill, may_end
+        self.first_updates = trainer.schedule.first_updates
         self.console = Console(stderr=True)
         self.live = Live(console=self.console, refresh_per_second=4)
         self.path = folder / "metrics.jsonl"
@@ -75,13 +76,21 @@ class Logbook:
                 f"{'at most ' * self.may_end}{left} left",
             ]
         else:
-            doing = {-1: "random actions at first, ", 0: "learns from these first, "}
-            stage = (progress.step > self.prefill) - (progress.step < self.prefill)
-            rates = [f"{doing.get(stage, '')}{progress.updates:,} updates"]
+            rates = [self._beginning(progress)]
         losses = ("loss/proprio", "loss/camera", "loss/reward", "loss/kl")
         shown = (*losses, "episode_return", "return", "success", "breakdowns")
         figures = [f"{name} {in_digits(progress.metrics[name])}" for name in shown if name in progress.metrics]
         return ", ".join([f"{progress.step:,} of {self.steps:,} steps", *rates, *figures])
+
+    def _beginning(self, progress: Progress) -> str:
+        """What is done while there is nothing to tell a pace by."""
+        if progress.step < self.prefill:
+            return "random actions at first"
+        if progress.step > self.prefill:
+            return f"{progress.updates:,} updates"
+        if progress.updates < self.first_updates:
+            return f"learns from these first, {progress.updates:,} of {self.first_updates:,} updates"
+        return "looks how it drives"
 
     def __enter__(self) -> Self:
         if self.console.is_interactive:

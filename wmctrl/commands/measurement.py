@@ -6,7 +6,7 @@ from pathlib import Path
 from wmctrl.commands import provenance
 from wmctrl.commands.bundle_driver import BundleDriver
 from wmctrl.commands.cards import PLANNER, SCHEMA, Measured
-from wmctrl.commands.driving import bundle_in, matching_task, require_known
+from wmctrl.commands.driving import bundle_in, matching_task
 from wmctrl.commands.evaluation import baseline, score_json, scored
 from wmctrl.runtime import manifest
 from wmctrl.runtime.controller import Controller
@@ -27,8 +27,7 @@ def measure(bundle: Path, episodes: int, seed: int, env: str | None = None) -> M
     folder = bundle_in(bundle)
     controller = Controller.load(folder, in_time=False)
     told = controller.bundle.manifest.task
-    require_known(told.id, env)
-    with contextlib.closing(matching_task(told)) as task:
+    with contextlib.closing(matching_task(told, env)) as task:
         score, _ = scored(PLANNER, BundleDriver(controller), task, episodes, seed)
         if len(score.outcomes) < episodes:
             raise KeyboardInterrupt(f"stopped after {len(score.outcomes)} of {episodes} episodes")

@@ -133,8 +133,7 @@ def drive(
         ValueError: The bundle was made for another task, or the plant broke down.
     """
     told = controller.bundle.manifest.task
-    driving.require_known(told.id, env)
-    with contextlib.closing(driving.matching_task(told)) as task:
+    with contextlib.closing(driving.matching_task(told, env)) as task:
         spec, settings = task.task_spec, driving.settings_of(told)
     if timing.beside:
         controller.plan_beside()
