@@ -57,6 +57,11 @@ def test_a_price_of_a_way_that_the_task_does_not_have_is_refused() -> None:
     Agent(sizes, config, goal_cost=replace(cost, way=(1, 2)))
 
 
+def test_a_unit_of_a_goal_that_costs_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"set agent.goal_std=null"):
+        Agent(replace(SIZES, goal=1), replace(SMALL, goal_std=0.1))
+
+
 def test_every_weight_of_the_model_is_moved_by_one_optimiser() -> None:
     agent = Agent(replace(SIZES, camera=(16, 16, 3)), SMALL)
     optimizers = [agent.descent.optimizers[name] for name in ("matrix_optimizer", "model_optimizer")]

@@ -48,7 +48,18 @@ def test_a_step_comes_back_from_its_bytes() -> None:
     assert columns["camera"][1].tolist() == np.full((2, 3, 1), 4).tolist()
     assert columns["is_first"].tolist() == [1.0, 0.0]
     assert columns["failure"].tolist() == [1.0, 1.0]
-    assert columns["terminated"].tolist() == [0.0, 0.0]
+    assert columns["terminated"].tolist() == [1.0, 1.0]
+
+
+def test_of_a_plant_with_goals_failing_alone_is_an_ending() -> None:
+    def ends(seen: dict[str, Any], **outcome: float) -> float:
+        return float(step_of(seen, np.zeros(1, np.float32), first=False, **outcome)["terminated"])
+
+    plain, aimed = {"proprio": np.zeros(2, np.float32)}, {"proprio": np.zeros(2), "goal": np.zeros(1)}
+    assert ends(aimed, terminated=True) == 0.0, "another goal would not have been reached"
+    assert ends(aimed, terminated=True, failure=True) == 1.0
+    assert ends(plain, terminated=True) == 1.0
+    assert ends(plain, terminated=False) == 0.0
 
 
 def test_bytes_of_another_length_are_no_step() -> None:

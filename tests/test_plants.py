@@ -237,7 +237,7 @@ def test_without_parameters_to_draw_the_plant_is_the_nominal_one() -> None:
 
 SPARSE = (
     *("task.config.reward_type=sparse", "agent.objective.reward=1", "agent.objective.goal=0"),
-    "agent.objective.approach=0",
+    *("agent.objective.approach=0", "agent.goal_std=null"),
 )
 """A reward that is no distance, so that it must be learned."""
 

@@ -105,6 +105,8 @@ class Agent:
                 "agent.objective.goal needs a task that pays a goal cost and observes proprio and goal; set"
                 " agent.objective.goal=0 and agent.objective.reward=1"
             )
+        if config.goal_std is not None and goal_cost is None:
+            raise ValueError("agent.goal_std needs a task that pays a goal cost; set agent.goal_std=null")
         if config.objective.approach and not (goal_cost and goal_cost.way):
             raise ValueError(
                 "agent.objective.approach needs a task with a goal cost for something that a hand moves; set"

@@ -13,6 +13,7 @@ from wmctrl_envs.task import Observation, PlantError, Task
 from wmctrl.learning.drive_state import DriveState
 from wmctrl.learning.evaluate import Outcome
 from wmctrl.limits import require_at_least, require_positive
+from wmctrl.runtime.experience import step_of
 from wmctrl.runtime.noise import coloured_noise
 
 MOST_BREAKDOWNS = 10
@@ -111,15 +112,13 @@ class Plant:
         self.actions.append(action)
         self.reward += float(reward)
         failure = bool(info["failure"])
-        # Whether reaching a goal ends the episode depends on the goal, which hindsight may change: not learned.
-        ended = failure if self.task.task_spec.achieved else terminated
-        step = {"action": action, "reward": reward, "terminated": ended, "failure": failure, "is_first": False}
+        arrival = {"reward": float(reward), "terminated": terminated, "failure": failure}
+        step = step_of(self.observation, action, first=False, **arrival)
         self.over = terminated or truncated or len(self.actions) == self.config.episode_steps
         if not self.over:
-            return step | self.observation, None
+            return step, None
         self.breakdowns = 0
-        outcome = Outcome(self.reward, len(self.actions), bool(info["success"]), failure)
-        return step | self.observation, outcome
+        return step, Outcome(self.reward, len(self.actions), bool(info["success"]), failure)
 
     def random_action(self) -> NDArray[np.float32]:
         """The next action of this episode's random walk (A,)."""
@@ -176,9 +175,7 @@ class Plant:
         self.walk = np.clip(self._noise(self.config.prefill_exponent, generator), -1.0, 1.0)
         self.noise = self.config.exploration_std * self._noise(self.config.exploration_exponent, generator)
         self.observation, _ = self.task.reset(seed=int(generator.integers(2**31)), options={"parameters": parameters})
-        still = np.zeros(len(spec.action), np.float32)
-        first = {"action": still, "reward": 0.0, "terminated": False, "failure": False, "is_first": True}
-        return first | self.observation
+        return step_of(self.observation, np.zeros(len(spec.action), np.float32), first=True)
 
     def _noise(self, exponent: float, generator: np.random.Generator) -> NDArray[np.float32]:
         """Unit noise for a whole episode (max_steps, A), one stretch after another."""

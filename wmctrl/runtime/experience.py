@@ -25,7 +25,10 @@ FLAGS = ("terminated", "failure", "is_first")
 def step_of(
     observation: Mapping[str, Any], action: NDArray[np.float32], *, first: bool, **outcome: float
 ) -> dict[str, Any]:
-    """An observation and what led to it.
+    """An observation and what led to it, as training records it and whoever drives.
+
+    Of a plant with goals, failing is all that is learned as an ending: whether reaching a goal ends the episode depends
+    on the goal, and hindsight changes that.
 
     Args:
         action: The one before it (A,).
@@ -34,7 +37,8 @@ def step_of(
             otherwise.
     """
     known = {"reward": 0.0, "terminated": 0.0, "failure": 0.0, "surprise": 0.0} | outcome
-    return {**observation, "action": action, "is_first": float(first), **known}
+    ends = {"terminated": known["failure"]} if "goal" in observation else {}
+    return {**observation, "action": action, "is_first": float(first), **known, **ends}
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,12 @@ class Layout:
             row[field.name] = step[field.name]
         return row.tobytes()
 
+    def begun(self, packed: bytes) -> bytes:
+        """A step from its bytes as one that nothing led to, as bytes."""
+        row = np.frombuffer(packed, self.dtype).copy()
+        row["is_first"] = 1.0
+        return row.tobytes()
+
     def unpacked(self, payloads: Iterable[bytes]) -> Columns:
         """Steps from bytes; those of another length are left out."""
         size = self.dtype.itemsize
@@ -138,6 +148,11 @@ class Memory:
         numbers = np.arange(max(begin, self.total - len(self)), min(end, self.total))
         return batch_of(self.rows[numbers % self.capacity])
 
+    def first(self, since: int = 0) -> int:
+        """Number of the first step, from one on, that is drawn."""
+        total = self.total  # which may grow meanwhile, the oldest steps being overwritten
+        return max(since, total - len(self) + (int(SPARED * self.capacity) if total > self.capacity else 0))
+
     def drawn(
         self, count: int, length: int, generator: np.random.Generator, since: int = 0, until: int | None = None
     ) -> NDArray[Any]:
@@ -151,12 +166,10 @@ class Memory:
         Raises:
             ValueError: There are fewer steps than a sequence has.
         """
-        total = self.total  # which may grow meanwhile, the oldest steps being overwritten
-        first = max(since, total - len(self) + (int(SPARED * self.capacity) if total > self.capacity else 0))
-        last = total if until is None else min(until, total)
+        last, first = self.total if until is None else min(until, self.total), self.first(since)
         begins = np.arange(first, last - length + 1)
         if not len(begins):
-            raise ValueError(f"a sequence has {length} steps, came {last - first}")
+            raise ValueError(f"a sequence has {length} steps, came {max(0, last - first)}")
         places = (begins[:, None] + np.arange(length)) % self.capacity
         surprise = self.rows["surprise"][places]
         weight = np.minimum(surprise, np.quantile(surprise, LARGEST_SURPRISE)).mean(1, dtype=np.float64) + LEAST_CHANCE
