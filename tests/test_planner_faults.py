@@ -52,7 +52,7 @@ class Calls:
 
 def test_a_planner_fails_between_two_steps_alone_and_nothing_else_does() -> None:
     calls, failed = Calls(), list[int]()
-    planner = FailingPlanner(calls, lambda: failed.append(len(calls.names)))  # type: ignore[arg-type]
+    planner = FailingPlanner(calls, lambda: failed.append(len(calls.names)))
 
     class Counting:
         step = -1
