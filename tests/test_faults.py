@@ -86,6 +86,14 @@ def test_noise_is_as_wide_as_a_share_of_the_range() -> None:
     np.testing.assert_allclose(noise.std(0), [0.2, 0.2, 1.6], rtol=0.1)
 
 
+def test_a_fault_shorter_than_a_slow_task_s_period_is_one_all_the_same() -> None:
+    slow = replace(PENDULUM, control_period=0.5)
+    frozen, lost = (arrived(Fault(kind, 0.2, begins=3), spec=slow) for kind in ("frozen", "lost"))
+    assert [same(reading, step) for step, reading in enumerate(frozen[:7])] == [True] * 4 + [False] + [True] * 2
+    assert [reading.observation["proprio"] is None for reading in lost[:7]] == [False] * 3 + [True] * 2 + [False] * 2
+    assert all(same(reading, step) for step, reading in enumerate(arrived(Fault("frozen", 0.0, begins=3), spec=slow)))
+
+
 def test_only_the_senses_that_are_told_are_lost() -> None:
     spec = wmctrl_envs.make("FetchReach-v4", observe=["proprio", "camera", "goal"]).task_spec
     seen: dict[str, NDArray[Any]] = {

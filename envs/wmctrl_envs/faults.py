@@ -13,9 +13,12 @@ from wmctrl_envs.signals import UNBOUNDED, range_of
 from wmctrl_envs.suggestion import refuse_unknown
 from wmctrl_envs.task import Element, TaskSpec
 
-FOREVER = 1 << 30
+SHORTEST, FOREVER = 2.0, 1 << 30
+"""Control periods that a fault lasts: what freezes shows the truth in the first."""
 LONGEST_DELAY = 16
 """Most control periods that an observation can be held back."""
+AMOUNTS = ("a little", "much", "severely")
+"""How much a sensor fails, in words."""
 FAR = 10.0
 """How far beyond its range a reading is sent, in ranges."""
 
@@ -31,7 +34,7 @@ class Kind:
     unit: str
     """Of how much it fails."""
     amounts: tuple[float, float, float]
-    """A little, much, and severely."""
+    """In the order of AMOUNTS."""
     most: float
     """Largest amount."""
 
@@ -96,7 +99,7 @@ class FaultySensors:
             "lost": self._lost,
         }
         lasts = fault.amount / spec.control_period if KINDS[fault.kind].unit == "s" else FOREVER
-        self.ends = fault.begins + min(FOREVER, round(min(lasts, FOREVER)))
+        self.ends = fault.begins + (round(min(max(lasts, SHORTEST), FOREVER)) if fault.amount else 0)
         self.reset(0)
 
     def reset(self, seed: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from wmctrl_envs.faults import KINDS, Fault, FaultySensors
+from wmctrl_envs.faults import AMOUNTS, KINDS, Fault, FaultySensors
 from wmctrl_envs.task import Task
 
 from wmctrl.commands import intervals, pictures, provenance, report
@@ -25,8 +25,6 @@ from wmctrl.runtime.limits import Limits
 SCHEMA = 1
 BEGINS = 0.25
 """Share of an undisturbed episode's length after which sensors fail."""
-AMOUNTS = ("a little", "much", "severely")
-"""How much they fail, in words."""
 RANDOM_EPISODES = 10
 """Of random actions, which are worth nothing."""
 ROUNDING = 1e-6

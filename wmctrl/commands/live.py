@@ -8,12 +8,16 @@ from pathlib import Path
 
 from wmctrl.commands import driving, training
 from wmctrl.commands.deployment import HALF
+from wmctrl.commands.realtime import Timing
 from wmctrl.live.server import LOOPBACK, Server
 from wmctrl.live.session import Session
 from wmctrl.runtime.adaptation import Adaptation
 from wmctrl.runtime.adapter import Adapter
 from wmctrl.runtime.assurance import Assured
 from wmctrl.runtime.learning import Learning
+
+LAST_PORT = 65_535
+"""Of TCP."""
 
 
 def show(
@@ -30,16 +34,19 @@ def show(
     """Drive until Ctrl-C, and show it to whoever opens the address that is said.
 
     Raises:
-        ValueError: The bundle does not drive here, or cannot learn though it is asked to.
+        ValueError: The bundle does not drive here, or not in that time, or cannot learn though it is asked to, or there
+            is no such port.
         OSError: Another program listens there.
     """
+    if not 0 <= port <= LAST_PORT:
+        raise ValueError(f"--port must be from 0 to {LAST_PORT:,}, came {port}")
     controller = driving.load(folder, policy_only=False, provider=None, threads=1, public_key_hex=None)
     told = controller.bundle.manifest.task
-    driving.require_known(told.id, env)
-    with contextlib.closing(driving.matching_task(told)):
+    given = 0.5 * told.control_period if budget_ms is None else budget_ms / 1000.0
+    budget = Timing(1.0 / told.control_period, given).wanted
+    with contextlib.closing(driving.matching_task(told, env)):
         settings = driving.settings_of(told)
     adapter = Adapter.of(controller, Adaptation()) if adapt else None
-    budget = 0.5 * told.control_period if budget_ms is None else budget_ms / 1000.0
     controller.latencies(20)  # so that it is warm, and knows how long it takes
     session = Session(Assured(controller), partial(training.make_task, settings), adapter, budget, seed)
     learning = Learning(adapter, HALF) if adapter is not None else None

@@ -3,30 +3,36 @@
 import hmac
 import json
 import secrets
+import threading
 import time
 from collections.abc import Mapping
-from http.cookies import SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from wmctrl_envs.faults import KINDS
+from wmctrl_envs.faults import AMOUNTS, KINDS
 from wmctrl_envs.task import TaskSpec
 
-from wmctrl.live.session import AMOUNTS, OUTLOOK, Session, told
+from wmctrl.live.session import OUTLOOK, Session, told
 from wmctrl.runtime.records import in_a_line
 
 LOOPBACK = "127.0.0.1"
-COOKIE = "wm"
 LARGEST = 1024
 """Bytes of a request's body."""
 PERIOD = 0.1
 """Time between two times that a page is told where the session is [s]."""
 PATIENCE = 2.0
 """Time that a page waits for a picture before it is told that there is none yet [s]."""
-POLICY = "default-src 'none'; img-src 'self' data:; connect-src 'self'; style-src 'nonce-{0}'; script-src 'nonce-{0}'"
-"""What a page may load and run: nothing that did not come with it."""
+FAREWELL = 0.5
+"""Time that pages have to be told how it ended [s]."""
+WHOLE = ("action_delay",)
+"""Parameters whose values are whole: plants round them."""
+POLICY = (
+    "default-src 'none'; img-src 'self' data:; connect-src 'self'; style-src 'nonce-{0}'; script-src 'nonce-{0}';"
+    " frame-ancestors 'none'"
+)
+"""What a page may load and run: nothing that did not come with it, and in no other page."""
 
 
 class Server(ThreadingHTTPServer):
@@ -46,19 +52,25 @@ class Server(ThreadingHTTPServer):
         """
         super().__init__((host, port), Handler)
         self.session, self.spec, self.budget, self.token = session, spec, budget, secrets.token_urlsafe(16)
-        self.over = False
+        self.over = threading.Event()
 
     @property
     def address(self) -> str:
         """What to open, token and all."""
         return f"http://{self.server_address[0]!s}:{self.server_port}/?token={self.token}"
 
+    @property
+    def cookie(self) -> str:
+        """What browsers keep the token as; with the port, for they send every port of a machine the same cookies."""
+        return f"wm-{self.server_port}"
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A page that was closed breaks its connection; that is nobody's trouble."""
 
     def close(self) -> None:
-        """Answer no more."""
-        self.over = True
+        """Tell the pages how it ended, and answer no more."""
+        self.over.set()
+        time.sleep(FAREWELL)
         self.shutdown()
         self.server_close()
 
@@ -96,7 +108,7 @@ class Handler(BaseHTTPRequestHandler):
             if not 0 < size <= LARGEST:
                 raise ValueError(f"a change has from 1 to {LARGEST:,} bytes, came {size:,}")
             self._change(self.path, json.loads(self.rfile.read(size)))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             self.close_connection = True
             self._answer(400, in_a_line(error))
             return
@@ -114,10 +126,10 @@ class Handler(BaseHTTPRequestHandler):
             raise ValueError(f"nothing is changed at {path}")
 
     def _admitted(self, given: str) -> bool:
-        """Whether a request may be answered: it has the token, and was sent to this machine by its own name."""
-        cookie = SimpleCookie(self.headers.get("Cookie", "")).get(COOKIE)
-        shown = given or ("" if cookie is None else cookie.value)
-        if self._called() and hmac.compare_digest(shown.encode(), self.server.token.encode()):
+        """Whether a request may be answered: it has the token, came by this machine's own name, and by its own page."""
+        cookies = dict(one.strip().partition("=")[::2] for one in self.headers.get("Cookie", "").split(";"))
+        shown = given or cookies.get(self.server.cookie, "")
+        if self._called() and self._own() and hmac.compare_digest(shown.encode(), self.server.token.encode()):
             return True
         self.close_connection = True
         self._answer(403, "open the address that `wm live` printed, token and all")
@@ -128,6 +140,10 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.server_address[0] != LOOPBACK:
             return True
         return self.headers.get("Host") in [f"{name}:{self.server.server_port}" for name in (LOOPBACK, "localhost")]
+
+    def _own(self) -> bool:
+        """Whether no other page asks: those of this machine's other ports send the cookie as well."""
+        return self.headers.get("Origin") in (None, f"http://{self.headers.get('Host')}")
 
     def _page(self) -> None:
         nonce = secrets.token_urlsafe(16)
@@ -140,7 +156,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Security-Policy", POLICY.format(nonce))
         self.send_header("Referrer-Policy", "no-referrer")
         self.send_header("Cache-Control", "no-store")
-        self.send_header("Set-Cookie", f"{COOKIE}={self.server.token}; HttpOnly; SameSite=Strict; Path=/")
+        self.send_header("Set-Cookie", f"{self.server.cookie}={self.server.token}; HttpOnly; SameSite=Strict; Path=/")
         self.end_headers()
         self.wfile.write(content)
 
@@ -148,7 +164,7 @@ class Handler(BaseHTTPRequestHandler):
         """Every new picture, for as long as the page looks."""
         self._stream("multipart/x-mixed-replace; boundary=picture")
         session, last = self.server.session, -1
-        while not self.server.over:
+        while not self.server.over.is_set():
             with session.shown:
                 session.shown.wait_for(lambda seen=last: session.pictures != seen, PATIENCE)  # type: ignore[misc]
                 picture, last = session.picture, session.pictures
@@ -157,11 +173,12 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.write(head.encode() + picture + b"\r\n")
 
     def _standings(self) -> None:
-        """Where the session is, again and again."""
+        """Where the session is, again and again, and last of all where it ended."""
         self._stream("text/event-stream")
-        while not self.server.over:
+        over = False
+        while not over:
+            over = self.server.over.wait(PERIOD)
             self.wfile.write(f"data: {json.dumps(told(self.server.session.standing))}\n\n".encode())
-            time.sleep(PERIOD)
 
     def _stream(self, kind: str) -> None:
         self.send_response(200)
@@ -172,7 +189,7 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def _answer(self, code: int, text: str) -> None:
-        content = text.encode()
+        content = text.encode(errors="replace")  # JSON may name half a character
         self.send_response(code)
         self.send_header("Content-Type", "text/plain; charset=utf-8")
         self.send_header("Content-Length", str(len(content)))
@@ -187,7 +204,10 @@ def described(spec: TaskSpec, budget: float) -> dict[str, Any]:
         "budget": 1e3 * budget,
         "elements": [[one.name, one.unit] for one in spec.proprio[:OUTLOOK]],
         "goal": [[one.name, one.unit, one.low, one.high] for one in spec.goal],
-        "parameters": [[one.name, one.unit, one.low, one.high, one.nominal] for one in spec.parameters],
+        "parameters": [
+            [one.name, one.unit, one.low, one.high, 1 if one.name in WHOLE else "any", one.nominal]
+            for one in spec.parameters
+        ],
         "faults": {name: kind.meaning for name, kind in KINDS.items()},
         "amounts": AMOUNTS,
     }

@@ -2,18 +2,19 @@
 
 import contextlib
 import io
+import math
 import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from wmctrl_envs.faults import KINDS, Fault, FaultySensors, Reading
+from wmctrl_envs.faults import AMOUNTS, KINDS, Fault, FaultySensors, Reading
 from wmctrl_envs.task import Task, TaskSpec
 
 from wmctrl.live.goal import MovedGoal
@@ -28,8 +29,6 @@ FRAMES, SELDOM = 15.0, 2.0
 """Pictures a second, at most, and at least where drawing them makes the plant late."""
 QUALITY = 80
 """Of a picture, as JPEG."""
-AMOUNTS = ("a little", "much", "severely")
-"""How much a sensor may fail."""
 EVENTS = 12
 """Of learning, the newest, that are told."""
 PATH, DOT = (234, 115, 23), 2.0
@@ -97,7 +96,8 @@ class Session:
         self.parameters: dict[str, float] = {}
         self.goal = MovedGoal(assured.controller.bundle.manifest.task.goal)
         self.sensors: FaultySensors | None = None
-        self.fault = ""
+        self.fault, self.mended = "", math.inf
+        """What is wrong with the sensors, and the step since it began from which on nothing is."""
         self.events: deque[str] = deque(maxlen=EVENTS)
         self.told, self.late = 0, 0
         self.drawn, self.drawing = -np.inf, 0.0
@@ -166,12 +166,14 @@ class Session:
         return self.spec
 
     def _fail(self, kind: str, amount: int) -> None:
-        self.fault = f"{kind}, {AMOUNTS[amount]}" if kind else ""
+        self.fault, self.sensors, self.mended = "", None, math.inf
         if not kind:
-            self.sensors = None
             return
-        self.sensors = FaultySensors(Fault(kind, KINDS[kind].amounts[amount], begins=self.standing.step), self._known())
-        self.sensors.step = self.standing.step
+        last = self.standing.step
+        self.fault = f"{kind}, {AMOUNTS[amount]}"
+        self.sensors = FaultySensors(Fault(kind, KINDS[kind].amounts[amount], begins=last + 1), self._known())
+        self.sensors.step = last
+        self.mended = self.standing.total + self.sensors.ends - self.sensors.fault.begins
 
     def _live(self) -> None:
         try:
@@ -183,7 +185,7 @@ class Session:
                     self._episode(task, episode)
                     episode += 1
         except Exception as error:  # of whatever kind: whoever watches is told
-            self.standing = Standing(problem=in_a_line(error))
+            self.standing = replace(self.standing, problem=in_a_line(error))
             self.ready.set()
 
     def _episode(self, task: Task, number: int) -> None:
@@ -222,10 +224,12 @@ class Session:
             self.adapter.missed()
 
     def _changed(self, task: Task | None) -> None:
-        """Make the changes that are wanted; of a plant as well, if it is in an episode."""
+        """Make the changes that are wanted, or due; of a plant as well, if it is in an episode."""
         before = dict(self.parameters)
         while not self.changes.empty():
             self.changes.get()()
+        if self.standing.total >= self.mended:
+            self._fail("", 0)
         if task is not None and self.parameters != before:
             task.set_parameters(self.parameters)
 
@@ -318,7 +322,13 @@ def jpeg(picture: NDArray[np.uint8], path: NDArray[np.float64]) -> bytes:
 
 def told(standing: Standing) -> dict[str, Any]:
     """A standing as JSON takes it: numbers that are not finite are none."""
-    return {
-        name: None if isinstance(value, float) and not np.isfinite(value) else value
-        for name, value in asdict(standing).items()
-    }
+    return {name: _finite(value) for name, value in asdict(standing).items()}
+
+
+def _finite(value: Any) -> Any:
+    """A value without the numbers that JSON has no word for, however deep they lie."""
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
