@@ -1,6 +1,8 @@
 """The benchmark: that it counts what is computed, compares like with like, and says where time goes."""
 
 import json
+import subprocess
+import sys
 import time
 from collections import Counter
 from dataclasses import replace
@@ -144,6 +146,25 @@ def test_every_library_multiplies_any_size(library: str, gemm: Gemm) -> None:
     assert call() is out
     left, right = operands(gemm)
     np.testing.assert_allclose(np.asarray(out), left @ right, rtol=1e-4, atol=1e-4)
+
+
+def test_engines_are_made_before_libraries_share_threads_and_keep_their_own() -> None:
+    """In a process of its own, for what is shared once is shared ever after."""
+    script = """
+import onnxruntime as ort
+from wmctrl.bench.roofline import Gemm, libraries, onnx_call
+
+engine = onnx_call(Gemm(1, 3, 5, 7), ort.SessionOptions())
+before = engine().copy()
+shared = libraries(2)["onnxruntime"](Gemm(1, 7, 3, 5))
+assert shared().any() and (engine() == before).all()
+try:
+    onnx_call(Gemm(1, 3, 5, 7), ort.SessionOptions())
+except RuntimeError:
+    print("refused")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["refused"]), done.stderr
 
 
 def test_the_fastest_library_is_called() -> None:

@@ -189,3 +189,8 @@ def test_without_scikit_learn_one_line_says_what_to_install(
 def test_no_figure_comes_from_the_seed_that_strengths_were_chosen_on(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "continual", "--seeds", "0", str(continual.TUNED_ON)]) == 2
     assert "strengths were chosen on seed" in capsys.readouterr().err
+
+
+def test_a_seed_that_is_told_twice_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "continual", "--seeds", "0", "0"]) == 2
+    assert capsys.readouterr().err == "wm bench: --seeds takes different seeds from 0 to 1000, came 0 0\n"

@@ -296,6 +296,17 @@ def test_figures_of_another_question_are_not_overwritten(tmp_path: Path, capsys:
     assert kept.read_bytes() == before
 
 
+def test_parts_by_another_way_to_make_a_driver_are_not_gone_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*PENDULUM, "--seeds", "0", "--methods", "random", "--json", str(tmp_path / "peers.json")]
+    assert main(words) == 0
+    home, read = Path(peers.__file__), Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + (b"#" if path == home else b""))
+    assert main(words) == 2
+    assert "peers.json has another code" in capsys.readouterr().err
+
+
 def test_without_the_libraries_one_line_says_what_to_type(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 import wmctrl_envs
-from wmctrl_envs.task import Parameter
+from wmctrl_envs.task import Parameter, PlantError
 
 from tests.test_archive import ARM
 from tests.tiny_bundle import CHEETAH, copied, made, taught
 from wmctrl.cli import main
-from wmctrl.commands import driving, evaluation, pictures, report, stress_report, stressing
+from wmctrl.commands import driving, evaluation, pictures, provenance, report, stress_report, stressing
 from wmctrl.commands.stressing import Cell
+from wmctrl.config_files import read_yaml, shipped
 from wmctrl.runtime import manifest
 from wmctrl.runtime.adaptation import Event
 from wmctrl.runtime.controller import Controller
@@ -29,6 +30,7 @@ from wmctrl.stress.course import Course, Episode, Trace, legs
 from wmctrl.stress.figures import worth
 from wmctrl.stress.suite import SCHEDULES, Shift, Suite, strength
 
+SHIPPED = [path.stem for path in sorted(shipped(str(stressing.SUITES)).glob("*.yaml"))]
 WEAK = {"weak": {"motor_gain": 0.6}}
 FRICTION = Parameter("motor_gain", "1", 1.0, 0.3, 1.5)
 
@@ -63,6 +65,8 @@ def test_schedules_go_where_their_names_say() -> None:
         ({"shifts": WEAK, "then": {"weak": "week"}}, "unknown shift 'week'; did you mean weak"),
         ({"shifts": WEAK, "nominal": 0}, "nominal must be at least 1 step, came 0"),
         ({"shifts": WEAK, "seeds": ()}, "arms and seeds must name one at least"),
+        ({"shifts": WEAK, "seeds": (0, -1)}, "seeds must differ and be at least 0, came 0, -1"),
+        ({"shifts": WEAK, "seeds": (3, 3)}, "seeds must differ and be at least 0, came 3, 3"),
     ],
 )
 def test_a_suite_that_asks_nothing_is_refused(settings: dict[str, object], message: str) -> None:
@@ -80,14 +84,37 @@ def test_a_shift_of_what_a_task_does_not_have_or_too_far_is_refused() -> None:
         Suite(shifts=WEAK, schedules={"weak": "steps"})
 
 
-def test_the_suites_that_travel_with_the_package_are_sound() -> None:
-    found = stressing.suite_of("quick", "HalfCheetah-v5")
-    with contextlib.closing(wmctrl_envs.make("HalfCheetah-v5")) as task:
-        found.require_known({parameter.name: parameter for parameter in task.task_spec.parameters})
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_suites_that_travel_with_the_package_are_sound(name: str) -> None:
+    tasks = read_yaml(shipped(str(stressing.SUITES)) / f"{name}.yaml")["tasks"]
+    assert tasks
+    for task_id in tasks:
+        found = stressing.suite_of(name, task_id)
+        assert stressing.cells(found)
+        with contextlib.closing(wmctrl_envs.make(task_id)) as task:
+            found.require_known({parameter.name: parameter for parameter in task.task_spec.parameters})
+
+
+def test_a_suite_that_there_is_not_is_refused() -> None:
     with pytest.raises(ValueError, match="there is no suite quik; did you mean quick"):
         stressing.suite_of("quik", "HalfCheetah-v5")
     with pytest.raises(ValueError, match="tasks has nothing for Hopper-v5; known: "):
         stressing.suite_of("quick", "Hopper-v5")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tasks:", "tasks must be entries by name, such as .*, came nothing"),
+        ("tasks: [HalfCheetah-v5]", "tasks must be entries by name, such as .*, came \\['HalfCheetah-v5'\\]"),
+        ("tasks: {HalfCheetah-v5: }", "tasks.HalfCheetah-v5 must be entries by name, such as .*, came nothing"),
+        ("seeds: [0]", "tasks has nothing for HalfCheetah-v5; known: none"),
+    ],
+)
+def test_a_file_that_tells_no_shifts_of_a_task_is_refused_in_a_line(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "suite.yaml").write_text(text)
+    with pytest.raises(ValueError, match=f"suite.yaml: {message}$"):
+        stressing.suite_of(str(tmp_path / "suite.yaml"), "HalfCheetah-v5")
 
 
 def course(returns: dict[str, list[float]], events: tuple[Event, ...] = (), failures: int = 0) -> Trace:
@@ -116,13 +143,21 @@ def test_a_course_is_worth_what_of_the_cost_came_back() -> None:
     assert worth(learned, frozen, oracle).recovery == pytest.approx(4.0 / 5.0)
 
 
+@pytest.mark.parametrize(("step", "delay"), [(20, math.nan), (21, 1.0), (80, 60.0), (81, math.nan)])
+def test_an_alarm_is_of_the_change_while_that_lasts(step: int, delay: float) -> None:
+    frozen = course({"nominal": [10.0, 10.0], "shifted": [4.0] * 6, "after": [10.0] * 2})
+    rung = replace(frozen, events=(Event(step, "alarm", ""), Event(85, "alarm", "")))
+    assert worth(rung, frozen).delay == pytest.approx(delay, nan_ok=True)
+
+
 def test_a_change_is_recovered_from_once_nine_tenths_are_back_for_ten_episodes_and_ten_more() -> None:
     frozen = course({"nominal": [10.0], "shifted": [4.0] * 40, "after": [10.0]})
     for returns, steps in (
         ([4.0] * 5 + [10.5] * 35, 140.0),  # nine tenths of what a change from 10 to 4 costs are back at 9.4
         ([4.0] * 5 + [9.5] * 35, 150.0),
         ([9.5] * 15 + [4.0] * 2 + [9.5] * 23, 270.0),
-        ([9.5] * 19, math.nan),
+        ([9.5] * 21, 100.0),
+        ([9.5] * 20, math.nan),  # of which there is no other answer
         ([9.3] * 40, math.nan),
     ):
         learned = course({"nominal": [10.0], "shifted": returns, "after": [10.0]})
@@ -149,6 +184,29 @@ def test_a_change_that_one_seed_of_three_recovered_from_is_told_as_that() -> Non
     assert stress_report.estimate_of_all([500.0, math.nan, math.nan]) == "500 (1 of 3)"
     assert stress_report.estimate_of_all([math.nan, math.nan]) == ""
     assert stress_report.estimate_of_all([500.0, 500.0]) == "500 (500 to 500)"
+
+
+def told(found: dict[Cell, Trace]) -> dict[str, str]:
+    """The last arm's row of a table, by column."""
+    return dict(zip(stress_report.COLUMNS, stress_report.rows(stress_report.compared(found))[-1], strict=True))
+
+
+def test_what_is_known_of_some_seeds_is_told_as_that_in_every_figure() -> None:
+    parts = {"nominal": [3.0], "shifted": [2.0] * 3, "after": [3.0]}
+    found = {Cell("weak", arm, seed): course(parts) for arm in ("frozen", "all") for seed in (0, 1, 2)}
+    found[Cell("weak", "all", 1)] = course(parts, (Event(17, "alarm", ""),))
+    for seed in (0, 2):  # which the change cost nothing
+        found[Cell("weak", "frozen", seed)] = course(parts | {"shifted": [3.0] * 3})
+    row = told(found)
+    assert (row["delay"], row["recovery"], row["return"]) == ("7 (1 of 3)", "0 (1 of 3)", "2 (2 to 2)")
+
+
+def test_how_soon_is_told_of_changes_that_are_long_enough_to_tell() -> None:
+    for episodes, soon in ((20, "too short"), (21, "100")):
+        parts = {"nominal": [3.0], "shifted": [2.0] * episodes, "after": [3.0]}
+        better = parts | {"shifted": [3.0] * episodes}
+        found = {Cell("weak", "frozen", 0): course(parts), Cell("weak", "all", 0): course(better)}
+        assert told(found)["T90"] == soon
 
 
 def test_one_shift_comes_after_another_where_a_suite_says_so() -> None:
@@ -237,6 +295,56 @@ def test_a_bundle_is_driven_over_a_change_and_what_is_kept_is_not_driven_again(
     found[Cell("weak", "oracle", 0)] = found[Cell("weak", "frozen", 0)]
     stress_report.write_report(kept / "report.html", "HalfCheetah-v5", suite, found)
     assert "EWC + replay + gate" in (kept / "report.html").read_text()
+
+
+def test_a_course_by_another_onnx_runtime_is_driven_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    suite, cell, versions = Suite(shifts=WEAK), Cell("weak", "frozen", 0), dict.fromkeys(provenance.RECORDED, "1.2")
+    monkeypatch.setattr(provenance, "version", lambda name: versions[name])
+    before = stressing._settings("origin", suite, cell)
+    assert stressing._settings("origin", suite, cell) == before
+    versions["onnxruntime"] = "1.3"
+    assert stressing._settings("origin", suite, cell) != before
+
+
+def test_a_breakdown_of_the_plant_is_how_an_episode_went_and_the_course_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rewards: list[float] = []
+    controller = Controller.load(made(*ARM)[1], provider="cpu", in_time=False)
+    with contextlib.closing(driving.matching_task(controller.bundle.manifest.task)) as task:
+        driven, step, reset = Course(controller, task, None, 0), task.step, task.reset
+
+        def broken(action: Any) -> Any:
+            if driven.step == 52:
+                raise PlantError("a bolt is loose")
+            came = step(action)
+            rewards.append(float(came[1]))
+            return came
+
+        def blocked(**options: Any) -> Any:
+            if driven.step == 53:
+                raise PlantError("the door is locked")
+            return reset(**options)
+
+        monkeypatch.setattr(task, "step", broken)
+        monkeypatch.setattr(task, "reset", blocked)
+        trace = driven.drive(Suite(WEAK, nominal=1, shifted=4, after=1), Shift({"action_scale": 0.5}))
+    first, loose, locked, last = trace.episodes
+    assert loose == Episode("shifted", 50, 3, sum(rewards[50:52]), False, True, "a bolt is loose")
+    assert locked == Episode("shifted", 53, 1, 0.0, False, True, "the door is locked")
+    assert [(one.begins, one.length, one.breakdown) for one in (first, last)] == [(0, 50, ""), (54, 50, "")]
+    assert (trace.phases, len(trace.surprises)) == ((0, 50, 54), 104)
+
+
+def test_a_plant_that_breaks_down_in_the_first_step_of_all_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(action: Any) -> Any:
+        raise PlantError("no plant is here")
+
+    controller = Controller.load(made(*ARM)[1], provider="cpu", in_time=False)
+    with contextlib.closing(driving.matching_task(controller.bundle.manifest.task)) as task:
+        monkeypatch.setattr(task, "step", broken)
+        with pytest.raises(PlantError, match="no plant is here"):
+            Course(controller, task, None, 0).drive(Suite(WEAK), Shift({"action_scale": 0.5}))
 
 
 def test_every_arm_drives_its_own_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -371,6 +479,7 @@ def test_a_report_tells_of_an_oracle_of_one_shift_alone(tmp_path: Path, monkeypa
     monkeypatch.setattr(pictures, "heat_map", watched)
     stress_report.write_report(tmp_path / "report.html", "HalfCheetah-v5", suite, found)
     np.testing.assert_equal(mapped, [{"weak": [np.nan, 0.0], "heavy": [np.nan, np.nan]}])
+    assert "empty where that is not known of every seed" in (tmp_path / "report.html").read_text()
 
 
 def test_a_bundle_that_cannot_learn_is_refused_before_anything_is_driven(

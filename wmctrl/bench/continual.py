@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from wmctrl.bench import digits
+from wmctrl.bench import digits, trials
 from wmctrl.bench.classifier import accuracy, gradient, initial, single_gradients
 from wmctrl.bench.digits import SIDE, Samples
 from wmctrl.commands import intervals, provenance
@@ -206,8 +206,9 @@ def measure(protocols: Sequence[Protocol], seeds: Sequence[int], settings: Setti
     """Every arm on the same tasks, seed after seed.
 
     Raises:
-        ValueError: Settings were chosen on one of the seeds, or scikit-learn is not installed.
+        ValueError: A seed is repeated or too large, settings were chosen on it, or scikit-learn is not installed.
     """
+    trials.require_seeds(seeds)
     if TUNED_ON in seeds:
         raise ValueError(f"settings and strengths were chosen on seed {TUNED_ON}; measure with others")
     for protocol in protocols:

@@ -28,7 +28,7 @@ from wmctrl.runtime.files import write_atomic
 from wmctrl.runtime.latency import Latency
 
 SCHEMA = 1
-SOURCES = ("peer_learners.py", "true_plant.py", "zoo.py")
+SOURCES = ("peer_learners.py", "peers.py", "true_plant.py", "zoo.py")
 """What of this room decides how a part turns out."""
 PLANNED_EPISODES = 3
 """Episodes a seed that are planned on the plant itself, at most: a decision of it takes a second or so."""

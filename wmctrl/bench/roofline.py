@@ -60,8 +60,9 @@ Library = Callable[[Gemm], Call]
 def libraries(threads: int) -> dict[str, Library]:
     """Every library; torch and numpy take their threads from the environment.
 
-    With several threads, the process must not have used ONNX Runtime yet: all sessions share one pool of threads, or
-    those of one session would wait, spinning, on cores that the next one needs.
+    With several threads, all sessions from now on share one pool of them, or those of one session would wait, spinning,
+    on cores that the next one needs. ONNX Runtime refuses sessions with threads of their own from then on, so engines
+    must have been made before; they keep theirs.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads

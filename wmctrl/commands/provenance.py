@@ -10,8 +10,11 @@ import wmctrl_envs
 
 import wmctrl
 
-RECORDED = ("wmctrl-stack", "torch", "numpy", "mujoco", "gymnasium", "gymnasium-robotics", "highway-env")
-"""Packages whose versions a run depends on."""
+RECORDED = (
+    *("wmctrl-stack", "torch", "numpy", "onnxruntime"),
+    *("mujoco", "gymnasium", "gymnasium-robotics", "highway-env"),
+)
+"""Packages whose versions a run, or a drive of its bundle, depends on."""
 DECISIVE = ("limits.py", "runtime", "model", "planning", "learning", "commands/training.py")
 """What of this package decides how a run turns out, beside the plants."""
 
@@ -22,7 +25,7 @@ def command_line() -> list[str]:
 
 
 def versions(*others: str) -> dict[str, str]:
-    """Versions of what trajectories and weights depend on, and of other packages."""
+    """Versions of what trajectories, weights and durations depend on, and of other packages."""
     return {name: version(name) for name in (*RECORDED, *others)}
 
 

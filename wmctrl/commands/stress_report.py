@@ -13,23 +13,27 @@ from wmctrl.commands.stressing import FROZEN, Cell
 from wmctrl.config_files import to_yaml
 from wmctrl.runtime.files import write_atomic
 from wmctrl.stress.course import Trace
-from wmctrl.stress.figures import Worth, worth
+from wmctrl.stress.figures import TELLING, Worth, worth
 from wmctrl.stress.suite import Suite
 
 ORACLE = "oracle"
 MEASURED = ("recovery", "soon", "adapted", "frozen", "nominal", "after", "forgotten", "delay")
 """Figures of `Worth` that are means over the seeds."""
+TOO_SHORT = "too short"
+"""What is told instead of T90 where a change was."""
 COLUMNS = (
     *("shift", "arm", "recovery", "T90", "return", "of frozen", "of nominal"),
     *("after", "forgotten", "delay", "false alarms", "failures"),
 )
-LEGEND = """\
+LEGEND = f"""\
 recovery: share of what the change cost that came back, late in it; of nominal: return before the change
 beside an arm named oracle the cost is counted up to its return late in the change, instead of that before it
-T90: steps until the mean return of ten episodes has nine tenths of that, and keeps it for ten more
+T90: steps until the mean return of ten episodes has nine tenths of that, and keeps it for ten more; {TOO_SHORT}: the
+change had fewer than {TELLING} episodes, of which there is one answer at most
 after: return on the nominal plant again, beside that of who learned nothing
 forgotten: share of the nominal return that is missing there, late and the last time; delay: steps until the first alarm
-failures: while the change lasted, beyond those of who learned nothing; in parentheses: 95 % intervals over the seeds"""
+failures: while the change lasted, beyond those of who learned nothing
+in parentheses: 95 % intervals over the seeds, or how many of them a figure is known of, where it is not of all"""
 """What the columns mean."""
 TOLD = ("alarm", "calibrated", "promoted", "recognised", "rolled back")
 """Events that a timeline shows."""
@@ -55,8 +59,9 @@ def rows(table: Mapping[tuple[str, str], Sequence[Worth]]) -> list[tuple[str, ..
     """Figures under COLUMNS."""
     found = []
     for (shift, arm), worths in table.items():
-        means = {name: _estimate([getattr(one, name) for one in worths]) for name in MEASURED}
-        means["soon"] = estimate_of_all([one.soon for one in worths])
+        means = {name: estimate_of_all([getattr(one, name) for one in worths]) for name in MEASURED}
+        if all(one.episodes < TELLING for one in worths):
+            means["soon"] = TOO_SHORT
         if arm == FROZEN:  # which these are told beside
             means |= dict.fromkeys(("recovery", "soon", "after", "forgotten", "delay"), "")
         if arm == ORACLE:  # which has nothing to recover
@@ -66,23 +71,18 @@ def rows(table: Mapping[tuple[str, str], Sequence[Worth]]) -> list[tuple[str, ..
     return found
 
 
-def _estimate(values: Sequence[float]) -> str:
-    """A mean with its interval, of what is known."""
-    known = np.array([value for value in values if np.isfinite(value)])
-    if not len(known):
-        return ""
-    if len(known) == 1:
-        return intervals.in_digits(float(known[0]))
-    found = intervals.mean(known)
-    return f"{intervals.in_digits(found.value)} ({intervals.in_digits(found.low)} to {intervals.in_digits(found.high)})"
-
-
 def estimate_of_all(values: Sequence[float]) -> str:
-    """A mean with its interval; of how many it is, where it is not known of all."""
+    """A mean with its interval; of how many it is, where it is not known of all; empty where it is known of none."""
     known = [value for value in values if np.isfinite(value)]
-    if 0 < len(known) < len(values):
-        return f"{intervals.in_digits(float(np.mean(known)))} ({len(known)} of {len(values)})"
-    return _estimate(values)
+    if not known:
+        return ""
+    found = intervals.in_digits(float(np.mean(known)))
+    if len(known) < len(values):
+        return f"{found} ({len(known)} of {len(values)})"
+    if len(known) == 1:
+        return found
+    _, low, high = intervals.mean(known)
+    return f"{found} ({intervals.in_digits(low)} to {intervals.in_digits(high)})"
 
 
 def write_table(path: Path, found: Mapping[Cell, Trace]) -> None:
@@ -115,7 +115,8 @@ def section(title: str, suite: Suite, found: Mapping[Cell, Trace], films: Path) 
     panels = []
     if len(arms) * len(recovered) > 1:
         mapped = pictures.heat_map(recovered, arms)
-        panels.append(report.drawn("Recovery", "Share of the change's cost that came back.", mapped))
+        caption = "Share of the change's cost that came back; empty where that is not known of every seed."
+        panels.append(report.drawn("Recovery", caption, mapped))
     for shift in suite.shifts:
         curves = {arm: [found[cell] for cell in found if cell[:2] == (shift, arm)] for arm in (FROZEN, *arms)}
         drawn = pictures.recovery({arm: _points(traces) for arm, traces in curves.items() if traces})

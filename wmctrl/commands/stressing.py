@@ -8,7 +8,7 @@ import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,13 @@ class Cell(NamedTuple):
         return f"{self.file.removesuffix('.json')}.webp"
 
 
+@dataclasses.dataclass(frozen=True)
+class Tasks:
+    """What a suite's file says of each task alone."""
+
+    tasks: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+
+
 def suite_of(given: str, task: str) -> Suite:
     """A suite from a YAML file, or one by name that travels with the package, as far as it is for a task.
 
@@ -73,7 +80,7 @@ def suite_of(given: str, task: str) -> Suite:
             raise ValueError(f"there is no suite {given}; {nearest(given, names)}, or name a YAML file")
         path = shipped(str(SUITES)) / f"{given}.yaml"
     content = read_yaml(path)
-    tasks = content.pop("tasks", {})
+    tasks = from_mapping(Tasks, {"tasks": content.pop("tasks", {})}, str(path)).tasks
     if task not in tasks:
         raise ValueError(f"{path}: tasks has nothing for {task}; known: {', '.join(tasks) or 'none'}")
     return from_mapping(Suite, content | tasks[task], f"{path}: {task}")
@@ -139,8 +146,7 @@ def run(
     held = bundle.load(place, learning=True)
     if not held.parameters and set(suite.arms) - {FROZEN}:
         raise ValueError(f"{place} cannot learn; write it with `wm export {folder} --learn`")
-    driving.require_known(held.manifest.task.id, env)
-    with contextlib.closing(driving.matching_task(held.manifest.task)) as task:
+    with contextlib.closing(driving.matching_task(held.manifest.task, env)) as task:
         suite.require_known({parameter.name: parameter for parameter in task.task_spec.parameters})
     wanted, settings = dict[Cell, Path](), {}
     places = _places(rivals, held.manifest.task)
@@ -237,7 +243,8 @@ def driven(
     """
     controller = Controller.load(place, provider="cpu", in_time=False)
     arm = ARMS.get(cell.arm)
-    with contextlib.closing(driving.matching_task(controller.bundle.manifest.task)) as task:
+    told = controller.bundle.manifest.task
+    with contextlib.closing(driving.matching_task(told, told.id)) as task:  # checked before any course began
         camera = Camera(task.task_spec.control_period) if cell.seed == suite.seeds[0] else None
 
         def look(course: Course) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from wmctrl_envs.task import Task
+from wmctrl_envs.task import PlantError, Task
 
 from wmctrl.runtime.adaptation import Event
 from wmctrl.runtime.adapter import Adapter
@@ -14,7 +14,10 @@ from wmctrl.runtime.experience import step_of
 from wmctrl.stress.suite import Shift, Suite, strength
 
 WORK = 0.5
-"""Pieces of learning for every control step of a simulator that waits: less than half a core does in 200 ms."""
+"""Pieces of learning for every control step of a simulator that waits, however long its control period is.
+
+In real time, pieces of 65 ms would take 0.8 of a core for that where a step is 40 ms, and 0.16 where it is 200 ms.
+"""
 LATE = 1.0 / 3.0
 """Share of a phase, its last, that is late in it."""
 DIGITS = 3
@@ -32,6 +35,9 @@ class Episode:
     reward: float
     success: bool
     failure: bool
+    """At the last step, or by a breakdown."""
+    breakdown: str = ""
+    """What went wrong with the plant itself, where something did: in its last step, of which nothing was seen."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,8 @@ class Course:
         self.watch, self.budget = watch, budget
         nominal = {parameter.name: parameter.nominal for parameter in task.task_spec.parameters}
         self.nominal, self.step, self.owed = nominal, 0, 0.0
+        self.reward = 0.0
+        """Of the episode that is driven, so far."""
         self.phase, self.closing = "", False
         """Where it is, and whether the episode that is driven began in the last part of its phase."""
         self.episodes: list[Episode] = []
@@ -78,7 +86,11 @@ class Course:
         self.surprises: list[float] = []
 
     def drive(self, suite: Suite, shift: Shift) -> Trace:
-        """The whole course; a phase ends with the episode in which its steps are over."""
+        """The whole course; a phase ends with the episode in which its steps are over.
+
+        Raises:
+            PlantError: The plant broke down in the first step of all.
+        """
         began, phases = time.monotonic(), []
         for phase, steps, changed in legs(suite, shift):
             self.phase, begins = phase, self.step
@@ -102,7 +114,22 @@ class Course:
         return {name: (1.0 - share) * self.nominal[name] + share * to for name, to in shift.parameters.items()}
 
     def _episode(self, begins: int, steps: int, shift: Shift | None) -> Episode:
-        first, total = self.step, 0.0
+        """Drive an episode; where the plant breaks down, that is how it went, and no error."""
+        first, self.reward, breakdown = self.step, 0.0, ""
+        try:
+            told = self._driven(begins, steps, shift)
+        except PlantError as error:
+            if not self.step:  # such a plant can be driven by nobody
+                raise
+            told, breakdown = {"success": False, "failure": True}, str(error)
+            # It counts as a step, so that phases end in which the plant breaks down whatever is done.
+            self.step += 1
+            self.surprises.append(0.0)
+        success, failure = bool(told["success"]), bool(told["failure"])
+        return Episode(self.phase, first, self.step - first, self.reward, success, failure, breakdown)
+
+    def _driven(self, begins: int, steps: int, shift: Shift | None) -> dict[str, Any]:
+        """Drive an episode to its end, and return what the plant told of it there."""
         parameters = self._parameters(shift, self.step - begins, steps)
         start = 1000 * self.seed + len(self.episodes)
         self.controller.reset(start)
@@ -116,15 +143,13 @@ class Course:
             if self.watch is not None:
                 self.watch(self)
             if over:
-                break
+                return info
             observation, reward, terminated, truncated, info = self.task.step(action.command)
-            self.step, total, over = self.step + 1, total + float(reward), terminated or truncated
+            self.step, self.reward, over = self.step + 1, self.reward + float(reward), terminated or truncated
             outcome: dict[str, Any] = {"reward": float(reward), "terminated": terminated, "failure": info["failure"]}
             step = step_of(observation, action.command, first=False, **outcome)
             if shift is not None and shift.schedule != "step":
                 self.task.set_parameters(self._parameters(shift, self.step - begins, steps))
-        success, failure = bool(info["success"]), bool(info["failure"])
-        return Episode(self.phase, first, self.step - first, total, success, failure)
 
     def _deadline(self) -> float | None:
         """When the next command is wanted, a time of `time.monotonic` [s]."""

@@ -9,6 +9,8 @@ from wmctrl.stress.course import LATE, Episode, Trace
 
 WINDOW = 10
 """Episodes whose mean return tells whether a change is recovered from, and for how many more it must."""
+TELLING = 2 * WINDOW + 1
+"""Episodes that tell how soon a change is recovered from, at least: of fewer, there is one answer at most."""
 NINE_TENTHS = 0.9
 """Of a change's cost, that are back where it is recovered from."""
 
@@ -29,12 +31,14 @@ class Worth(NamedTuple):
     """
     soon: float
     """Steps of the change until nine tenths of what it cost are back, and stay so; nan where that was not seen."""
+    episodes: int
+    """That the change lasted."""
     after: float
     """Mean return on the nominal plant again, relative to who learns nothing."""
     forgotten: float
     """Share of the nominal return that is missing late on the nominal plant, the last time; 0 if frozen."""
     delay: float
-    """Steps from the change to the first alarm; nan where there was none."""
+    """Steps from the change to the first alarm; nan where there was none while it lasted."""
     false_alarms: int
     """Before the change."""
     failures: int
@@ -62,8 +66,11 @@ def mean_return(episodes: Sequence[Episode]) -> float:
 
 
 def settled(episodes: Sequence[Episode], level: float) -> float:
-    """Steps until the mean return of WINDOW episodes passes a level, and does so for as many more; nan if never."""
-    if len(episodes) < 2 * WINDOW:
+    """Steps until the mean return of WINDOW episodes passes a level, and does so for as many more.
+
+    It is nan if that never was, or there are too few episodes to tell.
+    """
+    if len(episodes) < TELLING:
         return float("nan")
     means = np.convolve([one.reward for one in episodes], np.full(WINDOW, 1.0 / WINDOW), "valid")
     passed = np.convolve(means >= level, np.ones(WINDOW + 1), "valid") > WINDOW
@@ -81,17 +88,19 @@ def worth(trace: Trace, frozen: Trace, oracle: Trace | None = None) -> Worth:
     last = "again" if len(trace.phases) > 3 else "after"
     forgotten = mean_return(late(frozen, last)) - mean_return(late(trace, last))
     alarms = [event.step for event in trace.events if event.what == "alarm"]
-    found = [step - trace.phases[1] for step in alarms if step > trace.phases[1]]
-    failures = [sum(one.failure for one in of_phase(course, "shifted")) for course in (trace, frozen)]
+    begins, ends = trace.phases[1:3]
+    found = [step - begins for step in alarms if begins < step <= ends]
+    changed, unlearned = of_phase(trace, "shifted"), of_phase(frozen, "shifted")
     return Worth(
         nominal=nominal,
         frozen=without,
         adapted=adapted,
         recovery=(adapted - without) / cost if cost > 0.0 else float("nan"),
-        soon=settled(of_phase(trace, "shifted"), without + NINE_TENTHS * cost) if cost > 0.0 else float("nan"),
+        soon=settled(changed, without + NINE_TENTHS * cost) if cost > 0.0 else float("nan"),
+        episodes=len(changed),
         after=mean_return(of_phase(trace, "after")) - mean_return(of_phase(frozen, "after")),
         forgotten=forgotten / abs(nominal) if nominal else float("nan"),
         delay=float(found[0]) if found else float("nan"),
-        false_alarms=sum(step <= trace.phases[1] for step in alarms),
-        failures=failures[0] - failures[1],
+        false_alarms=sum(step <= begins for step in alarms),
+        failures=sum(one.failure for one in changed) - sum(one.failure for one in unlearned),
     )

@@ -65,6 +65,8 @@ class Suite:
                 raise ValueError(f"{name} must be at least 1 step, came {getattr(self, name)}")
         if self.after < 0 or not self.arms or not self.seeds:
             raise ValueError("after must be at least 0, and arms and seeds must name one at least")
+        if min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds must differ and be at least 0, came {', '.join(map(str, self.seeds))}")
 
     def shift(self, name: str) -> Shift:
         """One of the shifts."""
