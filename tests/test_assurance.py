@@ -48,6 +48,14 @@ def test_from_a_stop_the_way_up_may_end_at_falling_back(monitor: Monitor) -> Non
     assert rungs == [Rung.STOP] * (CALM - 1) + [Rung.FALL_BACK]
 
 
+def test_the_way_up_leads_no_further_than_the_worst_trouble_on_it_allows(monitor: Monitor) -> None:
+    monitor.judged(DOWN)
+    for _ in range(CALM - 1):
+        monitor.judged(BACK)
+    assert monitor.judged(FINE) == BACK
+    assert [monitor.judged(FINE) for _ in range(CALM)] == [BACK] * (CALM - 1) + [FINE]
+
+
 @pytest.fixture
 def track() -> Track:
     return controller(*CHEETAH).state.track
@@ -182,6 +190,16 @@ def test_a_plant_that_is_not_sensed_any_more_is_brought_to_rest_and_driven_again
     assert lost[-1].reason == "no trusted sensor reading for 15 control periods"
     found = [assured.act(SEEN).source for _ in range(CALM + 1)]
     assert found == ["safe action"] * (CALM - 1) + ["plan"] * 2
+
+
+def test_half_a_second_without_sensors_is_no_longer_where_ticks_are_missed(assured: Assured) -> None:
+    for _ in range(3):
+        assured.act(SEEN)
+    found = []
+    for _ in range(8):
+        assured.controller.send(assured.controller.state.last, None)  # a tick that is missed
+        found.append(assured.act(LOST).source)
+    assert found == ["plan"] * 5 + ["safe action"] * 3
 
 
 @pytest.mark.parametrize(

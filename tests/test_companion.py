@@ -10,8 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.tiny_bundle import CHEETAH, controller
+from wmctrl.runtime import companion
 from wmctrl.runtime.assurance import Assured
-from wmctrl.runtime.companion import Companion
+from wmctrl.runtime.companion import Answer, Companion
 from wmctrl.runtime.controller import Controller
 from wmctrl.runtime.engine import Computes
 
@@ -30,8 +31,6 @@ class Gated:
     def __init__(self, engine: Computes) -> None:
         self.engine = engine
         self.instead: Callable[[], None] = lambda: None
-        self.planned = threading.Semaphore(0)
-        """Released by every iteration."""
         self.threads: list[str] = []
 
     def run(self, name: str, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -39,10 +38,19 @@ class Gated:
         if name == "refine":
             self.threads.append(threading.current_thread().name)
             self.instead()
-        found = self.engine.run(name, feeds)
-        if name == "refine":
-            self.planned.release()
-        return found
+        return self.engine.run(name, feeds)
+
+
+class Held:
+    """Holds whoever plans beside until they are let go."""
+
+    def __init__(self) -> None:
+        self.begun, self.gate = threading.Event(), threading.Event()
+
+    def __call__(self) -> None:
+        if threading.current_thread().name == "planner":
+            self.begun.set()
+            self.gate.wait(PATIENCE)
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -163,22 +171,23 @@ def test_a_planner_that_dies_is_replaced(driven: Driven) -> None:
 def test_a_planner_that_hangs_is_replaced_and_its_late_answer_is_not_taken(driven: Driven) -> None:
     driven.controller.act(SEEN)
     driven.answered()
-    gate, hangs = threading.Event(), threading.Event()
+    gate, hung = threading.Event(), list[threading.Thread]()
 
     def hang_once() -> None:
-        if not hangs.is_set():
-            hangs.set()
+        if not hung:
+            hung.append(threading.current_thread())
             gate.wait(PATIENCE)
 
     driven.engine.instead = hang_once
     driven.controller.act(SEEN)
-    assert hangs.wait(PATIENCE)
+    until(lambda: bool(hung))
     for _ in range(4 * LONGEST + 3):
         driven.controller.act(SEEN)
     driven.answered()
     newest = driven.companion.answer
     gate.set()
-    time.sleep(0.1)
+    hung[0].join(PATIENCE)
+    assert not hung[0].is_alive()
     assert driven.companion.answer is newest
 
 
@@ -219,22 +228,42 @@ def test_a_planner_that_is_slower_than_the_loop_answers_late_rather_than_never(d
     turn.release(100)
 
 
-def test_what_is_answered_to_an_episode_is_nothing_to_the_next(driven: Driven) -> None:
+@pytest.mark.parametrize("publishing", [False, True])
+def test_what_is_answered_to_an_episode_is_nothing_to_the_next(
+    driven: Driven, publishing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     driven.controller.act(SEEN)
     driven.answered()
-    gate, begun = threading.Event(), threading.Event()
+    last, following = Held(), Held()
 
-    def wait() -> None:
-        begun.set()
-        gate.wait(PATIENCE)
+    def answer(*fields: Any) -> Answer:
+        last()
+        return Answer(*fields)
 
-    driven.engine.instead = wait
+    if publishing:
+        monkeypatch.setattr(companion, "Answer", answer)
+    else:
+        driven.engine.instead = last
     driven.controller.act(SEEN)
-    assert begun.wait(PATIENCE)
+    assert last.begun.wait(PATIENCE)
     driven.controller.reset()
-    gate.set()
-    time.sleep(0.1)
+    driven.controller.act(SEEN)
+    driven.engine.instead = following
+    last.gate.set()
+    assert following.begun.wait(PATIENCE), "by when all is said to the last episode"
     assert driven.companion.answer is None
+    following.gate.set()
+
+
+def test_a_plan_for_a_step_to_come_is_not_followed(driven: Driven) -> None:
+    driven.controller.act(SEEN)
+    driven.answered()
+    before = driven.controller.state
+    driven.controller.act(SEEN)
+    driven.answered()
+    driven.controller.state = before
+    found = driven.controller.act(SEEN)
+    assert (found.source, found.age) == ("shifted plan", 1)
 
 
 def test_nothing_to_plan_from_is_no_reason_to_fail(driven: Driven) -> None:

@@ -55,7 +55,8 @@ WRONG: dict[str, tuple[Callable[[Any], object], str]] = {
     "a delay of text": (lambda c: c.set_delay("a"), "the delay must be a whole number from 0 to 8, came 'a'"),
     "too long a delay": (lambda c: c.set_delay(9), "the delay must be a whole number from 0 to 8, came 9"),
     "a goal that is no number": (lambda c: c.act(SEEN | {"goal": np.full(3, np.nan)}), "goal must be finite"),
-    "an observation to come": (lambda c: c.act(SEEN, taken=5), "of step 5 cannot have been taken yet"),
+    "an observation to come": (lambda c: c.act(SEEN, taken=5), "step, must be a whole number from 0 to 1, came 5"),
+    "a time for a step": (lambda c: c.act(SEEN, taken=0.5), r"step, must be a whole number from 0 to 1, came 0\.5"),
     "ragged lists": (
         lambda c: c.act(SEEN | {"goal": [[1], [1, 2]]}),
         r"goal must be numbers of .*, came \[\[1\], \[1, 2",

@@ -9,7 +9,7 @@ from wmctrl.runtime import bundle
 from wmctrl.runtime.bundle import Bundle
 from wmctrl.runtime.delay import LEAST, LONGEST, DelayMeter
 from wmctrl.runtime.pace import Pace
-from wmctrl.runtime.track import Follower, Track
+from wmctrl.runtime.track import LONGEST_WAIT, Follower, Track
 
 NOISE = 0.02
 
@@ -28,14 +28,15 @@ class Plant:
         self.meter = DelayMeter(self.follower, pace, period=1000.0)  # there is time for every comparison
         self.generator = np.random.default_rng(0)
         self.track: Track = self.follower.start()
-        self.place, self.sent = 0.0, [0.0] * 10
+        self.place, self.sent, self.seen = 0.0, [0.0] * 10, list[float]()
 
-    def drive(self, steps: int, delay: int, size: float = 1.0) -> None:
-        """Go on with random commands."""
+    def drive(self, steps: int, delay: int, size: float = 1.0, late: int = 0) -> None:
+        """Go on with random commands, observations coming some steps late."""
         for _ in range(steps):
-            seen = self.place + NOISE * self.generator.standard_normal()
-            self.track, _ = self.follower.corrected(self.track, sensed(seen), None)
-            self.meter.compare(self.track)
+            self.seen.append(self.place + NOISE * self.generator.standard_normal())
+            taken = max(0, self.track.now - late)
+            self.track, surprise = self.follower.corrected(self.track, sensed(self.seen[taken]), taken)
+            self.meter.compare(self.track, surprise)
             value = size * float(self.generator.uniform(-1.0, 1.0))
             self.track = self.follower.advanced(self.track, command(value))
             self.sent.append(value)
@@ -49,6 +50,13 @@ def test_it_is_found_out_after_a_few_commands(loaded: Bundle, delay: int) -> Non
     plant.follower.actuation = plant.follower.actuation._replace(delay=believed)
     plant.drive(3 * LEAST, delay)
     assert plant.follower.actuation.delay == delay
+
+
+@pytest.mark.parametrize("late", [1, LONGEST_WAIT])
+def test_it_is_found_out_by_observations_that_come_late(loaded: Bundle, late: int) -> None:
+    plant = Plant(loaded)
+    plant.drive(late + 3 * LEAST, delay=3, late=late)
+    assert plant.follower.actuation.delay == 3
 
 
 def test_it_is_followed_when_it_changes(loaded: Bundle) -> None:
@@ -71,9 +79,9 @@ def test_what_is_not_seen_tells_nothing(loaded: Bundle) -> None:
     plant = Plant(loaded)
     plant.drive(3, delay=2)
     for _ in range(3 * LEAST):
-        plant.track, _ = plant.follower.corrected(plant.track, {"proprio": None}, None)
+        plant.track, surprise = plant.follower.corrected(plant.track, {"proprio": None}, None)
         plant.engine.calls.clear()
-        plant.meter.compare(plant.track)
+        plant.meter.compare(plant.track, surprise)
         assert not plant.engine.calls
         plant.track = plant.follower.advanced(plant.track, np.zeros(A, np.float32))
 

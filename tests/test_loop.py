@@ -90,6 +90,18 @@ def looping(clock: Clock, budget: float | None) -> tuple[Loop, Cart, Timed]:
     return Loop(Assured(deployed), cart, PERIOD, budget), cart, engine
 
 
+def slowed(engine: Timed, graph: str, *seconds: float) -> None:
+    """Have a graph take other times at first [s]."""
+    run, usual, others = engine.run, engine.seconds[graph], iter(seconds)
+
+    def timed(name: str, feeds: Any) -> Any:
+        if name == graph:
+            engine.seconds[graph] = next(others, usual)
+        return run(name, feeds)
+
+    engine.run = timed  # type: ignore[method-assign]
+
+
 def test_every_cycle_reads_decides_and_writes_within_its_budget(clock: Clock) -> None:
     loop, cart, _ = looping(clock, budget=10.0)
     record = LoopRecord.of(5)
@@ -125,16 +137,7 @@ def test_without_time_to_plan_it_follows_and_reacts_and_says_so(clock: Clock) ->
 def test_a_cycle_that_takes_too_long_is_counted_and_what_was_sent_meanwhile_is_believed(clock: Clock) -> None:
     loop, cart, engine = looping(clock, budget=10.0)
     record, assured = LoopRecord.of(4), loop.assured
-    late = iter([4.0, 4.0, 36.0])
-    engine.seconds["refine"] = 4.0
-    run = engine.run
-
-    def slow(name: str, feeds: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
-        if name == "refine":
-            engine.seconds["refine"] = next(late, 4.0)
-        return run(name, feeds)
-
-    engine.run = slow  # type: ignore[method-assign,assignment]
+    slowed(engine, "refine", 4.0, 4.0, 36.0)
     loop.run(record)
     assert record.missed.tolist() == [0, 0, 2, 0]
     track = assured.controller.state.track
@@ -201,14 +204,7 @@ def test_what_comes_after_a_missed_step_is_not_learned_as_its_consequence(clock:
     loop, _, engine = looping(clock, budget=10.0)
     paying, noting = Paying(clock), Noting()
     loop.plant, loop.adapter = paying, noting  # type: ignore[assignment]
-    late, run = iter([4.0, 4.0, 36.0]), engine.run
-
-    def slow(name: str, feeds: Any) -> Any:
-        if name == "refine":
-            engine.seconds["refine"] = next(late, 4.0)
-        return run(name, feeds)
-
-    engine.run = slow  # type: ignore[method-assign]
+    slowed(engine, "refine", 4.0, 4.0, 36.0)
     loop.run(LoopRecord.of(5), paying.began)
     firsts = [step["is_first"] for step in noting.steps]
     assert sum(firsts) == 2
@@ -279,13 +275,28 @@ def test_every_step_is_learned_from_once_with_the_command_that_led_to_it_and_wha
         np.testing.assert_array_equal(step["action"], command)
 
 
+def test_what_an_episode_begins_with_is_learned_from_whatever_the_last_one_ended_with(clock: Clock) -> None:
+    loop, _, _ = looping(clock, budget=10.0)
+    paying, noting = Paying(clock), Noting()
+    loop.plant, loop.adapter = paying, noting  # type: ignore[assignment]
+    loop.run(LoopRecord.of(1), paying.began)
+    loop.assured.reset()
+    paying.began = clock.now + PERIOD
+    loop.run(LoopRecord.of(3), paying.began)
+    assert [step["is_first"] for step in noting.steps] == [1.0, 1.0, 0.0, 0.0]
+    assert not noting.gaps
+
+
 class Slow(Paying):
-    """Shows a step only once the next one has begun."""
+    """Shows a step only once the next one has begun, or another one after that."""
+
+    late = 1
+    """Periods."""
 
     def read(self) -> Shown:
-        self.clock.now -= PERIOD
+        self.clock.now -= self.late * PERIOD
         shown = super().read()
-        self.clock.now += PERIOD
+        self.clock.now += self.late * PERIOD
         return shown
 
 
@@ -301,21 +312,30 @@ def test_of_a_plant_that_shows_steps_late_the_command_is_learned_that_led_to_eac
         np.testing.assert_array_equal(step["action"], slow.written[number - 1][1])
 
 
+def test_that_command_is_learned_where_ticks_are_missed_too(clock: Clock) -> None:
+    loop, _, engine = looping(clock, budget=10.0)
+    slow, noting = Slow(clock), Noting()
+    loop.plant, loop.adapter, slow.late = slow, noting, 2  # type: ignore[assignment]
+    slowed(engine, "refine", 4.0, 4.0, 20.0)
+    record = LoopRecord.of(9)
+    loop.run(record, slow.began)
+    assert record.missed.tolist() == [0, 0, 0, 0, 1, 0, 0, 0, 0]
+    whole = [step for step in noting.steps if not step["is_first"]]
+    shown = [round(float(step["proprio"][0]) / 0.01) for step in whole]
+    assert shown == [1, 5, 6, 7], "2 was not seen, so 3 has no beginning, and the command for 4 came too late"
+    for number, step in zip(shown, whole, strict=True):
+        *_, cause = (command for time, command in slow.written if time < slow.began + number * PERIOD)
+        np.testing.assert_array_equal(step["action"], cause)
+
+
 def test_what_follows_a_command_that_came_after_the_plants_tick_is_not_learned_as_its_consequence(
     clock: Clock,
 ) -> None:
     loop, _, engine = looping(clock, budget=None)
     cart, noting = Paying(clock), Noting()
     loop.plant, loop.adapter = cart, noting  # type: ignore[assignment]
-    late, run = iter([0.0, 0.0, 0.95 * PERIOD]), engine.run
-
-    def slow(name: str, feeds: Any) -> Any:
-        if name == "observe":
-            engine.seconds["observe"] = next(late, 0.0)
-        return run(name, feeds)
-
-    engine.run = slow  # type: ignore[method-assign]
     engine.seconds = dict.fromkeys(engine.seconds, 0.0)
+    slowed(engine, "observe", 0.0, 0.0, 0.95 * PERIOD)
     record = LoopRecord.of(6)
     loop.run(record, cart.began)
     assert not record.missed.any()

@@ -139,10 +139,11 @@ def test_what_comes_again_or_after_newer_ones_tells_nothing(follower: Follower) 
         assert again == track
 
 
-def test_what_was_not_taken_yet_is_refused(follower: Follower) -> None:
+@pytest.mark.parametrize("taken", [2, -1, 0.5, "now"])
+def test_what_was_taken_at_no_step_so_far_is_refused(follower: Follower, taken: Any) -> None:
     track, _ = driven(follower, 0.5)
-    with pytest.raises(ValueError, match="of step 2 cannot have been taken yet: the next step is 1"):
-        follower.corrected(track, sensed(0.0), 2)
+    with pytest.raises(ValueError, match=f"step, must be a whole number from 0 to 1, came {taken!r}"):
+        follower.corrected(track, sensed(0.0), taken)
 
 
 def test_of_what_is_not_finite_the_expectation_is_believed(follower: Follower) -> None:

@@ -74,6 +74,10 @@ class Monitor:
         """Forget everything, before an episode."""
         self.rung, self.reason = Rung.FOLLOW, ""
         self.blind = self.surprised = self.calm = 0
+        self.worst = Trouble(Rung.FOLLOW)
+        """Trouble since calm is counted: no better rung is stood on after it."""
+        self.now: int | None = None
+        """Step at which something was last sensed, or should have been."""
         self.begun = False
 
     def sensed(self, track: Track, surprise: float | None, refusal: str = "") -> Trouble:
@@ -82,7 +86,9 @@ class Monitor:
         Args:
             refusal: Why the last observation could not be taken in, if it could not.
         """
-        self.blind = self.blind + 1 if surprise is None or track.believed < 0.5 else 0
+        passed = 1 if self.now is None else max(1, track.now - self.now)  # ticks that were missed are time as well
+        self.now = track.now
+        self.blind = self.blind + passed if surprise is None or track.believed < 0.5 else 0
         if surprise is not None:  # an episode's first observation cannot have been expected
             self.surprised = self.surprised + 1 if self.begun and surprise > self.most_surprise else 0
             self.begun = True
@@ -108,11 +114,12 @@ class Monitor:
 
     def judged(self, *troubles: Trouble) -> Trouble:
         """The rung to stand on now, the worst of some troubles being what is wrong."""
-        worst = max(troubles, key=lambda trouble: trouble.rung)
-        better = worst.rung < self.rung
+        self.worst = max(*troubles, self.worst, key=lambda trouble: trouble.rung)
+        better = self.worst.rung < self.rung
         self.calm = self.calm + 1 if better else 0
         if not better or self.calm >= self.least_calm:
-            self.rung, self.reason, self.calm = worst.rung, worst.reason, 0
+            self.rung, self.reason = self.worst
+            self.calm, self.worst = 0, Trouble(Rung.FOLLOW)
         return Trouble(self.rung, self.reason)
 
 

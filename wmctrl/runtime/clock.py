@@ -16,7 +16,7 @@ class Ticker:
         if not period > 0.0:
             raise ValueError(f"the period must be above 0 s, came {period:g}")
         self.period = period
-        self.tick = (time.monotonic() if first is None else first - period) + 0.0
+        self.tick = time.monotonic() if first is None else first - period
         """The last one, a time of `time.monotonic` [s]."""
 
     def wait(self) -> int:

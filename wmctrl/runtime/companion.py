@@ -11,6 +11,8 @@ from wmctrl.runtime.records import in_a_line
 class Request(NamedTuple):
     """What is to be planned."""
 
+    episode: int
+    """As the companion counts them."""
     step: int
     """The first one that the plan is for."""
     plan: Plan
@@ -22,6 +24,8 @@ class Request(NamedTuple):
 class Answer(NamedTuple):
     """A plan that was asked for, after some or all iterations."""
 
+    episode: int
+    """That it was asked for in."""
     step: int
     """The first one that it is for."""
     refined: Refined
@@ -35,17 +39,17 @@ class Companion:
 
     def __init__(self, planner: Planner) -> None:
         self.planner = planner
-        self.answer: Answer | None = None
-        """The newest one; it is replaced as a whole."""
+        self.episode = 0
+        """How many were begun; what is answered to one is nothing to the next."""
         self.problem = ""
         """Why the last request has no answer, where it has none."""
         self.unanswered = 0
         """Requests in a row since the newest answer."""
+        self._newest: Answer | None = None
+        """Of whatever episode: one that ended meanwhile may still be answered. It is replaced as a whole."""
         self._known: Answer | None = None
         """The newest answer when something was asked for last."""
         self._request: Request | None = None
-        self._episode = 0
-        """How many were begun; what is answered to one is nothing to the next."""
         self._called = threading.Event()
         """Wakes the thread that plans; it has its own, or one that is replaced could take its successor's call."""
         self._thread: threading.Thread | None = None
@@ -57,6 +61,12 @@ class Companion:
         if not self.alive or self.unanswered > 2 * self.planner.longest_age + 1:
             self.restart()
         self._called.set()
+
+    @property
+    def answer(self) -> Answer | None:
+        """The newest one of this episode."""
+        newest = self._newest
+        return newest if newest is not None and newest.episode == self.episode else None
 
     @property
     def alive(self) -> bool:
@@ -73,8 +83,8 @@ class Companion:
 
     def forget(self) -> None:
         """Have no answer, before an episode."""
-        self._episode += 1
-        self._request, self.answer, self.problem, self.unanswered = None, None, "", 0
+        self.episode += 1
+        self._request, self.problem, self.unanswered = None, "", 0
 
     def stop(self) -> None:
         """Plan nothing any more, until asked again."""
@@ -87,16 +97,16 @@ class Companion:
         while self._is_current():
             called.wait()
             called.clear()
-            request, episode = self._request, self._episode
+            request = self._request
             if request is not None and self._is_current():
-                self._answer(request, episode)
+                self._answer(request)
 
-    def _answer(self, request: Request, episode: int) -> None:
+    def _answer(self, request: Request) -> None:
         """Publish the plan after every iteration, while nothing else is asked for."""
         try:
             for refined in self.planner.refining(request.plan, request.situation, request.asked):
-                if self._is_current() and self._episode == episode:
-                    self.answer, self.problem = Answer(request.step, refined), ""
+                if self._is_current():
+                    self._newest, self.problem = Answer(request.episode, request.step, refined), ""
                 if self._request is not request or not self._is_current():
                     return
         except Exception as error:  # of whatever kind: the next request may have an answer

@@ -231,8 +231,9 @@ class Controller:
                 more is expected to be over by then; an action comes in any case. None leaves it all its iterations.
 
         Raises:
-            ValueError: A part is missing, unknown or of another shape, an episode's first observation is not whole, or
-                what is computed is not finite; the state is as it was.
+            ValueError: A part is missing, unknown or of another shape, `taken` is no step so far, an episode's first
+                observation is not whole, or what is computed is not finite; `state` is as it was, but noise that was
+                dealt and a delay that was measured are not taken back.
         """
         began, before = time.monotonic(), self.state
         try:
@@ -260,8 +261,8 @@ class Controller:
         wanted = self._goal(observation, goal)
         track, surprise = self.follower.corrected(self.state.track, observation, taken)
         self.state = self.state._replace(track=track, goal=wanted)
-        if self.meter is not None and surprise is not None:
-            self.meter.compare(track)
+        if self.meter is not None:
+            self.meter.compare(track, surprise)
         return surprise
 
     def decide(self, deadline: float | None = None, *, react: bool = False) -> Decision:
@@ -370,7 +371,7 @@ class Controller:
     def _answered(self, companion: Companion, planner: Planner) -> Decision | None:
         """By what was planned beside; None where that is too old."""
         answer, now = companion.answer, self.state.track.now
-        if answer is None or now - answer.step > planner.longest_age:
+        if answer is None or not 0 <= now - answer.step <= planner.longest_age:
             return None
         (plan, health, iterations), age = answer.refined, now - answer.step
         for _ in range(age):
@@ -385,7 +386,7 @@ class Controller:
             situation = self._situation()
         except Exception:  # of whatever kind, as where nothing was sensed yet: the next decision tells
             return
-        companion.ask(Request(self.state.track.now, self.state.plan, situation, self._asked()))
+        companion.ask(Request(companion.episode, self.state.track.now, self.state.plan, situation, self._asked()))
 
     def _reacted(self, situation: Feeds) -> Decision:
         """By the policy."""

@@ -38,14 +38,18 @@ class DelayMeter:
         self.counts = np.zeros(LONGEST + 1)
         self.next = 0
 
-    def compare(self, track: Track) -> None:
-        """Compare some delays by the newest observation on a track, and take the better one, if it is by far."""
-        if track.correction is None or track.at != track.now:
+    def compare(self, track: Track, surprise: float | None) -> None:
+        """Compare some delays by the newest observation on a track, and take the better one, if it is by far.
+
+        Args:
+            surprise: Of that observation [nats]; None where none was just taken in.
+        """
+        if surprise is None or track.correction is None:
             return
         for _ in range(self._affordable()):
             self.next = (self.next + 1) % (LONGEST + 1)
             if self.next != self.follower.actuation.delay:
-                self._count(self.next, track.correction.surprise - self.follower.surprise(track, self.next))
+                self._count(self.next, surprise - self.follower.surprise(track, self.next))
         best = int(np.argmax(np.where(self.counts >= LEAST, self.advantages, -np.inf)))
         if self.counts[best] >= LEAST and self.advantages[best] > ADVANTAGE:
             self.follower.actuation = self.follower.actuation._replace(delay=best)

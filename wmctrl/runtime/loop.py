@@ -1,7 +1,9 @@
 """The control loop: read, decide, write, once a period, whatever happens."""
 
 import contextlib
+import math
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -115,7 +117,8 @@ class Loop:
         """
         self.goal = goal
         self.assured, self.plant, self.period, self.budget = assured, plant, period, budget
-        self.adapter, self.noted, self.earned = adapter, -2, 0.0
+        self.adapter = adapter
+        self._forget()
 
     def run(self, record: LoopRecord, first: float | None = None) -> None:
         """Go on until the record is full, or the plant's episode is over.
@@ -125,12 +128,20 @@ class Loop:
         Args:
             first: The first tick, a time of `time.monotonic` [s].
         """
+        self._forget()
         try:
             self._run(record, Ticker(self.period, first))
         except BaseException:
             with contextlib.suppress(Exception):  # the plant may be what is broken
                 self.plant.write(self.assured.stopping())
             raise
+
+    def _forget(self) -> None:
+        """Know nothing of what was noted or written, before a run."""
+        self.noted, self.earned = -2, 0.0
+        known = len(self.assured.controller.state.track.sent)
+        self.wrote = deque([math.inf] * known, known)
+        """When the command of every tick was written that the track remembers, after that tick [s]."""
 
     def _run(self, record: LoopRecord, ticker: Ticker) -> None:
         controller = self.assured.controller
@@ -139,8 +150,9 @@ class Loop:
             record.woke[cycle] = time.monotonic() - ticker.tick
             for _ in range(missed):  # the plant went on with the last command
                 controller.send(controller.state.last, None)
+                self.wrote.append(self.wrote[-1] - self.period)
             reading = self.plant.read()
-            cause = self._cause(reading.step, record.wrote[:cycle])
+            cause = self._cause(reading.step)
             if reading.over:
                 self._note(reading, cause, None)
                 return
@@ -150,21 +162,18 @@ class Loop:
             action = self.assured.act(seen, self.goal(seen), taken=taken, deadline=deadline)
             self.plant.write(action.command)
             record.wrote[cycle] = time.monotonic() - ticker.tick
+            self.wrote.append(float(record.wrote[cycle]))
             self._note(reading, cause, action.surprise)
             record.source[cycle] = SOURCES.index(action.source)
             record.rung[cycle] = self.assured.monitor.rung
             record.iterations[cycle], record.missed[cycle] = action.iterations, missed
             record.reason, record.cycles = action.reason, cycle + 1
 
-    def _cause(self, step: int, wrote: NDArray[np.float64]) -> Vector | None:
-        """The command (A,) that led to a step; None where it came too late for that, or nobody knows.
-
-        Args:
-            wrote: When every command of this record was written, after its tick [s].
-        """
+    def _cause(self, step: int) -> Vector | None:
+        """The command (A,) that led to a step; None where it came too late for that, or nobody knows."""
         track = self.assured.controller.state.track
         old = track.now - step  # a plant that is slow to show what it did is read a step late
-        if not 0 <= old < min(len(track.sent), len(wrote)) or wrote[-1 - old] > (1.0 - SETTLING) * self.period:
+        if not 0 <= old < len(track.sent) or self.wrote[-1 - old] > (1.0 - SETTLING) * self.period:
             return None
         return track.sent[-1 - old]
 

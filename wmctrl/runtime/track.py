@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmctrl.runtime.actuation import LONGEST_DELAY, Actuation
-from wmctrl.runtime.arguments import hold_names, part
+from wmctrl.runtime.arguments import hold_names, hold_whole, part
 from wmctrl.runtime.engine import Computes
 from wmctrl.runtime.limits import Vector
 from wmctrl.runtime.manifest import Manifest
@@ -43,8 +43,6 @@ class Correction(NamedTuple):
     """Of the step before it."""
     sensed: Sensed
     """The observation, as it was believed."""
-    surprise: float
-    """[nats]"""
 
 
 class Track(NamedTuple):
@@ -123,12 +121,11 @@ class Follower:
             taken: The step at which it was taken, at most the one that is decided next; None takes it for that one.
 
         Raises:
-            ValueError: A part is missing, unknown or of another shape, the first one is not whole, or what is believed
-                after it is not finite.
+            ValueError: A part is missing, unknown or of another shape, `taken` is no step so far, the first one is not
+                whole, or what is believed after it is not finite.
         """
         step = track.now if taken is None else taken
-        if step > track.now:
-            raise ValueError(f"an observation of step {step} cannot have been taken yet: the next step is {track.now}")
+        hold_whole("taken, an observation's step,", step, 0, track.now)
         sensed = self._sensed(observation)
         too_old = track.seen >= 0 and step < track.now - LONGEST_WAIT
         if step <= track.at or too_old or not sensed:
@@ -138,7 +135,7 @@ class Follower:
         if not believed:
             return self._waited(track), None
         belief, surprise = self._observed(before, action, believed)
-        correction = None if track.seen < 0 else Correction(before, believed, surprise)
+        correction = None if track.seen < 0 else Correction(before, believed)
         proprio = believed.get("proprio")
         track = track._replace(belief=belief, proprio=proprio, at=step, seen=step, correction=correction)
         return self._waited(track), surprise
@@ -146,7 +143,7 @@ class Follower:
     def surprise(self, track: Track, delay: int) -> float:
         """How much the newest observation would have surprised if commands took effect after another delay [nats]."""
         assert track.correction is not None, "something was expected of it"
-        before, sensed, _ = track.correction
+        before, sensed = track.correction
         sent = track.sent[track.seen - 1 - delay - track.now]
         return self._observed(before, self.actuation.effect(sent), sensed)[1]
 
