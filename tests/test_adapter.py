@@ -8,10 +8,11 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.test_experience import TASK
-from wmctrl.runtime.actuation import LATEST, Actuation
+from wmctrl.runtime.actuation import LATEST, LONGEST_DELAY, Actuation
 from wmctrl.runtime.adaptation import Adaptation, Regime
-from wmctrl.runtime.adapter import Adapter
+from wmctrl.runtime.adapter import CALIBRATING, CHECKING, Adapter
 from wmctrl.runtime.experience import Columns, Layout, step_of
+from wmctrl.runtime.hindcast import SETTLING
 from wmctrl.runtime.keeping import Keeper
 from wmctrl.runtime.learning import Learning
 from wmctrl.runtime.plant import Task
@@ -512,6 +513,19 @@ def test_without_an_alarm_only_what_foresees_far_better_than_what_foresees_badly
     assert ("recognised" in world.drive(50, gain=0.5)) is left
 
 
+def test_behind_a_swap_surprises_count_once_the_belief_is_that_of_what_drives() -> None:
+    world = World()
+    world.drive(100)
+    world.adapter._drive(Regime(gain(0.5), Actuation.plain(1)))
+    heights = []
+    for _ in range(3 + SETTLING):
+        step, _ = world.plant.step(NOMINAL)
+        world.adapter.note(step, 1e6)
+        heights.append(world.adapter.drift.height)
+    assert heights[: 1 + SETTLING] == [0.0] * (1 + SETTLING)
+    assert 0.0 < heights[-2] < heights[-1]
+
+
 def test_parameters_change_between_two_steps_alone() -> None:
     world = World()
     world.drive(300)
@@ -574,6 +588,42 @@ def test_learning_that_breaks_down_leaves_driving_alone() -> None:
     assert learning.problem
     world.drive(30, work=0)
     assert world.engine.gain == NOMINAL
+
+
+@pytest.mark.parametrize(
+    ("setting", "wrong"),
+    [("replay", 1.5), ("most_replay", -0.1), ("capacity", 0), ("fresh", 0), ("updates", 2.5), ("regimes", 1)],
+)
+def test_settings_that_nothing_could_be_learned_by_are_refused(setting: str, wrong: float) -> None:
+    given: Any = {setting: wrong}
+    with pytest.raises(ValueError, match=f"{setting} must be .*, came"):
+        Adaptation(**given)
+
+
+def test_fewer_steps_than_are_learned_from_are_refused() -> None:
+    sequence = Learner.length + LONGEST_DELAY
+    least: dict[str, Any] = {"capacity": 50 + CALIBRATING + CHECKING + sequence, "consolidated": sequence}
+    World(fresh=50, **least)
+    for name, smallest in least.items():
+        with pytest.raises(ValueError, match=f"{name} must be a whole number from {smallest} .*, came {smallest - 1}"):
+            World(fresh=50, **least | {name: smallest - 1})
+
+
+def test_learning_that_steps_outrun_goes_on_from_later_ones() -> None:
+    world = World(capacity=200, updates=50)
+    world.drive(300)
+    world.drive(40, gain=0.5)
+    assert 0 < world.adapter.state.updates < 50, "or nothing is being learned"
+    world.drive(400, gain=0.5, work=0)
+    happened = world.drive(300, gain=0.5)
+    assert "refused" not in happened
+    assert "promoted" in happened
+
+
+def test_too_few_steps_to_learn_from_are_told_and_end_nothing() -> None:
+    world = World()
+    world.adapter._learn()
+    assert world.adapter.state.events[-1].what == "refused"
 
 
 def test_a_share_that_is_none_is_refused() -> None:

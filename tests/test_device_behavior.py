@@ -13,10 +13,10 @@ from wmctrl.runtime import behavior, bundle
 from wmctrl.runtime.behavior import Behavior, Starts
 from wmctrl.runtime.bundle import Bundle
 from wmctrl.runtime.descent import CLIP, Parameters
-from wmctrl.runtime.engine import Engine
+from wmctrl.runtime.engine import Arrays, Engine
 from wmctrl.runtime.ewc import Consolidation
 from wmctrl.runtime.experience import Columns, Layout, Memory, batch_of
-from wmctrl.runtime.learner import Learner
+from wmctrl.runtime.learner import MODEL, Learner
 from wmctrl.runtime.track import Belief
 
 CHEETAH = (
@@ -156,6 +156,27 @@ def test_actor_and_critic_follow_the_model_where_they_are_asked_to(held: Bundle)
         networks = {f"behavior.{part}" for part in ("actor", "slow_actor", "critic", "slow_critic", "spread")}
         assert moved(learner, held) == {"model"} | (networks if behaving else set())
         assert learner.holds(dict(held.parameters), batch_for(learner, held))
+
+
+def test_imagination_starts_where_the_model_that_is_imagined_in_believes_it_is(
+    held: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner, shown = learner_of(held, behaving=True), list[tuple[str, Arrays]]()
+    run = learner.engine.run
+
+    def watched(name: str, feeds: Arrays) -> Arrays:
+        shown.append((name, {part: value for part, value in feeds.items() if part.startswith("model.")}))
+        return run(name, feeds)
+
+    monkeypatch.setattr(learner.engine, "run", watched)
+    for _ in range(2):
+        learner.update(batch_for(learner, held))
+    learner.holds(dict(held.parameters), batch_for(learner, held))
+    assert [name for name, _ in shown] == [*2 * [MODEL, behavior.GRAPH], MODEL, *3 * [behavior.GRAPH]]
+    for believing, imagining in ((0, 1), (2, 3), (4, 5), (4, 6), (4, 7)):
+        (_, model), (_, other) = shown[believing], shown[imagining]
+        assert len(shared := model.keys() & other.keys()) > 3
+        assert all(model[part] is other[part] for part in shared)
 
 
 def test_an_actor_that_is_not_finite_moves_nothing_and_is_told(held: Bundle) -> None:

@@ -1,5 +1,6 @@
 """What was learned is kept: whole at every moment, gone on from, and refused where it is of another or damaged."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,13 @@ from numpy.typing import NDArray
 
 from tests.test_adapter import LAYOUT, NOMINAL, World, gain
 from wmctrl.runtime import keeping, tensors
-from wmctrl.runtime.actuation import Actuation
+from wmctrl.runtime.actuation import LONGEST_DELAY, Actuation
 from wmctrl.runtime.adaptation import Regime
+from wmctrl.runtime.adapter import RETRIED
+from wmctrl.runtime.experience import step_of
 from wmctrl.runtime.files import write_atomic
-from wmctrl.runtime.keeping import SLOTS, STATE, Keeper, Known
+from wmctrl.runtime.keeping import LOG, SLOTS, STATE, Keeper, Known
+from wmctrl.runtime.replay_log import HEADER, segments
 
 PLAIN, BENT = Actuation.plain(1), Actuation(np.array([0.5], np.float32), np.array([0.25], np.float32), 2)
 
@@ -60,18 +64,27 @@ def test_the_slot_that_counts_is_never_written_to(tmp_path: Path) -> None:
     assert known(tmp_path) == ([1.0, pytest.approx(0.7)], 1)
 
 
-def test_until_the_state_is_replaced_the_old_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept(tmp_path, 1.0, 0.5, active=1)
+class Disk:
+    """Takes files until it is full."""
 
-    def failing(path: Path, content: bytes) -> str:
-        if path.name == STATE:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, full: Callable[[Path], bool]) -> None:
+        self.full, self.refused = full, 0
+        monkeypatch.setattr(keeping, "write_atomic", self.write)
+
+    def write(self, path: Path, content: bytes) -> str:
+        """As `write_atomic`."""
+        if self.full(path):
+            self.refused += 1
             raise OSError(28, "No space left on device")
         return write_atomic(path, content)
 
-    monkeypatch.setattr(keeping, "write_atomic", failing)
+
+def test_until_the_state_is_replaced_the_old_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept(tmp_path, 1.0, 0.5, active=1)
+    Disk(monkeypatch, full=lambda path: path.name == STATE)
     keeper = Keeper(tmp_path, LAYOUT, "bundle")
     keeper.known()
-    keeper.keep(Known((Regime(gain(1.0), PLAIN), Regime(gain(3.0), PLAIN)), 1))
+    assert not keeper.keep(Known((Regime(gain(1.0), PLAIN), Regime(gain(3.0), PLAIN)), 1))
     assert "No space left on device" in keeper.problem
     keeper.close()
     assert known(tmp_path) == ([1.0, 0.5], 1)
@@ -121,20 +134,116 @@ def test_arrays_are_written_as_they_are_read() -> None:
         assert found[name].dtype == array.dtype
 
 
+def logged(folder: Path, count: int, damaged: tuple[int, ...]) -> None:
+    """Steps of one episode, which pay their number; some of them are damaged on the disk."""
+    keeper = Keeper(folder, LAYOUT, "bundle")
+    for number in range(count):
+        seen = {"proprio": np.zeros(2, np.float32)}
+        step = step_of(seen, np.zeros(1, np.float32), first=number == 0, reward=number)
+        keeper.log.append(LAYOUT.packed(step))
+    keeper.close()
+    (path,) = segments(folder / LOG)
+    data = bytearray(path.read_bytes())
+    for number in damaged:
+        data[number * len(data) // count + HEADER.size] ^= 1
+    path.write_bytes(data)
+
+
+def test_behind_a_step_that_was_lost_nothing_has_a_cause_until_what_was_sent_since_has_its_effect(
+    tmp_path: Path,
+) -> None:
+    logged(tmp_path, 40, damaged=(7, 8, 25, 28))
+    keeper = Keeper(tmp_path, LAYOUT, "bundle")
+    found = LAYOUT.unpacked(keeper.steps(100))
+    last = LAYOUT.unpacked(keeper.steps(20))
+    keeper.close()
+    unknown = 1 + LONGEST_DELAY
+    begun = {0, *range(9, 9 + unknown), 26, 27, *range(29, 29 + unknown)}
+    assert found["reward"].tolist() == [number for number in range(40) if number not in (7, 8, 25, 28)]
+    assert set(found["reward"][found["is_first"] > 0.0]) == begun
+    assert last["reward"].tolist() == found["reward"][-20:].tolist()
+
+
+def again(world: World, folder: Path) -> World:
+    """Whoever was switched off, switched on again."""
+    world.adapter.close()
+    return World(keeper=Keeper(folder, LAYOUT, "bundle"))
+
+
+@pytest.mark.parametrize("steps", [0, RETRIED])
+def test_what_a_full_disk_did_not_take_is_kept_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    disk = Disk(monkeypatch, full=lambda path: True)
+    world = World(keeper=Keeper(tmp_path, LAYOUT, "bundle"))
+    keeper = world.adapter.keeper
+    assert keeper is not None
+    world.drive(300)
+    happened = world.drive(300, gain=0.5)
+    assert "promoted" in happened
+    assert "No space left on device" in keeper.problem
+    assert disk.refused == happened.count("promoted"), "and not at every step"
+    disk.full = lambda path: False
+    world.drive(steps, gain=0.5)
+    assert (keeper.problem == "") is (steps > 0)
+    world.adapter.close()
+    assert keeper.problem == ""
+    assert known(tmp_path) == ([world.engine.gain], 1)
+
+
 def test_whoever_is_switched_off_goes_on_where_it_was(tmp_path: Path) -> None:
     first = World(keeper=Keeper(tmp_path, LAYOUT, "bundle"))
     first.drive(300)
     first.drive(300, gain=0.5)
     learned = first.engine.gain
     assert learned != NOMINAL
-    assert first.adapter.keeper is not None
-    first.adapter.keeper.close()
-    second = World(keeper=Keeper(tmp_path, LAYOUT, "bundle"))
+    second = again(first, tmp_path)
     assert second.adapter.memory.total == 600
     second.drive(1, gain=0.5)
     assert second.engine.gain == learned
-    assert "alarm" not in second.drive(300, gain=0.5)
+    assert "alarm" not in second.drive(299, gain=0.5)
     assert "recognised" in second.drive(300)
     assert second.engine.gain == NOMINAL
-    assert second.adapter.keeper is not None
-    second.adapter.keeper.close()
+    second.adapter.close()
+
+
+def test_what_was_promoted_before_a_restart_is_consolidated_after_it(tmp_path: Path) -> None:
+    first = World(keeper=Keeper(tmp_path, LAYOUT, "bundle"))
+    first.drive(300)
+    assert "consolidated" not in first.drive(300, gain=0.5)
+    second = again(first, tmp_path)
+    assert second.adapter.regimes == [second.adapter.nominal], "it is not known yet"
+    assert "consolidated" in second.drive(600, gain=0.5)
+    third = again(second, tmp_path)
+    assert third.adapter.regimes[1:] == [third.adapter.active]
+    assert not third.adapter.state.learning
+    assert "recognised" in third.drive(300)
+    assert "recognised" in third.drive(200, gain=0.5)
+    third.adapter.close()
+
+
+def test_after_a_restart_another_change_is_learned_from_where_it_began(tmp_path: Path) -> None:
+    first = World(keeper=Keeper(tmp_path, LAYOUT, "bundle"))
+    first.drive(300)
+    first.drive(200, gain=0.5)
+    second = again(first, tmp_path)
+    assert second.drive(20, gain=0.5) == []
+    assert set(second.drive(10, gain=2.0)) == {"alarm"}
+    assert second.adapter.state.since >= 515
+    second.drive(300, gain=2.0)
+    assert second.engine.gain == pytest.approx(2.0, abs=0.1)
+    second.adapter.close()
+
+
+def test_a_calibrated_plant_has_the_first_ones_parameters_after_a_restart_as_before(tmp_path: Path) -> None:
+    bent = Regime(gain(NOMINAL), BENT, gain(1.0))
+    keeper = Keeper(tmp_path, LAYOUT, "bundle")
+    keeper.keep(Known((bent, Regime(gain(0.5), PLAIN, gain(4.0))), 1))
+    keeper.close()
+    world = World(keeper=Keeper(tmp_path, LAYOUT, "bundle"))
+    _, calibrated, learned = world.adapter.regimes
+    assert world.adapter.active is calibrated
+    assert calibrated.parameters is world.adapter.nominal.parameters
+    assert (calibrated.actuation, calibrated.importance) == (BENT, gain(1.0))
+    assert learned.parameters == gain(0.5)
+    world.adapter.close()

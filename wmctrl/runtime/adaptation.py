@@ -6,9 +6,13 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from wmctrl.runtime.actuation import Actuation
+from wmctrl.runtime.actuation import LONGEST_DELAY, Actuation
+from wmctrl.runtime.arguments import hold_whole
 from wmctrl.runtime.descent import Parameters
 from wmctrl.runtime.experience import Columns
+
+MOST = 10_000_000
+"""Of whatever is counted."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,27 @@ class Adaptation:
     """Steps without an alarm, and without anything better, after which what was learned is consolidated."""
     regimes: int = 8
     """Plants that are remembered, the first one included."""
+
+    def __post_init__(self) -> None:
+        for name, least in {"capacity": 1, "fresh": 1, "updates": 1, "consolidated": 1, "regimes": 2}.items():
+            hold_whole(name, getattr(self, name), least, MOST)
+        for name in ("replay", "most_replay"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} must be from 0 to 1, came {getattr(self, name):g}")
+
+    def hold_room(self, length: int, telling: int) -> None:
+        """Refuse to remember, or to wait for, fewer steps than are learned from.
+
+        Args:
+            length: Steps of a sequence that is learned from.
+            telling: Steps that tell what commands do.
+
+        Raises:
+            ValueError: Names what is too small.
+        """
+        sequence = length + LONGEST_DELAY
+        hold_whole("capacity", self.capacity, telling + sequence + self.fresh, MOST)
+        hold_whole("consolidated", self.consolidated, sequence, MOST)
 
 
 class Drives(Protocol):

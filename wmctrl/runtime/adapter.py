@@ -25,7 +25,7 @@ from wmctrl.runtime.drift import Drift, OrdinaryExcess, features, ordinary_exces
 from wmctrl.runtime.driven import Driven
 from wmctrl.runtime.ewc import Consolidation
 from wmctrl.runtime.experience import Columns, Layout, Memory, batch_of
-from wmctrl.runtime.hindcast import Judge
+from wmctrl.runtime.hindcast import SETTLING, Judge
 from wmctrl.runtime.keeping import Keeper, Known, origin_of
 from wmctrl.runtime.learner import Learner
 
@@ -45,6 +45,8 @@ CALIBRATING, CHECKING = 80, 20
 """Steps, at most, that tell what commands do; and how many that came later check that."""
 SETTLED = 20
 """Steps before those that judge, so that the belief is settled."""
+RETRIED = 500
+"""Steps until a disk that did not take what is known is tried again."""
 
 
 class Adapter:
@@ -68,9 +70,10 @@ class Adapter:
             keeper: Where all is kept, and gone on from.
 
         Raises:
-            ValueError: There are too few steps.
+            ValueError: There are too few steps, or too few are to be remembered.
         """
         self.layout, self.engine, self.learner, self.judge, self.config = layout, engine, learner, judge, config
+        config.hold_room(learner.length, CALIBRATING + CHECKING)
         self.nominal = Regime(dict(learner.parameters), engine.actuation, learner.importance)
         self.active, self.previous = self.nominal, self.nominal
         self.regimes = [self.nominal]
@@ -91,11 +94,15 @@ class Adapter:
         """Those that do; only whoever drives writes it, and everything below."""
         self.unknown = 0
         """How many of the next steps have no known cause: one after a gap, and those within the actuation's delay."""
+        self.unsettled = 0
+        """How many of the next surprises count for nothing: beliefs are still those of what drove before."""
         self.problem = ""
         """Why some step could not be learned from."""
         self.alarms: deque[Alarm] = deque()
         """Drift that was noticed, and not answered yet."""
-        self.keeper, self.unkept = keeper, False
+        self.keeper = keeper
+        self.due: int | None = None
+        """Step from which on what is known is to be kept; None where it is."""
         if keeper is not None:
             self._go_on(keeper)
 
@@ -133,14 +140,15 @@ class Adapter:
         if wanted is not None and wanted is not self.taken:
             self.engine.take(*wanted)
             self.taken, self.drift = wanted, self.drift.restarted()
-            surprise = None  # it is that of what drove before
+            self.unsettled = 1 + SETTLING  # the first is wholly that of what drove before
         if not self.layout.whole(step):
             self.missed()
             return
         if self.unknown:
             self.unknown, step = self.unknown - 1, step | {"is_first": 1.0}
-        if step["is_first"]:
+        if step["is_first"] or self.unsettled:
             surprise = None
+        self.unsettled = max(0, self.unsettled - 1)
         packed = self.layout.packed(step | {"surprise": surprise or 0.0})
         self.memory.add(packed)
         if self.keeper is not None:
@@ -178,7 +186,8 @@ class Adapter:
         s, c, now = self.state, self.config, self.memory.total
         if self.alarms:
             self._answer(self.alarms.popleft())
-        self._keep()
+        if self.due is not None and now >= self.due:
+            self._keep()
         if c.gate and len(self._contenders()) > 1 and now - s.looked >= RECOGNISING:
             self._look_out()
             return True
@@ -193,8 +202,8 @@ class Adapter:
         elif not c.learn:
             self._settle()
             return False
-        elif s.frontier - s.since < self.learner.length + self.active.actuation.delay:
-            s.frontier = now
+        elif s.frontier - self.memory.first(s.since) < self.learner.length + self.active.actuation.delay:
+            s.frontier = now  # too few steps have come yet, or are remembered: who learns slowly is overtaken by them
             return False
         elif s.updates < c.updates or (c.gate and now - s.frontier < c.fresh):
             self._learn()
@@ -269,11 +278,11 @@ class Adapter:
         s, L = self.state, self.learner
         stored = round(s.replay * L.sequences)
         parts = []
-        if stored < L.sequences:
-            parts.append(self._drawn(L.sequences - stored, s.frontier))
-        if stored:
-            parts.append(self.stored.drawn(stored, L.length, L.generator, until=self.kept))
         try:
+            if stored < L.sequences:
+                parts.append(self._drawn(L.sequences - stored, s.frontier))
+            if stored:
+                parts.append(self.stored.drawn(stored, L.length, L.generator, until=self.kept))
             L.update(batch_of(np.concatenate(parts)))
         except ValueError as error:  # it is learned anew from what drives, which did not change
             self._tell("refused", str(error))
@@ -350,7 +359,7 @@ class Adapter:
             self._start_from(self.active)
             L.consolidate(self._new(CONSOLIDATING))
             self.active.importance = L.importance
-        self.unkept = True
+        self.due = self.memory.total
         others = [one for one in self.regimes if one not in (self.nominal, self.active)]
         self.regimes = [self.nominal, *[*others, self.active][1 - self.config.regimes :]]
         self._tell("consolidated", f"{len(self.regimes)} plants are known")
@@ -361,40 +370,39 @@ class Adapter:
 
     def close(self) -> None:
         """Keep what is not kept yet; nobody works or drives any more."""
-        self._keep()
+        if self.due is not None:
+            self._keep()
         if self.keeper is not None:
             self.keeper.close()
 
     def _keep(self) -> None:
-        if self.unkept and self.keeper is not None:
-            self.unkept = False
-            self.keeper.keep(self._known())
-
-    def _known(self) -> Known:
-        """What is worth keeping."""
-        plants = [*self.regimes, *([] if self.active in self.regimes else [self.active])]
-        active = plants.index(self.active)
-        return Known(tuple(plants[1:]), active)
+        """Keep what is known; a disk that does not take it is tried again after a while."""
+        kept = self.keeper is None or self.keeper.keep(Known.of(self.regimes, self.active))
+        self.due = None if kept else self.memory.total + RETRIED
 
     def _go_on(self, keeper: Keeper) -> None:
-        """Know, remember and drive by what was kept."""
+        """Know, remember and drive by what was kept, and go on learning what was not known yet."""
         for packed in keeper.steps(self.config.capacity):
             self.memory.add(packed)
-        self.drift = self.drift._replace(step=self.memory.total, since=self.memory.total)
-        known = keeper.known()
-        if known is not None:
-            self.regimes = [self.nominal, *known.plants]
-            if known.active:
-                self._drive(self.regimes[known.active])
-                self.unkept = False
+        s, now = self.state, self.memory.total
+        self.drift, known = self.drift._replace(step=now, since=now), keeper.known()
+        if known is None:
+            return
+        self.regimes, drives = known.beside(self.nominal)
+        if drives is not self.nominal:
+            self._drive(drives)
+            self.due = None
+        if drives not in self.regimes:  # the last steps, at least, were of the plant that it was learned from
+            s.learning, s.since, s.frontier = True, max(0, now - RECOGNISING), now
+            self._start_from(drives)
 
     def _drive(self, regime: Regime) -> None:
         """Drive by other parameters from the next step on."""
         held = {name: value for name, value in regime.parameters.items() if name in self.driven}
         self.wanted = self.engine.prepared(held), regime.actuation
         if regime is not self.active:
-            self.previous, self.active, self.unkept = self.active, regime, True
-            self.state.promoted = self.memory.total
+            self.previous, self.active = self.active, regime
+            self.state.promoted = self.due = self.memory.total
 
     def _recent(self, since: int) -> tuple[Columns, int]:
         """Steps from a number on, after some that settle the belief; and where they begin."""

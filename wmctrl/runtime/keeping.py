@@ -7,13 +7,16 @@ as a whole, names the one that counts: at every moment, a power cut included, th
 import fcntl
 import hashlib
 import json
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from wmctrl.runtime import json_file, replay_log, tensors
-from wmctrl.runtime.actuation import Actuation
+from wmctrl.runtime.actuation import LONGEST_DELAY, Actuation
 from wmctrl.runtime.adaptation import Regime
 from wmctrl.runtime.descent import Parameters
 from wmctrl.runtime.experience import Layout
@@ -29,11 +32,29 @@ LARGEST_STATE = 1 << 16
 
 
 class Known(NamedTuple):
-    """The plants that are known beside the one that was learned first, which is in the bundle."""
+    """The plants that are known, or drive, beside the one that was learned first, which is in the bundle."""
 
     plants: tuple[Regime, ...]
     active: int
     """Which of them drives, counted from 1; 0 is the first."""
+
+    @classmethod
+    def of(cls, regimes: Sequence[Regime], active: Regime) -> "Known":
+        """What is worth keeping of the plants that are known, the first one included, and what drives."""
+        plants = [*regimes, *([] if active in regimes else [active])]
+        return cls(tuple(plants[1:]), plants.index(active))
+
+    def beside(self, first: Regime) -> tuple[list[Regime], Regime]:
+        """The plants that are known, the first one included, and what drives, which may not be consolidated yet.
+
+        A plant whose commands alone do something else shares the first one's parameters, as it did: by that it is told
+        from one that was learned.
+        """
+        own = [
+            replace(one, parameters=first.parameters) if same(one.parameters, first.parameters) else one
+            for one in self.plants
+        ]
+        return [first, *(one for one in own if one.importance is not None)], [first, *own][self.active]
 
 
 class Keeper:
@@ -67,12 +88,20 @@ class Keeper:
         """Why what is known is not kept, while that is so."""
         self.slot = 0
 
-    def steps(self, most: int) -> list[bytes]:
-        """The last steps of the log, packed."""
-        return [record.payload for record in replay_log.read(self.folder / LOG, self.layout.kind)][-most:]
+    def steps(self, most: int) -> Iterator[bytes]:
+        """The last steps of the log, packed; of those behind a lost one it is not known what led to them.
 
-    def keep(self, known: Known) -> None:
-        """Put what is known into the slot that does not count, and have it count."""
+        However late commands took effect then: what was sent within the longest delay may be lost.
+        """
+        last, known = None, 0
+        for number, payload in deque(replay_log.read(self.folder / LOG, self.layout.kind), most):
+            if last is not None and number != last + 1:
+                known = number + 1 + LONGEST_DELAY
+            last = number
+            yield payload if number >= known else self.layout.begun(payload)
+
+    def keep(self, known: Known) -> bool:
+        """Put what is known into the slot that does not count, and have it count; whether the disk took it."""
         arrays = {
             f"{number}.{part}.{name}": value
             for number, plant in enumerate(known.plants)
@@ -87,8 +116,9 @@ class Keeper:
             write_atomic(self.folder / STATE, json.dumps(state, indent=1).encode())
         except OSError as error:  # a full disk: driving and learning go on
             self.problem = f"{self.folder}: {error.strerror}"
-            return
+            return False
         self.slot, self.problem = SLOTS.index(slot), ""
+        return True
 
     def known(self) -> Known | None:
         """What is kept; None where nothing is.
@@ -144,6 +174,11 @@ def _parts(plant: Regime) -> dict[str, Parameters]:
     """A plant by PARTS."""
     actuation = {name: np.asarray(value) for name, value in plant.actuation._asdict().items()}
     return dict(zip(PARTS, (plant.parameters, plant.importance or {}, actuation), strict=True))
+
+
+def same(one: Parameters, other: Parameters) -> bool:
+    """Whether parameters have the same values."""
+    return one.keys() == other.keys() and all(np.array_equal(value, other[name]) for name, value in one.items())
 
 
 def origin_of(manifest: bytes) -> str:

@@ -94,18 +94,19 @@ class Learner:
     def update(self, batch: Columns) -> float:
         """One step down the loss of sequences (B, T, ...) and what is consolidated; the loss.
 
-        Actor and critic follow, where they are learned, in what the model imagines from then on.
+        Actor and critic, where they are learned, are improved in what the model imagines before that step: imagination
+        starts where the model that is imagined in believes it is, and what it believes after would cost another pass.
 
         Raises:
             ValueError: Something is not finite; no parameter has moved. `restart` before going on.
         """
-        loss, belief, gradients = self.found(batch)
+        loss, belief, gradients = self.found(batch, self.parameters)
         if not np.isfinite(loss):
             raise ValueError(f"the model's loss became {loss}")
-        parameters = self.descent.step(self.parameters, self.consolidation.added(self.parameters, gradients))
+        parameters = self.parameters
         if self.behavior is not None:
             parameters = self.behavior.improved(parameters, Starts.of(belief, batch), self.generator)
-        self.parameters = parameters
+        self.parameters = parameters = self.descent.step(parameters, self.consolidation.added(parameters, gradients))
         self.averaged = {name: value + AVERAGING * (parameters[name] - value) for name, value in self.averaged.items()}
         return loss
 
@@ -117,12 +118,13 @@ class Learner:
         """
         if self.behavior is None:
             return True
-        starts, seed = Starts.of(self.found(batch).belief, batch), int(self.generator.integers(1 << 32))
+        starts = Starts.of(self.found(batch, self.averaged).belief, batch)
+        seed = int(self.generator.integers(1 << 32))
         return not len(starts) or self.behavior.holds(self.averaged, driving, starts, seed)
 
-    def found(self, batch: Columns) -> Found:
-        """What sequences (B, T, ...) tell of the model."""
-        feeds: dict[str, NDArray[Any]] = {name: self.parameters[name] for name in self.fed}
+    def found(self, batch: Columns, parameters: Parameters) -> Found:
+        """What sequences (B, T, ...) tell of the model with some parameters."""
+        feeds: dict[str, NDArray[Any]] = {name: parameters[name] for name in self.fed}
         feeds |= {port.name: batch[port.name] for port in self.graph.inputs if port.name in batch}
         feeds["noise"] = self.generator.standard_normal(self.noise_shape, np.float32)
         told = self.engine.run(MODEL, feeds)
@@ -139,4 +141,4 @@ class Learner:
             repeated = {
                 name: np.repeat(column[number : number + 1], self.sequences, 0) for name, column in sequences.items()
             }
-            yield self.found(repeated).gradients
+            yield self.found(repeated, self.parameters).gradients
