@@ -48,7 +48,7 @@ LEAST_AS_GOOD = 0.999
 """Share of the decisions of a planner in single precision."""
 OBSERVATIONS = ("recorded", "random")
 """What a bundle is held to its agent on."""
-CONVERTERS = ("onnx", "onnx-ir", "onnxscript", "onnxruntime")
+CONVERTERS = ("onnx", "onnx-ir", "onnxscript")
 """Packages that decide what a bundle holds, beside those that a run depends on."""
 CALIBRATING = 4000
 """Steps that tell what is ordinary."""

@@ -34,5 +34,5 @@ def measure(bundle: Path, episodes: int, seed: int, env: str | None = None) -> M
         scores = (score, baseline(task, episodes, seed))
         drivers = {one.driver: score_json(one, task.task_spec) for one in scores}
     seeds, origin = range(seed, seed + episodes), origin_of((folder / manifest.NAME).read_bytes())
-    command, versions = provenance.command_line(), provenance.versions("onnxruntime")
+    command, versions = provenance.command_line(), provenance.versions()
     return Measured(SCHEMA, told.id, origin, list(seeds), command, versions, drivers)
