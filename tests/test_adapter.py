@@ -620,6 +620,16 @@ def test_learning_that_steps_outrun_goes_on_from_later_ones() -> None:
     assert "promoted" in happened
 
 
+def test_whoever_works_more_slowly_than_alarms_come_learns_all_the_same() -> None:
+    world = World(fresh=30, updates=5)
+    world.drive(300)
+    for _ in range(40):
+        world.drive(25, gain=0.5, work=0)
+        world.adapter.work()
+        assert not world.adapter.alarms
+    assert "promoted" in {event.what for event in world.adapter.state.events}
+
+
 def test_too_few_steps_to_learn_from_are_told_and_end_nothing() -> None:
     world = World()
     world.adapter._learn()

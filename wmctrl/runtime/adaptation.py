@@ -180,6 +180,8 @@ class AdaptationState:
     """Since what is learned was judged last."""
     looked: int = 0
     """Step at which the plants that are known were compared last without an alarm."""
+    compared: bool = False
+    """Whether the last piece of work was to compare them."""
     last_alarm: int = 0
     """Step of the last alarm."""
     promoted: int = 0

@@ -184,16 +184,20 @@ class Adapter:
     def work(self) -> bool:
         """A piece of learning or judging; whether there was anything to do."""
         s, c, now = self.state, self.config, self.memory.total
-        if self.alarms:
+        while self.alarms:
             self._answer(self.alarms.popleft())
         if self.due is not None and now >= self.due:
             self._keep()
-        if c.gate and len(self._contenders()) > 1 and now - s.looked >= RECOGNISING:
+        # Never twice in a row: where it takes longer than that many steps take to come, nothing would ever be learned.
+        rested, s.compared = not s.compared, False
+        if rested and c.gate and len(self._contenders()) > 1 and now - s.looked >= RECOGNISING:
+            s.compared = True
             self._look_out()
             return True
         if not s.learning:
             return False
-        if s.untried is not None and now - s.untried >= RECOGNISING:
+        if rested and s.untried is not None and now - s.untried >= RECOGNISING:
+            s.compared = True
             self._recognise(s.untried)
         elif s.uncalibrated is not None and now - s.uncalibrated >= 2 * CHECKING:
             self.calibration = self.calibration or self._calibrate(s.uncalibrated)
